@@ -1,0 +1,73 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let strict: [SwiftSetting] = [
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+    .enableExperimentalFeature("Lifetimes"),
+    .treatAllWarnings(as: .error),
+]
+/// For the modules that touch pointers: every use is marked `unsafe`.
+let pointers: [SwiftSetting] = strict + [.strictMemorySafety()]
+
+let package = Package(
+    name: "Tidemark",
+    products: [
+        .executable(name: "tidemark", targets: ["TidemarkCommand"]),
+        .library(name: "Tidemark", targets: ["Tidemark"]),
+        .library(name: "Volume", targets: ["Volume", "VolumeVerify"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+        .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
+    ],
+    targets: [
+        .systemLibrary(name: "CLMDB", pkgConfig: "lmdb", providers: [.apt(["liblmdb-dev"])]),
+        .systemLibrary(name: "CISAL", pkgConfig: "libisal", providers: [.apt(["libisal-dev"])]),
+        .target(name: "Bytes", dependencies: ["CISAL"], swiftSettings: pointers),
+        .target(name: "LMDB", dependencies: ["Bytes", "CLMDB"], swiftSettings: pointers),
+        .target(
+            name: "Tidemark",
+            dependencies: ["Bytes", "LMDB", .product(name: "Logging", package: "swift-log")],
+            swiftSettings: pointers),
+        .target(name: "VolumeFormat", dependencies: ["Bytes"], swiftSettings: strict),
+        .target(
+            name: "VolumeIndexes", dependencies: ["Bytes", "Tidemark", "VolumeFormat"],
+            swiftSettings: strict),
+        .target(
+            name: "Volume",
+            dependencies: [
+                "Bytes", "LMDB", "Tidemark", "VolumeFormat", "VolumeIndexes",
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: pointers),
+        .target(
+            name: "VolumeVerify", dependencies: ["Bytes", "LMDB", "VolumeFormat"],
+            swiftSettings: strict),
+        .executableTarget(
+            name: "TidemarkCommand",
+            dependencies: [
+                "Bytes", "Tidemark", "Volume", "VolumeFormat", "VolumeIndexes", "VolumeVerify",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "Histogram", package: "hdrhistogram-swift"),
+            ],
+            swiftSettings: strict),
+        .testTarget(name: "BytesTests", dependencies: ["Bytes"], swiftSettings: strict),
+        .testTarget(name: "LMDBTests", dependencies: ["LMDB", "Bytes"], swiftSettings: strict),
+        .testTarget(
+            name: "TidemarkTests", dependencies: ["Tidemark", "Bytes", "LMDB"],
+            swiftSettings: strict),
+        .testTarget(
+            name: "VolumeTests",
+            dependencies: [
+                "Volume", "VolumeFormat", "VolumeIndexes", "VolumeVerify", "Tidemark", "Bytes", "LMDB",
+            ],
+            swiftSettings: strict),
+        .testTarget(
+            name: "EndToEndTests", dependencies: ["TidemarkCommand"], swiftSettings: strict),
+    ]
+)
