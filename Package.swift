@@ -18,6 +18,7 @@ let package = Package(
         .executable(name: "tidemark", targets: ["TidemarkCommand"]),
         .library(name: "Tidemark", targets: ["Tidemark"]),
         .library(name: "Volume", targets: ["Volume", "VolumeVerify"]),
+        .library(name: "VolumeFormat", targets: ["VolumeFormat", "VolumeIndexes", "LMDB", "Bytes"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -29,10 +30,18 @@ let package = Package(
         .systemLibrary(name: "CISAL", pkgConfig: "libisal", providers: [.apt(["libisal-dev"])]),
         .target(name: "Bytes", dependencies: ["CISAL"], swiftSettings: pointers),
         .target(name: "LMDB", dependencies: ["Bytes", "CLMDB"], swiftSettings: pointers),
+        .target(name: "Threads", swiftSettings: pointers),
         .target(
             name: "Tidemark",
-            dependencies: ["Bytes", "LMDB", .product(name: "Logging", package: "swift-log")],
+            dependencies: [
+                "Bytes", "LMDB", "Threads",
+                .product(name: "Logging", package: "swift-log"),
+                .product(name: "Histogram", package: "hdrhistogram-swift"),
+            ],
             swiftSettings: pointers),
+        .target(
+            name: "Catalogue", dependencies: ["Bytes", "Tidemark", "Threads"],
+            swiftSettings: strict),
         .target(name: "VolumeFormat", dependencies: ["Bytes"], swiftSettings: strict),
         .target(
             name: "VolumeIndexes", dependencies: ["Bytes", "Tidemark", "VolumeFormat"],
@@ -40,17 +49,20 @@ let package = Package(
         .target(
             name: "Volume",
             dependencies: [
-                "Bytes", "LMDB", "Tidemark", "VolumeFormat", "VolumeIndexes",
+                "Bytes", "LMDB", "Threads", "Tidemark", "VolumeFormat", "VolumeIndexes",
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: pointers),
         .target(
             name: "VolumeVerify", dependencies: ["Bytes", "LMDB", "VolumeFormat"],
             swiftSettings: strict),
+        .systemLibrary(name: "CXattr"),
+        .target(name: "HostFiles", dependencies: ["CXattr"], swiftSettings: pointers),
         .executableTarget(
             name: "TidemarkCommand",
             dependencies: [
-                "Bytes", "Tidemark", "Volume", "VolumeFormat", "VolumeIndexes", "VolumeVerify",
+                "Bytes", "HostFiles", "LMDB", "Threads", "Tidemark", "Volume", "VolumeFormat", "VolumeIndexes",
+                "VolumeVerify",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
@@ -59,7 +71,7 @@ let package = Package(
         .testTarget(name: "BytesTests", dependencies: ["Bytes"], swiftSettings: strict),
         .testTarget(name: "LMDBTests", dependencies: ["LMDB", "Bytes"], swiftSettings: strict),
         .testTarget(
-            name: "TidemarkTests", dependencies: ["Tidemark", "Bytes", "LMDB"],
+            name: "TidemarkTests", dependencies: ["Tidemark", "Catalogue", "Bytes", "LMDB", "Threads"],
             swiftSettings: strict),
         .testTarget(
             name: "VolumeTests",
@@ -68,6 +80,8 @@ let package = Package(
             ],
             swiftSettings: strict),
         .testTarget(
-            name: "EndToEndTests", dependencies: ["TidemarkCommand"], swiftSettings: strict),
+            name: "EndToEndTests",
+            dependencies: ["TidemarkCommand", "HostFiles", "Bytes", "LMDB", "VolumeFormat"],
+            swiftSettings: strict),
     ]
 )

@@ -75,14 +75,25 @@ internal import CLMDB
         }
         if code == MDB_SUCCESS { return true }
         // Not to be left pointing at the caller's key.
-        unsafe currentKey = unsafe MDB_val()
-        unsafe currentValue = unsafe MDB_val()
+        forget()
         if code == MDB_NOTFOUND { return false }
         throw LMDBError(code, "seek", table.name)
     }
 }
 
+extension Cursor {
+    /// Lets go of what `key` and `value` point to.
+    @inline(__always)
+    mutating func forget() {
+        unsafe currentKey = unsafe MDB_val()
+        unsafe currentValue = unsafe MDB_val()
+    }
+}
+
 /// A cursor inside a write transaction. Changes are made at the cursor, or by key.
+///
+/// A change moves records within their pages, and pages within memory: `key` and `value`
+/// are empty after it, until the next move.
 public struct WriteCursor: ~Copyable {
     @usableFromInline var cursor: Cursor
 
@@ -122,12 +133,14 @@ public struct WriteCursor: ~Copyable {
 
     /// Deletes the entry where the cursor stands; `next` then goes to the one after it.
     public mutating func delete() throws(LMDBError) {
+        cursor.forget()
         unsafe try check(mdb_cursor_del(cursor.raw, 0), "delete", cursor.table.name)
     }
 
     @inline(__always)
     private mutating func put(_ key: RawSpan, _ value: RawSpan, flags: UInt32) -> Int32 {
-        unsafe withValue(key) { key in
+        cursor.forget()
+        return unsafe withValue(key) { key in
             unsafe withValue(value) { value in
                 var key = unsafe key, value = unsafe value
                 return unsafe mdb_cursor_put(cursor.raw, &key, &value, flags)

@@ -9,6 +9,9 @@
 // - A thread never begins a second write transaction inside its first: it would wait
 //   for itself. That is a precondition failure here.
 // - Read transactions use MDB_NOTLS: they belong to objects, not to threads.
+// - Tables are opened, created and dropped by one thread at a time, and not while another
+//   thread's write transaction that did so is open: liblmdb hands out handles without a lock.
+//   A table is seen only by transactions that begin after it was opened.
 
 internal import CLMDB
 internal import Synchronization
@@ -107,7 +110,7 @@ internal import Glibc
         }
     }
 
-    private func begin(flags: UInt32) throws(LMDBError) -> OpaquePointer {
+    func begin(flags: UInt32) throws(LMDBError) -> OpaquePointer {
         state.withLock { $0.active += 1 }
         var raw: OpaquePointer?
         var code = unsafe mdb_txn_begin(handle, nil, flags, &raw)

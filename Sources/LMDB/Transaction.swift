@@ -15,7 +15,7 @@ internal import Glibc
     var raw: OpaquePointer?
     let isWriter: Bool
 
-    init(_ environment: Environment, _ raw: OpaquePointer, isWriter: Bool) {
+    init(_ environment: Environment, _ raw: OpaquePointer?, isWriter: Bool) {
         self.environment = environment
         unsafe self.raw = unsafe raw
         self.isWriter = isWriter
@@ -130,6 +130,23 @@ public struct WriteTransaction: ~Copyable {
         }
     }
 
+    /// Appends an entry after all others, with a value of `size` bytes that `fill` writes
+    /// in place: large values without a copy.
+    public mutating func append(
+        _ table: Table, _ key: RawSpan, size: Int, fill: (inout ValueWriter) -> Void
+    ) throws(LMDBError) {
+        var value = unsafe MDB_val(mv_size: size, mv_data: nil)
+        let code = unsafe withValue(key) { key in
+            var key = unsafe key
+            return unsafe mdb_put(
+                handle.live, table.dbi, &key, &value, UInt32(MDB_APPEND | MDB_RESERVE))
+        }
+        try check(code, "append", table.name)
+        var writer = unsafe ValueWriter(value.mv_data, size)
+        fill(&writer)
+        precondition(writer.count == size, "a value is filled to its size")
+    }
+
     /// - Returns: false where there was nothing to delete.
     public mutating func delete(_ table: Table, _ key: RawSpan) throws(LMDBError) -> Bool {
         let code = unsafe withValue(key) { key in
@@ -179,6 +196,36 @@ public struct WriteTransaction: ~Copyable {
         } else {
             unsafe mdb_txn_abort(raw)
         }
+    }
+}
+
+/// Fills the place of a value, from its start to its end.
+@safe
+public struct ValueWriter: ~Copyable {
+    private let base: UnsafeMutableRawPointer
+    private let size: Int
+    public private(set) var count = 0
+
+    init(_ base: UnsafeMutableRawPointer, _ size: Int) {
+        unsafe self.base = unsafe base
+        self.size = size
+    }
+
+    public mutating func append(_ bytes: RawSpan) {
+        precondition(count + bytes.byteCount <= size, "a value is filled to its size")
+        unsafe bytes.withUnsafeBytes {
+            if let source = $0.baseAddress {
+                unsafe (base + count).copyMemory(from: source, byteCount: $0.count)
+            }
+        }
+        count += bytes.byteCount
+    }
+
+    /// Appends `value` big-endian.
+    public mutating func append(_ value: UInt32) {
+        precondition(count + 4 <= size, "a value is filled to its size")
+        unsafe base.storeBytes(of: value.bigEndian, toByteOffset: count, as: UInt32.self)
+        count += 4
     }
 }
 

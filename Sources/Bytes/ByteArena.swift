@@ -1,0 +1,93 @@
+// Memory that records are appended to, one behind the other: what keeps hot paths free of
+// allocations. The only place outside the LMDB module that owns raw memory.
+
+/// A growable run of bytes. Positions are offsets from its start and stay good when it grows.
+@safe
+public struct ByteArena: ~Copyable, @unchecked Sendable {
+    @usableFromInline var base: UnsafeMutableRawPointer
+    @usableFromInline var capacity: Int
+    @usableFromInline var used = 0
+
+    public init(capacity: Int = 4096) {
+        self.capacity = max(capacity, 64)
+        unsafe base = UnsafeMutableRawPointer.allocate(byteCount: self.capacity, alignment: 16)
+    }
+
+    deinit { unsafe base.deallocate() }
+
+    /// Bytes appended so far.
+    @inlinable
+    public var count: Int { used }
+
+    /// Where the bytes begin, until the arena grows or goes: for the hot loops that state
+    /// their own proof.
+    @unsafe @inlinable
+    public var unsafeBase: UnsafeRawPointer { unsafe UnsafeRawPointer(base) }
+
+    /// All bytes so far.
+    @inlinable
+    public var span: RawSpan {
+        @_lifetime(borrow self)
+        get {
+            let buffer = unsafe UnsafeRawBufferPointer(start: base, count: used)
+            return unsafe _overrideLifetime(RawSpan(_unsafeBytes: buffer), borrowing: self)
+        }
+    }
+
+    /// `length` bytes from `offset`.
+    @inlinable
+    @_lifetime(borrow self)
+    public func bytes(at offset: Int, _ length: Int) -> RawSpan {
+        precondition(offset >= 0 && length >= 0 && offset + length <= used, "beyond the arena")
+        let buffer = unsafe UnsafeRawBufferPointer(start: base + offset, count: length)
+        return unsafe _overrideLifetime(RawSpan(_unsafeBytes: buffer), borrowing: self)
+    }
+
+    @inlinable
+    public mutating func append(_ bytes: RawSpan) {
+        let size = bytes.byteCount
+        reserve(size)
+        unsafe bytes.withUnsafeBytes {
+            if let source = $0.baseAddress {
+                unsafe (base + used).copyMemory(from: source, byteCount: size)
+            }
+        }
+        used += size
+    }
+
+    /// Appends `value` in the processor's own byte order: arenas never leave the machine.
+    @inlinable
+    public mutating func append<T: FixedWidthInteger & BitwiseCopyable>(native value: T) {
+        reserve(MemoryLayout<T>.size)
+        unsafe base.storeBytes(of: value, toByteOffset: used, as: T.self)
+        used += MemoryLayout<T>.size
+    }
+
+    /// The integer at `offset`, in the processor's own byte order.
+    @inlinable
+    public func load<T: FixedWidthInteger & BitwiseCopyable>(
+        at offset: Int, as: T.Type = T.self
+    ) -> T {
+        precondition(offset >= 0 && offset + MemoryLayout<T>.size <= used, "beyond the arena")
+        return unsafe base.loadUnaligned(fromByteOffset: offset, as: T.self)
+    }
+
+    /// Forgets the bytes and keeps the memory.
+    @inlinable
+    public mutating func removeAll() { used = 0 }
+
+    /// Makes room for `size` more bytes.
+    @inlinable
+    public mutating func reserve(_ size: Int) {
+        if used + size > capacity { grow(to: used + size) }
+    }
+
+    @usableFromInline
+    mutating func grow(to needed: Int) {
+        capacity = max(needed, capacity * 2)
+        let larger = UnsafeMutableRawPointer.allocate(byteCount: capacity, alignment: 16)
+        unsafe larger.copyMemory(from: base, byteCount: used)
+        unsafe base.deallocate()
+        unsafe base = unsafe larger
+    }
+}

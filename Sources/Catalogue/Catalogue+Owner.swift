@@ -1,0 +1,194 @@
+// The catalogue as an owner: commit boundary, snapshots, generations.
+
+internal import Bytes
+internal import Synchronization
+internal import Threads
+public import Tidemark
+
+extension Catalogue: Owner {
+    public func atCommitBoundary<R: Sendable>(
+        _ body: @Sendable (any CommitBoundary) throws -> R
+    ) throws -> R {
+        boundariesWaiting.add(1, ordering: .acquiring)
+        defer { boundariesWaiting.subtract(1, ordering: .releasing) }
+        // The state is copied out and in, so that what `body` does is one critical section.
+        return try state.withLock { state in
+            let boundary = Boundary(state, self)
+            defer { state = boundary.state }
+            return try body(boundary)
+        }
+    }
+
+    public func snapshot() throws -> any OwnerSnapshot {
+        Snapshot(state.withLock { $0 }, capacity)
+    }
+
+    final class Boundary: CommitBoundary {
+        var state: State
+        let catalogue: Catalogue
+
+        init(_ state: State, _ catalogue: Catalogue) {
+            self.state = state
+            self.catalogue = catalogue
+        }
+
+        var lastCommit: UInt64 { state.commit }
+        var hooks: [any CommitHook] { state.hooks }
+        func attach(_ hook: any CommitHook) { state.hooks.append(hook) }
+        func detach(_ hook: any CommitHook) { state.hooks.removeAll { $0 === hook } }
+        func snapshot() throws -> any OwnerSnapshot { Snapshot(state, catalogue.capacity) }
+
+        /// Every change at a boundary is a transaction of its own.
+        private func commit() {
+            state.commit += 1
+            let none = DeltaBatch()
+            for hook in state.hooks { hook.committed(state.commit, deltas: none) }
+        }
+
+        func createGeneration(of index: IndexSlot) throws -> UInt32 {
+            let number = state.indexes[index.rawValue].next
+            state.indexes[index.rawValue].next += 1
+            state.indexes[index.rawValue].generations[number] = Generation(
+                loadCursor: .at(KeyBytes()))
+            commit()
+            return number
+        }
+
+        func append(
+            _ stretch: EntryBatch, to generation: UInt32, of index: IndexSlot, end: KeyBytes?
+        ) throws {
+            var position = stretch.startPosition
+            var target = generationState(generation, index)
+            while position < stretch.endPosition {
+                let key = stretch.key(at: position).array
+                let old = target.entries.updateValue(stretch.value(at: position).array, forKey: key)
+                if old != nil { target.spoilt = "the entry \(key) was appended twice" }
+                target.expectedCount += 1
+                position = stretch.position(after: position)
+            }
+            target.loadCursor = end.map { .at($0) } ?? .end
+            state.indexes[index.rawValue].generations[generation] = target
+            commit()
+        }
+
+        private func generationState(_ number: UInt32, _ index: IndexSlot) -> Generation {
+            guard let generation = state.indexes[index.rawValue].generations[number] else {
+                preconditionFailure("a generation is made before it is used")
+            }
+            return generation
+        }
+
+        func validate(generation: UInt32, of index: IndexSlot) throws -> String? {
+            let target = generationState(generation, index)
+            guard target.entries.count == target.expectedCount else {
+                return "it holds \(target.entries.count) entries, not \(target.expectedCount)"
+            }
+            return target.spoilt
+        }
+
+        func activate(generation: UInt32, of index: IndexSlot) throws {
+            let old = state.indexes[index.rawValue].active
+            state.indexes[index.rawValue].generations[generation]?.loadCursor = nil
+            state.indexes[index.rawValue].active = generation
+            state.indexes[index.rawValue].reaping.append(old)
+            commit()
+        }
+
+        func discard(generation: UInt32, of index: IndexSlot) throws {
+            state.indexes[index.rawValue].generations[generation]?.loadCursor = nil
+            state.indexes[index.rawValue].reaping.append(generation)
+            commit()
+        }
+
+        func amend(
+            _ index: IndexSlot, _ entries: [(key: [UInt8], value: [UInt8]?)]
+        ) throws -> Int {
+            let active = state.indexes[index.rawValue].active
+            var target = generationState(active, index)
+            var changed = 0
+            for (key, value) in entries where target.entries[key] != value {
+                target.entries[key] = value
+                changed += 1
+            }
+            state.indexes[index.rawValue].generations[active] = target
+            commit()
+            return changed
+        }
+
+        func reap(limit: Int) throws -> Bool {
+            for slot in state.indexes.indices {
+                guard let number = state.indexes[slot].reaping.first else { continue }
+                let keys = state.indexes[slot].generations[number]?.entries.keys.prefix(limit)
+                for key in Array(keys ?? [:].keys.prefix(0)) {
+                    state.indexes[slot].generations[number]?.entries[key] = nil
+                }
+                if state.indexes[slot].generations[number]?.entries.isEmpty ?? true {
+                    state.indexes[slot].generations[number] = nil
+                    state.indexes[slot].reaping.removeFirst()
+                }
+                commit()
+                return state.indexes.contains { !$0.reaping.isEmpty }
+            }
+            return false
+        }
+    }
+
+    final class Snapshot: OwnerSnapshot {
+        private let state: State
+        private let capacity: Int
+        private lazy var records = state.records.sorted { $0.key < $1.key }
+
+        init(_ state: State, _ capacity: Int) {
+            self.state = state
+            self.capacity = capacity
+        }
+
+        var commit: UInt64 { state.commit }
+
+        private func first(_ key: KeyBytes) -> Int {
+            records.firstIndex { !($0.key.primaryKey < key) } ?? records.count
+        }
+
+        func boundary(after key: KeyBytes, records wanted: Int) throws -> KeyBytes? {
+            let next = first(key) + wanted
+            return next < records.count ? records[next].key.primaryKey : nil
+        }
+
+        func read(_ range: KeyRange, limit: Int, into sink: WindowSink) throws -> KeyBytes? {
+            var left = limit
+            for (tagging, weight) in records[first(range.lower)...] {
+                let primary = tagging.primaryKey
+                guard range.contains(primary.span) else { return nil }
+                if left == 0 { return primary }
+                left -= 1
+                sink.count(records: 1)
+                for slot in state.indexes.indices where sink.wants(IndexSlot(slot)) {
+                    let entry = derive(slot, tagging, weight)
+                    let key = KeyBytes(entry.key), value = KeyBytes(entry.value)
+                    sink.emit(IndexSlot(slot), key: key.span, value: value.span)
+                }
+            }
+            return nil
+        }
+
+        func entries(
+            of index: IndexSlot, from key: KeyBytes, limit: Int, into batch: EntryBatch
+        ) throws -> KeyBytes? {
+            let all = state.indexes[index.rawValue].active(\.entries)
+                .map { (key: KeyBytes($0.key), value: $0.value) }
+                .filter { !($0.key < key) }
+                .sorted { $0.key < $1.key }
+            for entry in all.prefix(limit) {
+                let value = KeyBytes(entry.value)
+                batch.append(key: entry.key.span, value: value.span)
+            }
+            return all.count > limit ? all[limit].key : nil
+        }
+
+        func room(forEntries entries: Int, payload: Int, of index: IndexSlot) throws
+            -> (available: Int, needed: Int)
+        {
+            (available: capacity, needed: payload)
+        }
+    }
+}

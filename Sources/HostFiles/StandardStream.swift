@@ -1,0 +1,126 @@
+// Standard output and standard error, written to without libc's buffers, so that what was
+// printed has left the process, and a reader who has gone away is noticed.
+
+internal import Synchronization
+#if canImport(Glibc)
+internal import Glibc
+#endif
+
+public enum StandardStream: Int32, Sendable {
+    case output = 1
+    case error = 2
+
+    public var isTerminal: Bool { isatty(rawValue) == 1 }
+
+    /// Columns of the terminal; 80 where it does not say.
+    public var columns: Int {
+        var size = winsize()
+        guard unsafe ioctl(rawValue, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0
+        else { return 80 }
+        return Int(size.ws_col)
+    }
+
+    /// - Throws: with EPIPE where nobody reads any more.
+    public func write(_ text: String) throws(HostError) {
+        var text = text
+        var failure: HostError?
+        text.withUTF8 { bytes in
+            var done = 0
+            while done < bytes.count {
+                let count = unsafe Glibc.write(
+                    rawValue, bytes.baseAddress! + done, bytes.count - done)
+                if count < 0, Glibc.errno == EINTR { continue }
+                if count < 0, Glibc.errno == EAGAIN {
+                    var wait = pollfd(fd: rawValue, events: Int16(POLLOUT), revents: 0)
+                    unsafe poll(&wait, 1, 1000)
+                    continue
+                }
+                guard count > 0 else {
+                    failure = HostError("write")
+                    return
+                }
+                done += count
+            }
+        }
+        if let failure { throw failure }
+    }
+}
+
+/// A file that a user named for a list.
+public struct TextFile: ~Copyable, Sendable {
+    private let descriptor: Int32
+    private var buffer: [UInt8] = []
+
+    /// Makes the file, or empties it.
+    public init(path: String) throws(HostError) {
+        descriptor = unsafe open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o666)
+        guard descriptor >= 0 else { throw HostError("open") }
+    }
+
+    deinit { close(descriptor) }
+
+    public mutating func append(_ text: String) throws(HostError) {
+        buffer.append(contentsOf: text.utf8)
+        if buffer.count >= 1 << 16 { try flush() }
+    }
+
+    public mutating func flush() throws(HostError) {
+        var done = 0
+        while done < buffer.count {
+            let count = unsafe buffer.withUnsafeBytes {
+                unsafe Glibc.write(descriptor, $0.baseAddress! + done, $0.count - done)
+            }
+            if count < 0, Glibc.errno == EINTR { continue }
+            guard count > 0 else { throw HostError("write") }
+            done += count
+        }
+        buffer.removeAll(keepingCapacity: true)
+    }
+}
+
+/// Signals as flags: a command looks at them where it can stop well.
+public enum Signals {
+    private static let received = Atomic<Int32>(0)
+
+    /// From now on a reader who goes away makes `write` fail, in place of ending the
+    /// process; and SIGINT, SIGTERM and SIGHUP set `stopRequest`. A second one of them ends
+    /// the process as it always does.
+    public static func install() {
+        _ = signal(SIGPIPE, SIG_IGN)
+        for number in [SIGINT, SIGTERM, SIGHUP] {
+            var action = sigaction()
+            unsafe action.__sigaction_handler.sa_handler = { Signals.note($0) }
+            action.sa_flags = Int32(bitPattern: UInt32(SA_RESETHAND)) | SA_RESTART
+            unsafe sigaction(number, &action, nil)
+        }
+    }
+
+    private static func note(_ number: Int32) { received.store(number, ordering: .relaxed) }
+
+    /// The signal that asked for an end, if one did.
+    public static var stopRequest: String? {
+        switch received.load(ordering: .relaxed) {
+        case SIGINT: "interrupted"
+        case SIGTERM: "terminated"
+        case SIGHUP: "hung up"
+        default: nil
+        }
+    }
+}
+
+/// Time that only goes on, in nanoseconds.
+public func monotonicNanoseconds() -> UInt64 {
+    var time = timespec()
+    unsafe clock_gettime(CLOCK_MONOTONIC, &time)
+    return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+}
+
+public func sleep(milliseconds: UInt32) {
+    usleep(milliseconds * 1000)
+}
+
+/// Ends the process at once.
+public func endProcess(status: Int32) -> Never { exit(status) }
+
+/// The number of this process.
+public var processNumber: Int32 { getpid() }

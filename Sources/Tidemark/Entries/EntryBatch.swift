@@ -1,0 +1,100 @@
+// Index entries in one piece of memory: the unit that scanner, queue, assistant, side file
+// and owner hand to each other.
+//
+// A record is: sequence u64, key length u16, flags and value length u16 (bit 15 absent,
+// bit 14 damaged), all in the processor's byte order, then key and value. A sorted run in
+// the side file holds the same records; it never leaves the machine.
+
+internal import Bytes
+
+/// A list of entries, in the order in which they were appended. Reused rather than freed;
+/// used by one thread at a time and handed over through the queue.
+@safe
+public final class EntryBatch: @unchecked Sendable {
+    private struct Storage: ~Copyable {
+        var arena: ByteArena
+        var count = 0
+    }
+
+    /// Behind a pointer: a class property would be checked for exclusive access at every
+    /// use, which costs more than the use.
+    private let storage: UnsafeMutablePointer<Storage>
+
+    public init(capacity: Int = 4096) {
+        unsafe storage = .allocate(capacity: 1)
+        unsafe storage.initialize(to: Storage(arena: ByteArena(capacity: capacity)))
+    }
+
+    deinit {
+        unsafe storage.deinitialize(count: 1)
+        unsafe storage.deallocate()
+    }
+
+    /// Entries.
+    public var count: Int { unsafe storage.pointee.count }
+    public var byteCount: Int { unsafe storage.pointee.arena.count }
+    public var isEmpty: Bool { count == 0 }
+
+    /// Appends an entry. `isPresent` false says that the key has no entry as of `sequence`;
+    /// `isDamaged` that the owner holds bytes there which are no entry.
+    public func append(
+        key: RawSpan, value: RawSpan, sequence: SequenceNumber = .none, isPresent: Bool = true,
+        isDamaged: Bool = false
+    ) {
+        precondition(
+            key.byteCount > 0 && key.byteCount <= KeyBytes.capacity
+                && value.byteCount <= Int(Record.lengthMask),
+            "entry longer than its bound")
+        var length = UInt16(truncatingIfNeeded: value.byteCount)
+        if !isPresent { length |= Record.absent }
+        if isDamaged { length |= Record.damaged }
+        unsafe storage.pointee.arena.append(native: sequence.raw)
+        unsafe storage.pointee.arena.append(native: UInt16(truncatingIfNeeded: key.byteCount))
+        unsafe storage.pointee.arena.append(native: length)
+        unsafe storage.pointee.arena.append(key)
+        unsafe storage.pointee.arena.append(value)
+        unsafe storage.pointee.count += 1
+    }
+
+    /// Appends a copy of `record`.
+    func append(_ record: Record) {
+        unsafe storage.pointee.arena.append(record.bytes)
+        unsafe storage.pointee.count += 1
+    }
+
+    public func removeAll() {
+        unsafe storage.pointee.arena.removeAll()
+        unsafe storage.pointee.count = 0
+    }
+
+    // MARK: Reading
+
+    /// The place of the first entry.
+    public var startPosition: Int { 0 }
+    /// The place behind the last entry.
+    public var endPosition: Int { byteCount }
+
+    /// The place of the entry after the one at `position`.
+    public func position(after position: Int) -> Int {
+        position + record(at: position).size
+    }
+
+    @_lifetime(borrow self)
+    public func key(at position: Int) -> RawSpan {
+        unsafe _overrideLifetime(record(at: position).key, borrowing: self)
+    }
+
+    @_lifetime(borrow self)
+    public func value(at position: Int) -> RawSpan {
+        unsafe _overrideLifetime(record(at: position).value, borrowing: self)
+    }
+
+    public func sequence(at position: Int) -> SequenceNumber { record(at: position).sequence }
+    public func isPresent(at position: Int) -> Bool { record(at: position).isPresent }
+    public func isDamaged(at position: Int) -> Bool { record(at: position).isDamaged }
+
+    func record(at position: Int) -> Record {
+        precondition(position >= 0 && position + Record.headerSize <= byteCount, "beyond the batch")
+        return unsafe Record(storage.pointee.arena.base(at: position))
+    }
+}

@@ -1,0 +1,150 @@
+// Sorting a budget full of entries: order matters more than anything else that can be done
+// for speed, because sorted entries can be appended instead of inserted.
+//
+// Records stay where they are; what is sorted is 16 bytes for each, the first eight bytes
+// of its key and its place. Those bytes usually decide, so they are sorted by radix, least
+// significant digit first, over just the digits in which the keys differ. Runs of equal
+// prefixes are then ordered by the whole key, and equal keys with the newest first.
+
+internal import Bytes
+
+/// A record in a batch that does not change meanwhile, with what usually decides its order.
+@safe
+struct EntryReference {
+    let prefix: UInt64
+    let record: Record
+
+    func precedes(_ other: EntryReference) -> Bool {
+        prefix != other.prefix ? prefix < other.prefix : record.precedes(other.record)
+    }
+}
+
+/// Sorts entries of many batches. Keeps its memory for the next time.
+@safe
+final class EntrySorter {
+    /// Two buffers that a radix pass goes between.
+    private var from = UnsafeMutablePointer<EntryReference>.allocate(capacity: 1)
+    private var to = UnsafeMutablePointer<EntryReference>.allocate(capacity: 1)
+    private var capacity = 1
+    private(set) var count = 0
+    /// Kept alive for the records in them.
+    private var batches: [EntryBatch] = []
+
+    private static let digitBits = 11
+    private static let buckets = 1 << digitBits
+    private var histogram = [Int](repeating: 0, count: EntrySorter.buckets)
+
+    deinit {
+        unsafe from.deallocate()
+        unsafe to.deallocate()
+    }
+
+    /// Sorts the entries of `batches`: keys ascending, of one key the newest first.
+    func sort(_ batches: [EntryBatch]) {
+        self.batches = batches
+        count = batches.reduce(0) { $0 + $1.count }
+        reserve(count)
+        var differing = collect()
+        if count > 256 {
+            var shift: UInt64 = 0
+            while differing != 0 {
+                if differing & UInt64(EntrySorter.buckets - 1) != 0 { radixPass(shift) }
+                differing >>= UInt64(EntrySorter.digitBits)
+                shift += UInt64(EntrySorter.digitBits)
+            }
+            sortEqualPrefixes()
+        } else {
+            sortWhole(0, count)
+        }
+    }
+
+    /// The record at place `index` of the sorted order.
+    @inline(__always)
+    func record(_ index: Int) -> Record {
+        precondition(index >= 0 && index < count, "beyond the sorted entries")
+        return unsafe from[index].record
+    }
+
+    /// The first eight bytes of its key.
+    @inline(__always)
+    func prefix(_ index: Int) -> UInt64 {
+        precondition(index >= 0 && index < count, "beyond the sorted entries")
+        return unsafe from[index].prefix
+    }
+
+    /// Lets go of the batches.
+    func removeAll() {
+        batches = []
+        count = 0
+    }
+
+    private func reserve(_ needed: Int) {
+        guard needed > capacity else { return }
+        unsafe from.deallocate()
+        unsafe to.deallocate()
+        capacity = needed
+        unsafe from = .allocate(capacity: needed)
+        unsafe to = .allocate(capacity: needed)
+    }
+
+    /// Writes a reference for each record.
+    /// - Returns: the bits in which the prefixes differ.
+    private func collect() -> UInt64 {
+        var all: UInt64 = 0, common = UInt64.max, index = 0
+        for batch in batches {
+            var position = 0
+            let end = batch.endPosition
+            while position < end {
+                let record = batch.record(at: position)
+                let prefix = record.prefix
+                all |= prefix
+                common &= prefix
+                unsafe from[index] = EntryReference(prefix: prefix, record: record)
+                index += 1
+                position += record.size
+            }
+        }
+        precondition(index == count, "a batch counts its entries wrong")
+        return count == 0 ? 0 : all ^ common
+    }
+
+    private func radixPass(_ shift: UInt64) {
+        let mask = UInt64(EntrySorter.buckets - 1)
+        for index in 0..<EntrySorter.buckets { histogram[index] = 0 }
+        unsafe histogram.withUnsafeMutableBufferPointer { histogram in
+            for index in 0..<count {
+                unsafe histogram[Int(from[index].prefix >> shift & mask)] += 1
+            }
+            var sum = 0
+            for index in 0..<EntrySorter.buckets {
+                let size = unsafe histogram[index]
+                unsafe histogram[index] = sum
+                sum += size
+            }
+            for index in 0..<count {
+                let reference = unsafe from[index]
+                let bucket = Int(reference.prefix >> shift & mask)
+                unsafe to[histogram[bucket]] = reference
+                unsafe histogram[bucket] += 1
+            }
+        }
+        unsafe swap(&from, &to)
+    }
+
+    private func sortEqualPrefixes() {
+        var start = 0
+        while start < count {
+            var end = start + 1
+            let prefix = unsafe from[start].prefix
+            while unsafe end < count && from[end].prefix == prefix { end += 1 }
+            if end - start > 1 { sortWhole(start, end) }
+            start = end
+        }
+    }
+
+    /// Sorts the references `[start, end)` by the whole order.
+    private func sortWhole(_ start: Int, _ end: Int) {
+        var slice = unsafe UnsafeMutableBufferPointer(start: from + start, count: end - start)
+        unsafe slice.sort { $0.precedes($1) }
+    }
+}

@@ -1,0 +1,102 @@
+// One record in place: a pointer into an arena, with names for what lies there. Records are
+// written by `EntryBatch.append` alone, so their lengths can be trusted; what comes back
+// from a side file has passed a checksum first.
+
+internal import Bytes
+#if canImport(Glibc)
+internal import Glibc
+#endif
+
+@safe
+struct Record {
+    static let headerSize = 12
+    static let absent: UInt16 = 0x8000
+    static let damaged: UInt16 = 0x4000
+    static let lengthMask: UInt16 = 0x3fff
+
+    /// Good as long as the arena neither grows nor goes.
+    let pointer: UnsafeRawPointer
+
+    @inline(__always)
+    init(_ pointer: UnsafeRawPointer) { unsafe self.pointer = unsafe pointer }
+
+    @inline(__always)
+    var sequence: SequenceNumber {
+        SequenceNumber(raw: unsafe pointer.loadUnaligned(as: UInt64.self))
+    }
+
+    @inline(__always)
+    var keyLength: Int { Int(unsafe pointer.loadUnaligned(fromByteOffset: 8, as: UInt16.self)) }
+
+    @inline(__always)
+    private var flags: UInt16 {
+        unsafe pointer.loadUnaligned(fromByteOffset: 10, as: UInt16.self)
+    }
+
+    @inline(__always)
+    var valueLength: Int { Int(flags & Record.lengthMask) }
+
+    @inline(__always)
+    var size: Int { Record.headerSize + keyLength + valueLength }
+
+    var isPresent: Bool { flags & Record.absent == 0 }
+    var isDamaged: Bool { flags & Record.damaged != 0 }
+
+    var key: RawSpan {
+        @_lifetime(immortal)
+        get { bytes(Record.headerSize, keyLength) }
+    }
+
+    var value: RawSpan {
+        @_lifetime(immortal)
+        get { bytes(Record.headerSize + keyLength, valueLength) }
+    }
+
+    var bytes: RawSpan {
+        @_lifetime(immortal)
+        get { bytes(0, size) }
+    }
+
+    @_lifetime(immortal)
+    @inline(__always)
+    private func bytes(_ offset: Int, _ count: Int) -> RawSpan {
+        let buffer = unsafe UnsafeRawBufferPointer(start: pointer + offset, count: count)
+        return unsafe _overrideLifetime(RawSpan(_unsafeBytes: buffer), copying: ())
+    }
+
+    /// The first eight bytes of the key as a number, shorter keys filled with zeroes: two
+    /// keys with different prefixes are ordered as their prefixes are.
+    @inline(__always)
+    var prefix: UInt64 {
+        let key = unsafe pointer + Record.headerSize
+        let length = keyLength
+        if length >= 8 { return unsafe UInt64(bigEndian: key.loadUnaligned(as: UInt64.self)) }
+        var result: UInt64 = 0
+        for index in 0..<length {
+            result |= unsafe UInt64(key.load(fromByteOffset: index, as: UInt8.self)) << (56 - 8 * index)
+        }
+        return result
+    }
+
+    /// Order of the keys: below 0, 0, above 0.
+    @inline(__always)
+    func compareKey(_ other: Record) -> Int {
+        let a = keyLength, b = other.keyLength
+        let order = unsafe memcmp(
+            pointer + Record.headerSize, other.pointer + Record.headerSize, min(a, b))
+        return order != 0 ? Int(order) : a - b
+    }
+
+    /// Keys ascending, and of one key the newest first.
+    @inline(__always)
+    func precedes(_ other: Record) -> Bool {
+        let order = compareKey(other)
+        return order != 0 ? order < 0 : sequence > other.sequence
+    }
+}
+
+extension ByteArena {
+    @unsafe
+    @inline(__always)
+    func base(at offset: Int) -> UnsafeRawPointer { unsafe unsafeBase + offset }
+}

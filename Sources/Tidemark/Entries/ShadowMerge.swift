@@ -1,0 +1,180 @@
+// The shadow index in key order: the ordered merge of all sorted runs, in which the newest
+// item of each key wins, voids hide what is older, and keys whose newest item says "absent"
+// do not appear.
+//
+// The merge is a tournament (Knuth, TAOCP 3, 5.4.1, "tree of losers"): one comparison for
+// each level of the tree and entry, mostly of two integers.
+
+internal import Bytes
+
+/// "What was derived from these primary keys, up to this sequence, does not count."
+package struct VoidRange: Sendable, Equatable {
+    package let range: KeyRange
+    package let sequence: SequenceNumber
+}
+
+/// One run's place in the merge.
+struct RunSource: ~Copyable {
+    private let reader: any RunReader
+    private var chunk = ByteArena(capacity: ChunkList.chunkSize)
+    private var position = 0
+    /// Prefix of the current record. Only meaningful while not exhausted.
+    private(set) var prefix: UInt64 = 0
+    private(set) var isExhausted = false
+
+    init(_ reader: any RunReader) { self.reader = reader }
+
+    /// The record where the source stands, good until it moves.
+    @inline(__always)
+    var record: Record { unsafe Record(chunk.base(at: position)) }
+
+    /// To the first record whose key is at or after `key`.
+    mutating func seek(_ key: KeyBytes) throws {
+        isExhausted = try !reader.seek(key, into: &chunk)
+        position = 0
+        if !isExhausted { prefix = record.prefix }
+        while !isExhausted, compareBytes(record.key, key.span) < 0 { try advance() }
+    }
+
+    @inline(__always)
+    mutating func advance() throws {
+        position += record.size
+        if position >= chunk.count { try nextChunk() }
+        if !isExhausted { prefix = record.prefix }
+    }
+
+    private mutating func nextChunk() throws {
+        isExhausted = try !reader.next(into: &chunk)
+        position = 0
+    }
+
+    /// Order of the merge: keys ascending, of one key the newest first, the exhausted last.
+    @inline(__always)
+    func precedes(_ other: borrowing RunSource) -> Bool {
+        if isExhausted || other.isExhausted { return !isExhausted }
+        if prefix != other.prefix { return prefix < other.prefix }
+        return record.precedes(other.record)
+    }
+}
+
+/// A reader of the shadow index, from a key to another. Used by one thread at a time.
+@safe
+final class ShadowMerge {
+    // Sources and tournament lie behind pointers, not in arrays of the class: no check for
+    // exclusive access, no retain and release, for each record.
+    private let sources: UnsafeMutablePointer<RunSource>
+    private let count: Int
+    /// `losers[1..<count]`: at each inner node of the tournament the source that lost there.
+    private let losers: UnsafeMutablePointer<Int>
+    private var winner = 0
+    private let voids: [VoidRange]
+    private let index: any SecondaryIndex
+    /// The last key that was decided: its later records are older, and skipped.
+    private let lastKey: UnsafeMutablePointer<ByteArena>
+    private var lastPrefix: UInt64 = 0
+
+    init(
+        _ runs: [SortedRun], in store: any SideStore, voids: [VoidRange],
+        index: any SecondaryIndex, from key: KeyBytes = KeyBytes()
+    ) throws {
+        let readers = try store.readers(of: runs.map(\.number))
+        count = readers.count
+        unsafe sources = .allocate(capacity: max(count, 1))
+        for (number, reader) in readers.enumerated() {
+            unsafe (sources + number).initialize(to: RunSource(reader))
+        }
+        unsafe losers = .allocate(capacity: max(count, 1))
+        unsafe losers.initialize(repeating: -1, count: max(count, 1))
+        unsafe lastKey = .allocate(capacity: 1)
+        unsafe lastKey.initialize(to: ByteArena(capacity: 512))
+        self.voids = voids
+        self.index = index
+        try seek(key)
+    }
+
+    deinit {
+        unsafe sources.deinitialize(count: count)
+        unsafe sources.deallocate()
+        unsafe losers.deallocate()
+        unsafe lastKey.deinitialize(count: 1)
+        unsafe lastKey.deallocate()
+    }
+
+    /// Starts again at the first key at or after `key`.
+    func seek(_ key: KeyBytes) throws {
+        unsafe lastKey.pointee.removeAll()
+        for node in 0..<count { unsafe losers[node] = -1 }
+        for number in 0..<count {
+            unsafe try sources[number].seek(key)
+            if let winner = play(number) { self.winner = winner }
+        }
+    }
+
+    /// Appends the next entries to `batch`, up to `limit` of them and below `end`.
+    /// - Returns: false when no entry below `end` is left.
+    func fill(_ batch: EntryBatch, limit: Int, end: KeyBytes? = nil) throws -> Bool {
+        guard count > 0 else { return false }
+        var room = limit
+        var winner = winner
+        defer { self.winner = winner }
+        while room > 0 {
+            guard unsafe !sources[winner].isExhausted else { return false }
+            let record = unsafe sources[winner].record
+            if let end, compareBytes(record.key, end.span) >= 0 { return false }
+            if unsafe isNewKey(record, sources[winner].prefix), record.isPresent, !isVoid(record) {
+                batch.append(record)
+                room -= 1
+            }
+            unsafe try sources[winner].advance()
+            winner = play(winner) ?? winner
+        }
+        return true
+    }
+
+    @inline(__always)
+    private func isNewKey(_ record: Record, _ prefix: UInt64) -> Bool {
+        if unsafe prefix == lastPrefix && lastKey.pointee.count > 0
+            && compareBytes(lastKey.pointee.span, record.key) == 0
+        {
+            return false
+        }
+        lastPrefix = prefix
+        unsafe lastKey.pointee.removeAll()
+        unsafe lastKey.pointee.append(record.key)
+        return true
+    }
+
+    /// The newest item of a key is void only if all older ones are too.
+    @inline(__always)
+    private func isVoid(_ record: Record) -> Bool {
+        voids.isEmpty ? false : isCovered(record)
+    }
+
+    private func isCovered(_ record: Record) -> Bool {
+        let primary = index.primaryKey(of: record.key, value: record.value)
+        return voids.contains {
+            record.sequence <= $0.sequence && $0.range.contains(primary.span)
+        }
+    }
+
+    /// Lets source `number` play its way up.
+    /// - Returns: the winner of all; nil while the tournament is being filled.
+    @inline(__always)
+    private func play(_ number: Int) -> Int? {
+        var contender = number
+        var node = (number + count) >> 1
+        while node > 0 {
+            let other = unsafe losers[node]
+            if other < 0 {
+                unsafe losers[node] = contender
+                return nil
+            }
+            if unsafe sources[other].precedes(sources[contender]) {
+                unsafe losers[node] = contender
+                contender = other
+            }
+            node >>= 1
+        }
+        return contender
+    }
+}

@@ -1,0 +1,336 @@
+// Where an owner's commits meet a run: the scan cursor, the queue, and the rule that sends
+// each delta into the one or past it.
+//
+// The protocol at this place:
+//
+// - A window is opened here: the cursor moves to the window's end and the number of the
+//   last reported commit is noted, both under this lock and at once. The window is read
+//   later, from a snapshot taken later. (The other way round, snapshot first, loses what is
+//   committed in between.)
+// - A commit is reported after it has become visible. Each delta with its primary key below
+//   the cursor goes into the queue, with the commit's sequence; the others are elided,
+//   because a window that is still to be opened will read their effect.
+// - A commit that is visible and not yet reported when a window opens is both: the window
+//   reads its effect, stamped older than it is, and its delta, stamped rightly, says the
+//   same. A delta is absolute ("this entry is there", "is not there"), so nothing is
+//   counted twice.
+// - The queue is bounded. Full, it makes writers wait in `admit`, where they hold no lock,
+//   and after a limit it aborts the run: never the writers (I3).
+//
+// Lock order: the owner's commit lock, then this one. Nothing is called with this lock held.
+
+internal import Bytes
+internal import Threads
+
+/// What passes through the queue to the assistant.
+package enum QueueItem {
+    /// What was read from a window: a batch for each index, by slot.
+    case window(WindowSink)
+    /// Deltas, of one or several commits: a batch for each index, by slot.
+    case deltas([EntryBatch?])
+    case void(VoidRange)
+}
+
+/// Why a run can't go on. It never changes the live index from then on (I4).
+public struct AbortReason: Error, Hashable, Sendable, CustomStringConvertible {
+    public let description: String
+    public init(_ description: String) { self.description = description }
+}
+
+package final class HookPoint: CommitHook {
+    /// Up to where the scan has taken the primary keys.
+    enum Cursor: Equatable {
+        case at(KeyBytes)
+        /// Beyond every key: each delta is applied.
+        case end
+
+        func isAbove(_ key: RawSpan) -> Bool {
+            switch self {
+            case .at(let cursor): compareBytes(key, cursor.span) < 0
+            case .end: true
+            }
+        }
+    }
+
+    struct State {
+        /// Set once, by `attached`: hooks are in force before the first window.
+        var isAttached = false
+        /// Set once. A run is marked aborted first, then unhooked, then freed.
+        var abort: AbortReason?
+        /// Moved by the scanner alone, never back.
+        var cursor = Cursor.at(KeyBytes())
+        /// The last commit that was reported.
+        var lastCommit: UInt64 = 0
+        /// Handled from the front; `head` is the first one that is not.
+        var items: [QueueItem] = []
+        var head = 0
+        /// Bytes of the items that are not handled yet.
+        var queuedBytes = 0
+        /// The batches that deltas are being appended to: those of the last item.
+        var tail: [EntryBatch?]?
+        /// Void ranges to be read again.
+        var rereads: [KeyRange] = []
+        /// Windows that were opened and not yet read.
+        var openWindows = 0
+        var applied = 0
+        var elided = 0
+        /// Set by the assistant when nobody will take items any more.
+        var isClosed = false
+
+        var isEmpty: Bool { head == items.count }
+    }
+
+    /// Bounds of the queue and of a writer's patience.
+    struct Limits {
+        /// Bytes from which on writers and scanners wait.
+        var bytes = 32 << 20
+        /// Seconds that a writer waits before the run is aborted.
+        var patience = 2.0
+        /// Bytes of one batch of deltas.
+        var batch = 256 << 10
+    }
+
+    let monitor: Monitor<State>
+    private let slots: [Bool]
+    private let limits: Limits
+    let pool: BatchPool
+
+    /// - Parameter wanted: for each index of the owner whether the run is about it.
+    init(wanted: [Bool], limits: Limits, pool: BatchPool) {
+        monitor = Monitor(State())
+        slots = wanted
+        self.limits = limits
+        self.pool = pool
+    }
+
+    // MARK: The owner's side
+
+    package func wants(_ index: IndexSlot) -> Bool { slots[index.rawValue] }
+
+    package func committed(_ commit: UInt64, deltas: borrowing DeltaBatch) {
+        monitor.withLock(notify: deltas.count > 0) { state in
+            precondition(commit > state.lastCommit, "commits are reported in order, once")
+            state.lastCommit = commit
+            guard state.abort == nil, !state.isClosed else { return }
+            var position = 0
+            for ordinal in 0..<deltas.count {
+                let delta = deltas.delta(at: position)
+                position = delta.end
+                report(delta, SequenceNumber(commit: commit, ordinal: ordinal), &state)
+            }
+        }
+    }
+
+    private func report(_ delta: Delta, _ sequence: SequenceNumber, _ state: inout State) {
+        switch delta.kind {
+        case .added, .removed:
+            guard slots[delta.slot] else { return }
+            guard state.cursor.isAbove(delta.primary) else {
+                state.elided += 1
+                return
+            }
+            let batch = tailBatch(delta.slot, &state)
+            let before = batch.byteCount
+            batch.append(
+                key: delta.key, value: delta.value, sequence: sequence,
+                isPresent: delta.kind == .added)
+            state.queuedBytes += batch.byteCount - before
+            state.applied += 1
+            if batch.byteCount >= limits.batch { state.tail = nil }
+        case .void, .voidToEnd:
+            void(delta, sequence, &state)
+        }
+    }
+
+    private func tailBatch(_ slot: Int, _ state: inout State) -> EntryBatch {
+        if state.tail == nil {
+            let batches = slots.map { $0 ? pool.take() : nil }
+            state.tail = batches
+            state.items.append(.deltas(batches))
+        }
+        guard let batch = state.tail?[slot] else { preconditionFailure("the index is wanted") }
+        return batch
+    }
+
+    /// The part of a void below the cursor is read again; what lies above it will be read
+    /// anyway.
+    private func void(_ delta: Delta, _ sequence: SequenceNumber, _ state: inout State) {
+        let lower = KeyBytes(delta.primary)
+        guard state.cursor.isAbove(lower.span) else {
+            state.elided += 1
+            return
+        }
+        var upper = delta.kind == .void ? KeyBytes(delta.key) : nil
+        if case .at(let cursor) = state.cursor {
+            upper = upper.map { min($0, cursor) } ?? cursor
+        }
+        let range = KeyRange(lower: lower, upper: upper)
+        state.items.append(.void(VoidRange(range: range, sequence: sequence)))
+        state.tail = nil
+        state.rereads.append(range)
+        state.applied += 1
+    }
+
+    package func admit() {
+        let waited: Bool? = monitor.wait(seconds: limits.patience) { state in
+            state.queuedBytes < limits.bytes || state.abort != nil || state.isClosed ? true : nil
+        }
+        if waited == nil {
+            abort(AbortReason("the queue stayed full for \(limits.patience) s: writers go first"))
+        }
+    }
+
+    // MARK: The run's side
+
+    /// The hook is in force, as of `commit`.
+    func attached(at commit: UInt64) {
+        monitor.withLock { state in
+            precondition(!state.isAttached, "a hook is attached once")
+            state.isAttached = true
+            state.lastCommit = commit
+        }
+    }
+
+    /// Marks the run as aborted; the first reason stays.
+    func abort(_ reason: AbortReason) {
+        monitor.withLock(notify: true) { if $0.abort == nil { $0.abort = reason } }
+    }
+
+    var abortReason: AbortReason? { monitor.withLock { $0.abort } }
+
+    /// Nobody will take items any more: writers pass freely, and nothing is kept.
+    func close() {
+        monitor.withLock(notify: true) { state in
+            state.isClosed = true
+            state.items = []
+            state.head = 0
+            state.queuedBytes = 0
+            state.tail = nil
+        }
+    }
+
+    /// Where the next window begins: a void range to be read again, or the cursor; nil at
+    /// the end of the scan.
+    enum Next { case again(Window), at(KeyBytes), end }
+
+    /// Takes the next range to be read again, as a window, or tells where the cursor is.
+    func nextWindow() -> Next {
+        monitor.withLock { state in
+            precondition(state.isAttached, "hooks are in force before the first window opens")
+            if let range = state.rereads.popLast() {
+                state.openWindows += 1
+                return .again(Window(range: range, sequence: .end(of: state.lastCommit)))
+            }
+            switch state.cursor {
+            case .at(let key): return .at(key)
+            case .end: return .end
+            }
+        }
+    }
+
+    /// Opens the window from `lower`, where the cursor must be, to `upper`, or to the end.
+    /// - Returns: nil where another scanner was faster.
+    func open(from lower: KeyBytes, to upper: KeyBytes?) -> Window? {
+        monitor.withLock { state in
+            guard state.cursor == .at(lower) else { return nil }
+            if let upper {
+                precondition(lower < upper, "the cursor moves up")
+                state.cursor = .at(upper)
+            } else {
+                state.cursor = .end
+            }
+            state.openWindows += 1
+            return Window(
+                range: KeyRange(lower: lower, upper: upper), sequence: .end(of: state.lastCommit))
+        }
+    }
+
+    /// A part of a window was read; `isLast` where it was the last part.
+    func enqueue(_ sink: WindowSink, isLast: Bool) {
+        monitor.withLock(notify: true) { state in
+            if isLast { state.openWindows -= 1 }
+            precondition(state.openWindows >= 0, "a window is read once")
+            guard state.abort == nil, !state.isClosed else { return }
+            state.items.append(.window(sink))
+            state.tail = nil
+            state.queuedBytes += sink.byteCount
+        }
+    }
+
+    /// The next item, or nil where there is none.
+    func take() -> QueueItem? {
+        monitor.withLock(notify: true) { state in
+            guard !state.isEmpty else { return nil }
+            let item = state.items[state.head]
+            state.head += 1
+            state.queuedBytes -= item.byteCount
+            if state.isEmpty {
+                state.items.removeAll(keepingCapacity: true)
+                state.head = 0
+                state.tail = nil
+            }
+            return item
+        }
+    }
+
+    /// All items. Called at a commit boundary, so that what is committed later is not
+    /// among them.
+    func takeAll() -> [QueueItem] {
+        monitor.withLock(notify: true) { state in
+            let items = Array(state.items[state.head...])
+            state.items.removeAll(keepingCapacity: true)
+            state.head = 0
+            state.queuedBytes = 0
+            state.tail = nil
+            return items
+        }
+    }
+
+    /// A view of the state, for decisions and reports.
+    struct Status {
+        var cursor: Cursor
+        var lastCommit: UInt64
+        var isEmpty: Bool
+        var isFull: Bool
+        var isScanned: Bool
+        var applied: Int
+        var elided: Int
+    }
+
+    var status: Status {
+        monitor.withLock { status($0) }
+    }
+
+    private func status(_ state: State) -> Status {
+        Status(
+            cursor: state.cursor, lastCommit: state.lastCommit, isEmpty: state.isEmpty,
+            isFull: state.queuedBytes >= limits.bytes,
+            isScanned: state.cursor == .end && state.rereads.isEmpty && state.openWindows == 0,
+            applied: state.applied, elided: state.elided)
+    }
+
+    /// Waits until `condition` holds, the run is aborted, or `seconds` have passed. For
+    /// drivers: no step waits.
+    func wait(seconds: Double, until condition: (Status) -> Bool) {
+        let _: Bool? = monitor.wait(seconds: seconds) { state in
+            state.abort != nil || condition(status(state)) ? true : nil
+        }
+    }
+}
+
+extension QueueItem {
+    /// Bytes that the item takes in the queue.
+    var byteCount: Int {
+        switch self {
+        case .window(let sink): sink.byteCount
+        case .deltas(let batches): batches.reduce(0) { $0 + ($1?.byteCount ?? 0) }
+        case .void: 0
+        }
+    }
+}
+
+extension HookPoint {
+    /// For checks at a barrier.
+    var openWindowCount: Int { monitor.withLock { $0.openWindows } }
+    var rereadCount: Int { monitor.withLock { $0.rereads.count } }
+}

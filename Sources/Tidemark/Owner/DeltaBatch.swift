@@ -1,0 +1,101 @@
+// The changes of one transaction, collected while it runs and reported when it commits.
+//
+// An owner keeps one of these, clears it when a transaction begins, or aborts (I2), and
+// hands it to its hooks after the commit.
+
+internal import Bytes
+
+public struct DeltaBatch: ~Copyable, Sendable {
+    private var arena: ByteArena
+    public private(set) var count = 0
+
+    public init() { arena = ByteArena(capacity: 1 << 16) }
+
+    /// The transaction removes the entry that `primary` derived.
+    public mutating func remove(_ index: IndexSlot, primary: RawSpan, key: RawSpan) {
+        append(.removed, index, primary, key, RawSpan())
+    }
+
+    /// The transaction adds an entry, or replaces its value.
+    public mutating func add(
+        _ index: IndexSlot, primary: RawSpan, key: RawSpan, value: RawSpan
+    ) {
+        append(.added, index, primary, key, value)
+    }
+
+    /// The transaction changed records of `range` in a way that can't be told exactly: what
+    /// was derived from them up to here no longer counts, read them again.
+    public mutating func void(_ range: KeyRange) {
+        if let upper = range.upper {
+            append(.void, IndexSlot(0), range.lower.span, upper.span, RawSpan())
+        } else {
+            append(.voidToEnd, IndexSlot(0), range.lower.span, RawSpan(), RawSpan())
+        }
+    }
+
+    public mutating func removeAll() {
+        arena.removeAll()
+        count = 0
+    }
+
+    private mutating func append(
+        _ kind: Delta.Kind, _ index: IndexSlot, _ primary: RawSpan, _ key: RawSpan,
+        _ value: RawSpan
+    ) {
+        arena.append(native: kind.rawValue)
+        arena.append(native: UInt8(index.rawValue))
+        arena.append(native: UInt16(primary.byteCount))
+        arena.append(native: UInt16(key.byteCount))
+        arena.append(native: UInt16(value.byteCount))
+        arena.append(primary)
+        arena.append(key)
+        arena.append(value)
+        count += 1
+    }
+
+    /// The delta at `position`; the next one is at its `end`.
+    @_lifetime(borrow self)
+    func delta(at position: Int) -> Delta {
+        guard let kind = Delta.Kind(rawValue: arena.load(at: position)) else {
+            preconditionFailure("deltas are read where one begins")
+        }
+        let primary = Int(arena.load(at: position + 2, as: UInt16.self))
+        let key = Int(arena.load(at: position + 4, as: UInt16.self))
+        let value = Int(arena.load(at: position + 6, as: UInt16.self))
+        let start = position + Delta.headerSize
+        return Delta(
+            kind: kind, slot: Int(arena.load(at: position + 1, as: UInt8.self)),
+            end: start + primary + key + value, primary: arena.bytes(at: start, primary),
+            key: arena.bytes(at: start + primary, key),
+            value: arena.bytes(at: start + primary + key, value))
+    }
+}
+
+/// One delta in place. In the arena: kind u8, slot u8, primary key length u16, key length
+/// u16, value length u16, then the three byte strings.
+struct Delta: ~Escapable {
+    enum Kind: UInt8 {
+        case removed = 0, added = 1
+        /// The primary key is the lower end of a range, the key its upper end.
+        case void = 2
+        /// A void without an upper end.
+        case voidToEnd = 3
+    }
+
+    static let headerSize = 8
+
+    let kind: Kind
+    let slot: Int
+    let end: Int
+    let primary, key, value: RawSpan
+
+    @_lifetime(copy primary, copy key, copy value)
+    init(kind: Kind, slot: Int, end: Int, primary: RawSpan, key: RawSpan, value: RawSpan) {
+        self.kind = kind
+        self.slot = slot
+        self.end = end
+        self.primary = primary
+        self.key = key
+        self.value = value
+    }
+}

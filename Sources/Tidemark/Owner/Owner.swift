@@ -1,0 +1,122 @@
+// The owner: whoever holds the primary records and the live indexes. These protocols are
+// all that the framework knows of it; Docs/adopting.md shows how a store fulfils them.
+//
+// What an owner promises:
+// - Its commits are numbered 1, 2, 3… A snapshot sees exactly the commits up to its number.
+// - After a commit has become visible to snapshots, and before anything runs at the next
+//   commit boundary, each attached hook is told of it, once, in the order of the commits.
+//   Never earlier: a transaction may still abort (I2).
+// - What a hook does, or fails to do, changes nothing for the owner's operations (I3).
+// - Each generation of an index is a complete ordered table of entries. Exactly one
+//   is active, and the owner's own transactions keep it up.
+
+public import Bytes
+
+/// The owner of primary records and live indexes.
+public protocol Owner: AnyObject, Sendable {
+    /// What reports call it.
+    var label: String { get }
+
+    /// The indexes, always in this order: an `IndexSlot` is a position in it.
+    var indexes: [any SecondaryIndex] { get }
+
+    /// Runs `body` at a commit boundary and waits for it: no transaction is under way, and
+    /// every commit that a snapshot could see has been reported to the hooks. This is the
+    /// commit lock; `body` does a bounded amount of work (I6).
+    func atCommitBoundary<R: Sendable>(
+        _ body: @Sendable (any CommitBoundary) throws -> R
+    ) throws -> R
+
+    /// A snapshot of the last commit or a newer one, taken without waiting for anybody.
+    func snapshot() throws -> any OwnerSnapshot
+}
+
+/// What may be done while the commit lock is held. Each change is one transaction of the
+/// owner, committed and reported to the hooks before the call returns.
+public protocol CommitBoundary {
+    /// The number of the last commit.
+    var lastCommit: UInt64 { get }
+
+    /// The hooks that are attached.
+    var hooks: [any CommitHook] { get }
+
+    /// From the next commit on, `hook` is told of each.
+    func attach(_ hook: any CommitHook)
+
+    /// `hook` is told of no further commit.
+    func detach(_ hook: any CommitHook)
+
+    /// A snapshot of exactly `lastCommit`.
+    func snapshot() throws -> any OwnerSnapshot
+
+    /// Makes an empty generation that is not served.
+    func createGeneration(of index: IndexSlot) throws -> UInt32
+
+    /// Appends the entries of `stretch`, which are sorted and above all that the generation
+    /// holds, and moves its load cursor to `end` (nil: beyond every key). From this commit
+    /// on the owner's transactions keep up what lies below the load cursor. If one of them
+    /// finds an addition there already, or a removal missing, the generation is spoilt, and
+    /// so is every further use of it; the transaction itself succeeds.
+    func append(
+        _ stretch: EntryBatch, to generation: UInt32, of index: IndexSlot, end: KeyBytes?
+    ) throws
+
+    /// The final validation: what is wrong with the loaded generation, or nil.
+    func validate(generation: UInt32, of index: IndexSlot) throws -> String?
+
+    /// Makes `generation` the active one and the one before it one to be reaped, in one
+    /// transaction. Work that does not depend on the size of the index.
+    func activate(generation: UInt32, of index: IndexSlot) throws
+
+    /// Gives up a generation that was never active: it is to be reaped.
+    func discard(generation: UInt32, of index: IndexSlot) throws
+
+    /// Makes the active generation hold exactly `entry.value` for each key, or nothing
+    /// where the value is nil, in one transaction.
+    /// - Returns: how many entries were not so before.
+    func amend(_ index: IndexSlot, _ entries: [(key: [UInt8], value: [UInt8]?)]) throws -> Int
+
+    /// Deletes up to `limit` entries of a generation that is to be reaped.
+    /// - Returns: false when none is left to be reaped, of any index.
+    func reap(limit: Int) throws -> Bool
+}
+
+/// The owner at one commit. Used by one thread at a time.
+public protocol OwnerSnapshot: AnyObject {
+    var commit: UInt64 { get }
+
+    /// The end of a window that begins at `key` and holds about `records` primary records,
+    /// never many more, however large a single object is.
+    /// - Returns: nil where no record follows beyond such a window: it is the last.
+    func boundary(after key: KeyBytes, records: Int) throws -> KeyBytes?
+
+    /// Reads the primary records of `range` in key order, derives the entries of the
+    /// indexes that `sink` wants and emits them. Stops after `limit` records.
+    /// - Returns: the key to go on from, or nil when the range is done.
+    func read(_ range: KeyRange, limit: Int, into sink: WindowSink) throws -> KeyBytes?
+
+    /// Appends up to `limit` entries of the active generation, from `key` on in key order,
+    /// to `batch`; an entry that can't be decoded is marked as damaged.
+    /// - Returns: the key to go on from, or nil at the end.
+    func entries(
+        of index: IndexSlot, from key: KeyBytes, limit: Int, into batch: EntryBatch
+    ) throws -> KeyBytes?
+
+    /// Bytes that the owner can still take for a new generation, and the bytes that
+    /// `entries` entries of `payload` bytes in all would need there.
+    func room(forEntries entries: Int, payload: Int, of index: IndexSlot) throws
+        -> (available: Int, needed: Int)
+}
+
+/// What an owner tells of its commits. The framework implements it, once for each run.
+public protocol CommitHook: AnyObject, Sendable {
+    /// Whether the run wants the deltas of this index.
+    func wants(_ index: IndexSlot) -> Bool
+
+    /// The commit is visible. `deltas` are its changes in order; they are copied.
+    func committed(_ commit: UInt64, deltas: borrowing DeltaBatch)
+
+    /// Called before a transaction begins, with no lock held: waits, up to a limit, while
+    /// the queue is full.
+    func admit()
+}

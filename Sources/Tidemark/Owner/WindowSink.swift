@@ -1,0 +1,48 @@
+// Where the reader of a window puts what it finds.
+
+internal import Bytes
+
+/// A primary record that could not be read.
+public struct PrimaryDamage: Hashable, Sendable {
+    /// Which record, in words a user can look up: `extents of inode 17, offset 4`.
+    public let object: String
+    /// What is wrong with it.
+    public let problem: String
+
+    public init(object: String, problem: String) {
+        self.object = object
+        self.problem = problem
+    }
+}
+
+/// Collects the entries derived from one window. One thread at a time.
+public final class WindowSink {
+    /// One batch for each index; nil for those that the run does not want.
+    let batches: [EntryBatch?]
+    let sequence: SequenceNumber
+    /// Primary records read so far.
+    public internal(set) var records = 0
+    public private(set) var damage: [PrimaryDamage] = []
+
+    package init(batches: [EntryBatch?], sequence: SequenceNumber) {
+        self.batches = batches
+        self.sequence = sequence
+    }
+
+    /// Bytes of all entries so far.
+    var byteCount: Int { batches.reduce(0) { $0 + ($1?.byteCount ?? 0) } }
+
+    public func wants(_ index: IndexSlot) -> Bool { batches[index.rawValue] != nil }
+
+    /// An entry of `index` derived from a record of the window.
+    public func emit(_ index: IndexSlot, key: RawSpan, value: RawSpan) {
+        batches[index.rawValue]?.append(
+            key: key, value: value, sequence: sequence, isPresent: true)
+    }
+
+    /// Counts primary records that were read, whether or not they derived anything.
+    public func count(records: Int) { self.records += records }
+
+    /// A record is skipped: the run will be incomplete.
+    public func skip(_ damage: PrimaryDamage) { self.damage.append(damage) }
+}

@@ -1,0 +1,150 @@
+// The assistant: the one consumer of the queue, and the only writer of the side file.
+//
+// It collects entries and deltas in memory up to a budget, sorts them, and writes them out
+// as one sorted run for each index. It reads nothing: a delta needs no look at what is
+// there, because the merge resolves equal keys by their sequence.
+
+internal import Bytes
+
+final class Assistant {
+    private let store: any SideStore
+    private let pool: BatchPool
+    private let budget: Int
+    /// Batches that are in memory, by slot, and the bytes of them all.
+    private var memory: [[EntryBatch]]
+    private var memoryBytes = 0
+    /// Complete runs, by slot.
+    private(set) var runs: [[SortedRun]]
+    private(set) var voids: [VoidRange] = []
+    private(set) var primaryRecords = 0
+    private(set) var damage: [PrimaryDamage] = []
+    private var nextRun: UInt32 = 1
+    private let sorter = EntrySorter()
+    private var chunks: ChunkList
+    /// The index that is being loaded, if any: its deltas also go to the overlay.
+    var loading: (slot: Int, overlay: Overlay, cursor: KeyBytes)?
+
+    /// Bytes that are handed to the store at once.
+    private static let writeSize = 1 << 20
+
+    init(
+        store: any SideStore, pool: BatchPool, indexes: Int, budget: Int,
+        chunkBytes: Int = ChunkList.chunkSize
+    ) {
+        chunks = ChunkList(limit: chunkBytes)
+        self.store = store
+        self.pool = pool
+        self.budget = budget
+        memory = Array(repeating: [], count: indexes)
+        runs = Array(repeating: [], count: indexes)
+    }
+
+    func handle(_ item: QueueItem) throws {
+        switch item {
+        case .window(let sink):
+            primaryRecords += sink.records
+            damage += sink.damage
+            for (slot, batch) in sink.batches.enumerated() { keep(batch, slot) }
+        case .deltas(let batches):
+            for (slot, batch) in batches.enumerated() {
+                if let batch, let loading, loading.slot == slot {
+                    loading.overlay.absorb(batch, from: loading.cursor)
+                }
+                keep(batch, slot)
+            }
+        case .void(let void):
+            guard loading == nil else {
+                throw AbortReason(
+                    "the owner could not say exactly what changed while the index was written")
+            }
+            voids.append(void)
+        }
+        if memoryBytes >= budget { try spill() }
+    }
+
+    private func keep(_ batch: EntryBatch?, _ slot: Int) {
+        guard let batch else { return }
+        if batch.isEmpty { return pool.give(batch) }
+        memory[slot].append(batch)
+        memoryBytes += batch.byteCount
+    }
+
+    /// Writes all that is in memory into sorted runs.
+    func spill() throws {
+        for slot in memory.indices where !memory[slot].isEmpty {
+            let run = try write(memory[slot])
+            runs[slot].append(run)
+            for batch in memory[slot] { pool.give(batch) }
+            memory[slot] = []
+        }
+        memoryBytes = 0
+    }
+
+    /// Sorts `batches` and writes them as a run: of each key only the newest item, which
+    /// may be "absent", for that hides what older runs hold.
+    private func write(_ batches: [EntryBatch]) throws -> SortedRun {
+        sorter.sort(batches)
+        defer { sorter.removeAll() }
+        let number = nextRun
+        nextRun += 1
+        var entries = 0, bytes = 0
+        chunks.removeAll()
+        for index in 0..<sorter.count {
+            let record = sorter.record(index)
+            if index > 0, sorter.prefix(index) == sorter.prefix(index - 1),
+                record.compareKey(sorter.record(index - 1)) == 0
+            {
+                continue
+            }
+            chunks.append(record)
+            entries += 1
+            bytes += record.size
+            if chunks.byteCount >= Assistant.writeSize { try flush(to: number) }
+        }
+        try flush(to: number)
+        return SortedRun(number: number, entries: entries, bytes: bytes)
+    }
+
+    private func flush(to number: UInt32) throws {
+        guard chunks.count > 0 else { return }
+        try store.append(chunks, to: number)
+        chunks.removeAll()
+    }
+
+    /// The shadow as of the last spill, whatever is written later.
+    func freeze() -> FrozenShadow {
+        FrozenShadow(store: store, runs: runs, voids: voids, chunkBytes: chunks.limit)
+    }
+}
+
+/// The shadow of every index at one moment: complete runs are never changed.
+struct FrozenShadow {
+    fileprivate let store: any SideStore
+    fileprivate let runs: [[SortedRun]]
+    fileprivate let voids: [VoidRange]
+    fileprivate let chunkBytes: Int
+
+    /// A reader of the shadow of `slot`, from `key` on.
+    func merge(_ slot: Int, index: any SecondaryIndex, from key: KeyBytes = KeyBytes()) throws
+        -> ShadowMerge
+    {
+        try ShadowMerge(runs[slot], in: store, voids: voids, index: index, from: key)
+    }
+
+    /// Keys that divide the shadow of `slot` into `parts` parts of about the same size.
+    func dividers(_ slot: Int, parts: Int) throws -> [KeyBytes] {
+        guard parts > 1, let run = runs[slot].max(by: { $0.bytes < $1.bytes }) else { return [] }
+        let reader = try store.readers(of: [run.number])[0]
+        var chunk = ByteArena(capacity: ChunkList.chunkSize)
+        let step = max(1, run.bytes / chunkBytes / parts)
+        var result: [KeyBytes] = [], number = 0
+        while try reader.next(into: &chunk), result.count < parts - 1 {
+            number += 1
+            if number % step == 0 {
+                let key = unsafe KeyBytes(Record(chunk.base(at: 0)).key)
+                if number > 1 { result.append(key) }
+            }
+        }
+        return result
+    }
+}

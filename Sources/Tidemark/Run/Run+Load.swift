@@ -1,0 +1,202 @@
+// Load and commit: the shadow is copied in key order into a new generation of the owner,
+// which is then made the active one.
+//
+// The cursor rule applies a second time, in the order of index keys. A stretch of the
+// shadow is merged ahead of time from frozen runs. Under the commit lock the queue is
+// drained into the overlay, the overlay goes over the stretch, the stretch is appended, and
+// the load cursor moves to its end; from then on the owner's own transactions keep up what
+// lies below it. So every change to an entry is made exactly once: by the overlay where it
+// was committed before the stretch was appended, by the owner where after.
+
+internal import Bytes
+
+/// A generation on its way.
+struct Loading: @unchecked Sendable {
+    let slot: IndexSlot
+    let generation: UInt32
+    let overlay: Overlay
+    /// Keys below it are kept up by the owner.
+    var cursor: KeyBytes
+    var isComplete = false
+    /// Set by the commit: it is the live index, and no longer the run's.
+    var isActive = false
+    /// Entries of the next stretch.
+    var stretchEntries: Int
+}
+
+/// A stretch of the shadow, merged and not yet appended.
+public struct Stretch: @unchecked Sendable {
+    /// Entries.
+    public var count: Int { batch.count }
+    let batch: EntryBatch
+    /// The first key that it does not cover; nil where it covers all that are left.
+    let end: KeyBytes?
+}
+
+/// Merges the stretches of one load, ahead of their appending. Used by one thread.
+public final class StretchMerger: @unchecked Sendable {
+    private let merge: ShadowMerge
+    private let pool: BatchPool
+    /// The first entry of the next stretch: it has been merged to learn where one ends.
+    private let ahead = EntryBatch()
+    private var isDone = false
+
+    init(_ merge: ShadowMerge, pool: BatchPool) {
+        self.merge = merge
+        self.pool = pool
+    }
+
+    /// The next stretch, of about `entries` entries; nil after the last.
+    public func next(entries: Int) throws -> Stretch? {
+        guard !isDone else { return nil }
+        let batch = pool.take()
+        if !ahead.isEmpty { batch.append(ahead.record(at: 0)) }
+        var hasMore = try merge.fill(batch, limit: entries)
+        ahead.removeAll()
+        if hasMore { hasMore = try merge.fill(ahead, limit: 1) || !ahead.isEmpty }
+        guard !ahead.isEmpty else {
+            isDone = true
+            return Stretch(batch: batch, end: nil)
+        }
+        let first = ahead
+        return Stretch(batch: batch, end: KeyBytes(first.key(at: 0)))
+    }
+}
+
+extension Run {
+    /// Begins the load: looks whether there is room, freezes the runs, and makes an empty
+    /// generation.
+    /// - Throws: `AbortReason` where the owner has no room for it.
+    public func beginLoad(_ comparison: Comparison) throws -> StretchMerger {
+        phase = .loading
+        let slot = comparison.slot
+        let room = try owner.snapshot().room(
+            forEntries: comparison.entries, payload: comparison.payload, of: slot)
+        guard room.needed <= room.available else {
+            let name = owner.indexes[slot.rawValue].name
+            throw AbortReason(
+                "no space for a new generation of \(name): it needs about "
+                    + "\(room.needed >> 20) MiB, \(room.available >> 20) MiB are free; "
+                    + "make room, or use --strategy patch")
+        }
+        let overlay = Overlay()
+        assistant.loading = (slot.rawValue, overlay, KeyBytes())
+        try assistant.spill()
+        let merge = try assistant.freeze().merge(slot.rawValue, index: owner.indexes[slot.rawValue])
+        let generation = try atBoundary { try $0.createGeneration(of: slot) }
+        loading = Loading(
+            slot: slot, generation: generation, overlay: overlay, cursor: KeyBytes(),
+            stretchEntries: options.stretchEntries)
+        return StretchMerger(merge, pool: hook.pool)
+    }
+
+    /// Entries that the next stretch should have, for the commit lock to be held no longer
+    /// than is wanted.
+    public var stretchEntries: Int { loading?.stretchEntries ?? options.stretchEntries }
+
+    /// Appends a stretch under the commit lock.
+    /// - Returns: false when it was the last.
+    public func load(_ stretch: Stretch) throws -> Bool {
+        guard let current = loading else { preconditionFailure("a load has begun") }
+        precondition(!current.isComplete, "nothing follows the last stretch")
+        while try handleItem() {}
+        let result = hook.pool.take()
+        let loaded = try atBoundary { boundary -> Loaded in
+            let start = self.clock.now()
+            let items = try self.append(stretch, into: result, current, boundary)
+            return Loaded(items: items, held: self.clock.now() - start)
+        }
+        advance(to: stretch.end, held: loaded.held)
+        // The owner keeps up what lies below the cursor; the overlay needs it no more.
+        for item in loaded.items { try assistant.handle(item) }
+        hook.pool.give(stretch.batch)
+        hook.pool.give(result)
+        return stretch.end != nil
+    }
+
+    private struct Loaded: @unchecked Sendable {
+        let items: [QueueItem]
+        let held: UInt64
+    }
+
+    private func append(
+        _ stretch: Stretch, into result: EntryBatch, _ current: Loading,
+        _ boundary: any CommitBoundary
+    ) throws -> [QueueItem] {
+        try checkAborted()
+        let items = hook.takeAll()
+        for item in items { absorb(item, current.slot, current.overlay, from: current.cursor) }
+        current.overlay.apply(to: stretch.batch, end: stretch.end, into: result)
+        try boundary.append(
+            result, to: current.generation, of: current.slot, end: stretch.end)
+        return items
+    }
+
+    /// Moves the load cursor, and fits the size of the stretches to the time they took.
+    private func advance(to end: KeyBytes?, held: UInt64) {
+        loading?.isComplete = end == nil
+        let entries = stretchEntries
+        if held > options.holdTarget {
+            loading?.stretchEntries = max(256, entries / 2)
+        } else if held < options.holdTarget / 2 {
+            loading?.stretchEntries = min(16384, entries + entries / 4)
+        }
+        if let end, let current = loading {
+            loading?.cursor = end
+            assistant.loading = (current.slot.rawValue, current.overlay, end)
+        } else {
+            assistant.loading = nil
+        }
+    }
+
+    /// Where so much has changed since the runs were frozen that the overlay has become
+    /// large, freezes again: what it holds lies in the side file by then.
+    /// - Returns: the merger to go on with, in place of the one before and of the stretches
+    ///   that it has merged ahead; nil where the overlay is small.
+    public func refreeze() throws -> StretchMerger? {
+        guard let current = loading, !current.isComplete,
+            current.overlay.byteCount > options.overlayBytes
+        else { return nil }
+        try assistant.spill()
+        current.overlay.removeAll()
+        let merge = try assistant.freeze().merge(
+            current.slot.rawValue, index: owner.indexes[current.slot.rawValue],
+            from: current.cursor)
+        return StretchMerger(merge, pool: hook.pool)
+    }
+
+    /// The commit: with the lock held the queue is drained, the generation is validated, and
+    /// one transaction makes it the active one.
+    public func commit() throws {
+        guard let current = loading, current.isComplete else {
+            preconditionFailure("a generation is loaded before it is committed")
+        }
+        phase = .committing
+        try atBoundary { boundary in
+            try self.checkAborted()
+            precondition(self.assistant.damage.isEmpty, "an incomplete run commits nothing")
+            if let problem = try boundary.validate(
+                generation: current.generation, of: current.slot)
+            {
+                throw AbortReason("the new generation is not valid: \(problem)")
+            }
+            try boundary.activate(generation: current.generation, of: current.slot)
+        }
+        loading?.isActive = true
+        if let place = slots.firstIndex(of: current.slot) {
+            report.indexes[place].generation = current.generation
+        }
+        loading = nil
+    }
+
+    /// Deletes some of what is to be reaped. Returns false when nothing is left.
+    public func reap(limit: Int) throws -> (more: Bool, held: UInt64) {
+        phase = .reaping
+        let clock = clock
+        return try atBoundary { boundary in
+            let start = clock.now()
+            let more = try boundary.reap(limit: limit)
+            return (more, clock.now() - start)
+        }
+    }
+}

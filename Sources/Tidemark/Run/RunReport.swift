@@ -1,0 +1,98 @@
+// What a run tells at its end.
+
+/// How the live index differs from the shadow at one key.
+public struct Discrepancy: Hashable, Sendable {
+    public enum Kind: String, Sendable, CaseIterable {
+        /// The live index lacks the entry.
+        case missing
+        /// The live index has an entry that no primary record derives.
+        case stray
+        /// The live entry has another value, or can't be decoded.
+        case wrong
+    }
+
+    public let index: IndexSlot
+    public let kind: Kind
+    public let key: [UInt8]
+    /// The live index's value; nil where it has none or it can't be decoded.
+    public let found: [UInt8]?
+    /// The shadow's value; nil where it has none.
+    public let expected: [UInt8]?
+}
+
+public struct DiscrepancyCounts: Hashable, Sendable {
+    public var missing = 0
+    public var stray = 0
+    public var wrong = 0
+
+    public init() {}
+    public var total: Int { missing + stray + wrong }
+
+    mutating func add(_ kind: Discrepancy.Kind) {
+        switch kind {
+        case .missing: missing += 1
+        case .stray: stray += 1
+        case .wrong: wrong += 1
+        }
+    }
+
+    mutating func add(_ other: DiscrepancyCounts) {
+        missing += other.missing
+        stray += other.stray
+        wrong += other.wrong
+    }
+}
+
+public struct IndexReport: Sendable {
+    public enum Action: String, Sendable { case none, patch, rebuild }
+
+    public let slot: IndexSlot
+    public let name: String
+    /// Entries of the shadow at the cut.
+    public var entries = 0
+    public var found = DiscrepancyCounts()
+    /// What was done, or in a dry run what would be.
+    public var action = Action.none
+    /// Why that.
+    public var reason = ""
+    /// The new generation, where there is one.
+    public var generation: UInt32?
+    /// Entries that a patch changed.
+    public var patched = 0
+    public var recheck: DiscrepancyCounts?
+}
+
+public struct RunReport: Sendable {
+    public enum Outcome: String, Sendable {
+        case clean, repaired, corrupt, incomplete, aborted
+    }
+
+    public struct Seconds: Sendable {
+        public var scan = 0.0, settle = 0.0, compare = 0.0, load = 0.0, commit = 0.0
+        public var recheck = 0.0, reap = 0.0, total = 0.0
+    }
+
+    public struct LockHolds: Sendable {
+        /// Nanoseconds.
+        public var maximum: UInt64 = 0, percentile999: UInt64 = 0, percentile99: UInt64 = 0
+        public var count = 0
+    }
+
+    public var outcome = Outcome.clean
+    public var reason: String?
+    public var indexes: [IndexReport] = []
+    public var primaryRecords = 0
+    public var damagedPrimaries: [PrimaryDamage] = []
+    public var windows = 0
+    public var applied = 0
+    public var elided = 0
+    public var sortedRuns = 0
+    public var seconds = Seconds()
+    public var lockHolds = LockHolds()
+    public var peakAnonymousBytes = 0
+}
+
+/// Where a run stands.
+public enum RunPhase: String, Sendable, CaseIterable {
+    case prepared, scanning, settling, comparing, loading, committing, rechecking, reaping, ended
+}

@@ -1,0 +1,61 @@
+// A side file in memory: the same seam without the disk, for exploring races and for
+// owners whose indexes are small.
+
+internal import Bytes
+internal import Synchronization
+
+public final class MemoryStore: SideStore {
+    struct Chunk {
+        let firstKey: KeyBytes
+        let records: [UInt8]
+    }
+
+    private let runs = Mutex<[UInt32: [Chunk]]>([:])
+
+    public init() {}
+
+    public func append(_ chunks: borrowing ChunkList, to number: UInt32) throws {
+        runs.withLock { runs in
+            for index in 0..<chunks.count {
+                let chunk = Chunk(
+                    firstKey: KeyBytes(chunks.firstKey(index)), records: chunks.chunk(index).array)
+                if let last = runs[number]?.last {
+                    precondition(last.firstKey < chunk.firstKey, "a run is written in key order")
+                }
+                runs[number, default: []].append(chunk)
+            }
+        }
+    }
+
+    public func readers(of numbers: [UInt32]) throws -> [any RunReader] {
+        runs.withLock { runs in numbers.map { MemoryReader(runs[$0] ?? []) } }
+    }
+
+    public func sync() throws {}
+    public func remove() { runs.withLock { $0 = [:] } }
+}
+
+final class MemoryReader: RunReader {
+    private let chunks: [MemoryStore.Chunk]
+    private var index = -1
+
+    init(_ chunks: [MemoryStore.Chunk]) { self.chunks = chunks }
+
+    func seek(_ key: KeyBytes, into chunk: inout ByteArena) throws -> Bool {
+        index = max(0, (chunks.firstIndex { key < $0.firstKey } ?? chunks.count) - 1)
+        return take(into: &chunk)
+    }
+
+    func next(into chunk: inout ByteArena) throws -> Bool {
+        index += 1
+        return take(into: &chunk)
+    }
+
+    private func take(into chunk: inout ByteArena) -> Bool {
+        guard index < chunks.count else { return false }
+        chunk.removeAll()
+        let records = chunks[index].records
+        unsafe chunk.append(records.span.bytes)
+        return true
+    }
+}

@@ -1,0 +1,58 @@
+// `tidemark check`: the live indexes are compared with what the primary records derive.
+
+internal import ArgumentParser
+internal import Tidemark
+internal import Volume
+
+struct Check: TidemarkSubcommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Compare the live indexes with the primary records; change nothing.",
+        discussion: """
+            Every primary record is read, every entry derived from it, and the result is compared \
+            with what the volume serves. The volume is opened for reading only: several checks \
+            may run at a time, and nothing in it is changed (a side file lies in its directory \
+            runs/ as long as the check lasts).
+
+            Exit status: 0 clean; 1 discrepancies were found; 4 the check could not be made or \
+            is incomplete, because a primary record is damaged, for example.
+
+            Example: tidemark check /tmp/v --index rmap --list found.jsonl
+            """)
+
+    @Argument(help: ArgumentHelp("The volume's directory.", valueName: "target"))
+    var target: String
+
+    @Option(help: "The index to check: rmap or parents. May be given several times; without it: all.")
+    var index: [IndexName] = []
+
+    @Option(help: "Write each discrepancy as a line of JSON to this file.", completion: .file())
+    var list: String?
+
+    @OptionGroup var common: CommonOptions
+
+    func execute(_ output: Output) throws -> ExitStatus {
+        let list = try LineList(path: list)
+        return try withVolume(target, .readOnly, output) { volume in
+            var session = RunSession(volume: volume, slots: index.slots, output: output)
+            session.onDiscrepancy = reporter(list, volume, output)
+            let report = try session.perform()
+            try list.finish()
+            output.json(ifAsked: document(report.members))
+            report.print(target, isDryRun: false, to: output)
+            return report.outcome.status
+        }
+    }
+}
+
+/// What tells of discrepancies as `--list` and `--verbose` ask for it.
+func reporter(
+    _ list: LineList, _ volume: Volume, _ output: Output
+) -> @Sendable (Discrepancy) -> Void {
+    let indexes = volume.indexes
+    let isPrinted = output.isVerbose && !output.isJSON
+    return { discrepancy in
+        let index = indexes[discrepancy.index.rawValue]
+        if list.isWanted { list.add(discrepancy.json(index)) }
+        if isPrinted { output.line(discrepancy.text(index)) }
+    }
+}

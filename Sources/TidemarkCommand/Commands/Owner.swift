@@ -1,0 +1,207 @@
+// `tidemark owner`: from blocks to the files that own them.
+
+internal import ArgumentParser
+internal import Volume
+internal import VolumeFormat
+
+struct Owner: TidemarkSubcommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Say who owns blocks: a file with all its paths, the volume itself, or nobody.",
+        discussion: """
+            Answered by the live reverse map and the live parent pointers; where they are \
+            damaged the answer says so, as far as that can be seen. The part of the blocks that \
+            is neither owned nor free is named too: `tidemark check` finds the reason.
+
+            Examples: tidemark owner /tmp/v --block 4711
+                      tidemark owner /tmp/v --sector 37688
+            """)
+
+    @Argument(help: ArgumentHelp("The volume's directory.", valueName: "target"))
+    var target: String
+
+    @Option(help: "The first block.")
+    var block: UInt64?
+
+    @Option(help: "How many blocks.")
+    var length: UInt64 = 1
+
+    @Option(help: "The sector, of 512 bytes, as the kernel names it in messages.")
+    var sector: UInt64?
+
+    @OptionGroup var common: CommonOptions
+
+    func validate() throws {
+        guard (block == nil) != (sector == nil) else {
+            throw ValidationError("Give either --block or --sector.")
+        }
+        guard length > 0 else { throw ValidationError("--length is 1 or more.") }
+        guard sector == nil || length == 1 else {
+            throw ValidationError("--length goes with --block.")
+        }
+    }
+
+    func execute(_ output: Output) throws -> ExitStatus {
+        try withVolume(target, .readOnly, output) { volume in
+            let geometry = volume.geometry
+            let first = block ?? sector.map { $0 / max(1, UInt64(geometry.blockSize) / 512) } ?? 0
+            guard first < geometry.blocks, length <= geometry.blocks - first else {
+                throw CommandFailure(
+                    "\(target): blocks \(first) to \(first + (length - 1)) are not in the volume, "
+                        + "which has \(geometry.blocks)", .usage)
+            }
+            let answer = try OwnerAnswer(try volume.read(), first..<(first + length))
+            output.json(ifAsked: document(answer.members(UInt64(geometry.blockSize))))
+            answer.print(to: output)
+            return answer.isDamaged ? .uncorrected : .success
+        }
+    }
+}
+
+/// Who owns a range of blocks.
+struct OwnerAnswer {
+    struct Part {
+        enum Who {
+            case free
+            case volume(ExtentRecord)
+            case file(ExtentRecord, PathReport?)
+            /// Neither free nor owned.
+            case nobody
+        }
+
+        let blocks: Range<UInt64>
+        let who: Who
+    }
+
+    let blocks: Range<UInt64>
+    private(set) var parts: [Part] = []
+    private(set) var damaged: [String] = []
+
+    var isDamaged: Bool { !damaged.isEmpty }
+
+    init(_ snapshot: VolumeSnapshot, _ blocks: Range<UInt64>) throws {
+        self.blocks = blocks
+        let length = blocks.upperBound - blocks.lowerBound
+        let owned = try snapshot.owners(ofBlock: blocks.lowerBound, length: length)
+        let free = try snapshot.free(ofBlock: blocks.lowerBound, length: length)
+        damaged = owned.damaged.map { "an entry of the reverse map can't be decoded: \($0)" }
+        if free.damaged > 0 {
+            damaged.append("\(counted(free.damaged, "record")) of free space can't be decoded")
+        }
+        if owned.isCut { damaged.append("the reverse map overlaps itself; owners may be left out") }
+        for run in free.runs {
+            parts.append(Part(blocks: (run.start..<run.end).clamped(to: blocks), who: .free))
+        }
+        var paths: [InodeNumber: PathReport] = [:]
+        for extent in owned.owners {
+            let range = (extent.start..<extent.startEnd).clamped(to: blocks)
+            guard extent.inode != .volume else {
+                parts.append(Part(blocks: range, who: .volume(extent)))
+                continue
+            }
+            if paths[extent.inode] == nil {
+                do {
+                    paths[extent.inode] = try snapshot.paths(of: extent.inode)
+                } catch VolumeError.noEntry {
+                    damaged.append("the reverse map names inode \(extent.inode), which does not exist")
+                }
+            }
+            parts.append(Part(blocks: range, who: .file(extent, paths[extent.inode])))
+        }
+        for report in paths.values { damaged += report.problems.map { "\($0)" } }
+        addGaps()
+    }
+
+    /// What nobody has, and what several have.
+    private mutating func addGaps() {
+        parts.sort { $0.blocks.lowerBound < $1.blocks.lowerBound }
+        var gaps: [Part] = []
+        var next = blocks.lowerBound
+        for part in parts {
+            if part.blocks.lowerBound > next {
+                gaps.append(Part(blocks: next..<part.blocks.lowerBound, who: .nobody))
+            } else if part.blocks.lowerBound < next {
+                let end = min(next, part.blocks.upperBound)
+                damaged.append("\(words(part.blocks.lowerBound..<end)): more than one owner")
+            }
+            next = max(next, part.blocks.upperBound)
+        }
+        if next < blocks.upperBound {
+            gaps.append(Part(blocks: next..<blocks.upperBound, who: .nobody))
+        }
+        damaged += gaps.map { "\(words($0.blocks)): neither free nor owned by any entry" }
+        parts = (parts + gaps).sorted { $0.blocks.lowerBound < $1.blocks.lowerBound }
+    }
+
+    private func words(_ range: Range<UInt64>) -> String {
+        range.count == 1
+            ? "block \(range.lowerBound)" : "blocks \(range.lowerBound) to \(range.upperBound - 1)"
+    }
+
+    func members(_ blockSize: UInt64) -> [(String, JSONValue)] {
+        [
+            ("block", .unsigned(blocks.lowerBound)),
+            ("length", .unsigned(blocks.upperBound - blocks.lowerBound)),
+            ("owners", .array(parts.map(\.json))),
+            ("problems", .array(damaged.map { .string($0) })),
+        ]
+    }
+
+    func print(to output: Output) {
+        for part in parts {
+            let range = words(part.blocks)
+            switch part.who {
+            case .free: output.line("\(range): free")
+            case .nobody: output.line("\(range): neither free nor owned; run `tidemark check`")
+            case .volume: output.line("\(range): reserved for the volume itself")
+            case .file(let extent, let report):
+                let offset = extent.offset + (part.blocks.lowerBound - extent.start)
+                output.line(
+                    "\(range): inode \(extent.inode), \(extent.fork.words), from block \(offset) "
+                        + "of the file, \(extent.state)")
+                for path in report?.paths ?? [] { output.line("  \(escapedName(path))") }
+                if report?.isCut == true { output.line("  and more: tidemark paths") }
+                if report?.paths.isEmpty ?? true { output.line("  no path leads to it") }
+            }
+        }
+        for problem in damaged { output.error(problem) }
+    }
+}
+
+extension Fork {
+    var words: String {
+        switch self {
+        case .data: "contents"
+        case .attributes: "attributes"
+        }
+    }
+
+    var name: String {
+        switch self {
+        case .data: "data"
+        case .attributes: "attributes"
+        }
+    }
+}
+
+extension OwnerAnswer.Part {
+    var json: JSONValue {
+        var members: [(String, JSONValue)] = [
+            ("block", .unsigned(blocks.lowerBound)),
+            ("length", .unsigned(blocks.upperBound - blocks.lowerBound)),
+        ]
+        switch who {
+        case .free: members.append(("owner", "free"))
+        case .nobody: members.append(("owner", "none"))
+        case .volume: members.append(("owner", "volume"))
+        case .file(let extent, let report):
+            members += [
+                ("owner", "file"), ("inode", .unsigned(extent.inode)),
+                ("fork", .string(extent.fork.name)),
+                ("offset", .unsigned(extent.offset + (blocks.lowerBound - extent.start))),
+                ("state", .string("\(extent.state)")),
+                ("paths", .array((report?.paths ?? []).map { .string(escapedName($0)) })),
+            ]
+        }
+        return .object(members)
+    }
+}

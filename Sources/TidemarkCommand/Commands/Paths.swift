@@ -1,0 +1,53 @@
+// `tidemark paths`: from an inode to its names.
+
+internal import ArgumentParser
+internal import Volume
+internal import VolumeFormat
+
+struct Paths: TidemarkSubcommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Print every path that leads to an inode.",
+        discussion: """
+            Answered by the live parent pointers, each checked against the directory entry that \
+            it mirrors. Control characters, backslashes and bytes that are no UTF-8 are printed \
+            as \\xHH. Where parent pointers are missing or wrong that is said, and the exit \
+            status is 1.
+
+            Example: tidemark paths /tmp/v --inode 4711
+            """)
+
+    @Argument(help: ArgumentHelp("The volume's directory.", valueName: "target"))
+    var target: String
+
+    @Option(help: "The inode number.")
+    var inode: UInt64
+
+    @Option(help: "How many paths at the most.")
+    var limit = 1_000_000
+
+    @OptionGroup var common: CommonOptions
+
+    func validate() throws {
+        if limit < 1 { throw ValidationError("--limit is 1 or more.") }
+    }
+
+    func execute(_ output: Output) throws -> ExitStatus {
+        try withVolume(target, .readOnly, output) { volume in
+            let report = try volume.read().paths(of: inode, limit: limit)
+            let paths = report.paths.map { escapedName($0) }
+            output.json(
+                ifAsked: document([
+                    ("inode", .unsigned(inode)), ("paths", .array(paths.map { .string($0) })),
+                    ("isComplete", .bool(!report.isCut)),
+                    ("problems", .array(report.problems.map { .string("\($0)") })),
+                ]))
+            for path in paths { output.line(path) }
+            if report.isCut { output.note("there are more than \(paths.count) paths; see --limit") }
+            for problem in report.problems { output.error("\(problem)") }
+            if paths.isEmpty, report.problems.isEmpty {
+                output.note("inode \(inode) has no name: it was unlinked")
+            }
+            return report.problems.isEmpty ? .success : .uncorrected
+        }
+    }
+}

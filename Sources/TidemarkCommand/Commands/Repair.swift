@@ -1,0 +1,76 @@
+// `tidemark repair`: what a check finds is mended, while the volume stays in use.
+
+internal import ArgumentParser
+internal import Tidemark
+internal import Volume
+
+struct Repair: TidemarkSubcommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Check, and patch or rebuild the indexes that are wrong.",
+        discussion: """
+            What a check finds is mended. `patch` changes the entries that are wrong, `rebuild` \
+            loads a new generation of the index, beside the old one, and makes it the one that is \
+            served in a single transaction. `auto` takes whichever costs less, for each index. \
+            `patch` and `rebuild` do so even where `auto` would take the other. At the end the \
+            indexes are checked again. What an earlier run left behind is reaped first.
+
+            Exit status: 0 clean, or repaired and clean when checked again; 1 discrepancies are \
+            left (after --dry-run: those that were found); 4 the repair could not be made or is \
+            incomplete. An aborted or incomplete run never changes what is served.
+
+            Example: tidemark repair /tmp/v --index rmap --strategy rebuild
+            """)
+
+    @Argument(help: ArgumentHelp("The volume's directory.", valueName: "target"))
+    var target: String
+
+    @Option(help: "The index to repair: rmap or parents. May be given several times; without it: all.")
+    var index: [IndexName] = []
+
+    @Option(help: "How to mend.")
+    var strategy = StrategyArgument.auto
+
+    @Flag(help: "Say what would be done, and change nothing.")
+    var dryRun = false
+
+    @Option(help: "Write each discrepancy as a line of JSON to this file.", completion: .file())
+    var list: String?
+
+    @OptionGroup var common: CommonOptions
+
+    func execute(_ output: Output) throws -> ExitStatus {
+        let list = try LineList(path: list)
+        return try withVolume(target, dryRun ? .readOnly : .readWrite, output) { volume in
+            if !dryRun { try finishReaping(volume, output) }
+            var session = RunSession(volume: volume, slots: index.slots, output: output)
+            session.options.strategy = strategy.strategy
+            session.options.isDryRun = dryRun
+            session.onDiscrepancy = reporter(list, volume, output)
+            let report = try session.perform()
+            try list.finish()
+            output.json(ifAsked: document([("dryRun", .bool(dryRun))] + report.members))
+            report.print(target, isDryRun: dryRun, to: output)
+            return report.outcome.status
+        }
+    }
+}
+
+/// Deletes, in bounded steps, generations that an earlier run has left to be reaped.
+func finishReaping(_ volume: Volume, _ output: Output) throws {
+    var steps = 0
+    while try volume.atCommitBoundary({ try $0.reap(limit: 4096) }) { steps += 1 }
+    if steps > 0 { output.detail("\(volume.path): reaped what an earlier run left behind") }
+}
+
+/// `--strategy`.
+enum StrategyArgument: String, ExpressibleByArgument, CaseIterable {
+    case auto, rebuild, patch
+
+    var strategy: Strategy {
+        switch self {
+        case .auto: .auto
+        case .rebuild: .rebuild
+        case .patch: .patch
+        }
+    }
+}

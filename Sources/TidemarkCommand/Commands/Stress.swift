@@ -1,0 +1,77 @@
+// `tidemark stress`: writers at full speed, and repairs meanwhile.
+
+internal import ArgumentParser
+internal import Tidemark
+internal import Volume
+
+struct Stress: TidemarkSubcommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Write at full speed; with --index, repair those indexes meanwhile.",
+        discussion: """
+            Writers create, write, extend, truncate, punch, rename, link, exchange and delete: in \
+            directories of their own, in one that all of them share, and, without touching \
+            contents, with what is in the volume already. All that they make is below the directory \
+            stress-SEED; it stays. With --index these indexes are repaired again and again, with \
+            pauses as long as the runs, and operations per second and latencies are reported with \
+            and without a run in progress. `tidemark verify` says afterwards whether all is right.
+
+            Operations that may fail in such a mix (a name that exists, no space) are counted; any \
+            other failure ends the stress.
+
+            Exit status: 0 all runs ended clean or repaired; 1 a run left discrepancies; 4 a run was \
+            aborted or incomplete, or an operation failed that must not.
+
+            Example: tidemark stress /tmp/v --seconds 20 --writers 4 --index rmap --damage 100
+            """)
+
+    @Argument(help: ArgumentHelp("The volume's directory.", valueName: "volume"))
+    var volume: String
+
+    @Option(help: "How long. A run that is in progress at the end is waited for.")
+    var seconds: Double
+
+    @Option(help: "How many writers, each a thread.")
+    var writers = 1
+
+    @Option(help: "What chooses the operations; without it: anything.")
+    var seed: UInt64?
+
+    @Option(help: "An index to repair meanwhile: rmap or parents. May be given several times.")
+    var index: [IndexName] = []
+
+    @Option(help: "How the indexes are repaired.")
+    var strategy = StrategyArgument.rebuild
+
+    @Option(help: "Plant this many mixed discrepancies in each index before each run.")
+    var damage = 0
+
+    @OptionGroup var common: CommonOptions
+
+    var target: String { volume }
+
+    func validate() throws {
+        guard seconds > 0, seconds <= 1e6 else {
+            throw ValidationError("--seconds is above 0, and at most a million.")
+        }
+        guard (1...256).contains(writers) else { throw ValidationError("--writers is 1 to 256.") }
+        guard damage >= 0 else { throw ValidationError("--damage is 0 or more.") }
+        guard damage == 0 || !index.isEmpty else {
+            throw ValidationError("--damage goes with --index.")
+        }
+    }
+
+    func execute(_ output: Output) throws -> ExitStatus {
+        try withVolume(volume, .readWrite, output) { opened in
+            try finishReaping(opened, output)
+            var options = StressOptions(seconds: seconds, writers: writers)
+            options.seed = seed ?? .random(in: 0..<1_000_000)
+            options.slots = index.isEmpty ? [] : index.slots
+            options.strategy = strategy.strategy
+            options.damage = damage
+            let result = try StressCoordinator(opened, options, output).run()
+            output.json(ifAsked: document(result.members(options)))
+            result.print(volume, options, to: output)
+            return result.status
+        }
+    }
+}

@@ -1,0 +1,176 @@
+// Runs and pauses in turn while the writers write, so that both are measured in the same
+// process under the same load.
+
+internal import Bytes
+internal import HostFiles
+internal import Synchronization
+internal import Threads
+internal import Tidemark
+internal import Volume
+internal import VolumeFormat
+
+struct StressOptions: Sendable {
+    var seconds = 10.0
+    var writers = 1
+    var seed: UInt64 = 0
+    /// Repaired again and again; none: writers only.
+    var slots: [IndexSlot] = []
+    var strategy = Strategy.rebuild
+    /// Mixed discrepancies that are planted in each index before each run.
+    var damage = 0
+}
+
+struct StressRun: Sendable {
+    let damage: [String: DamageDone]
+    let report: RunReport
+}
+
+struct StressResult: Sendable {
+    var tally = StressTally()
+    var runs: [StressRun] = []
+    var seconds = 0.0
+    /// Why it ended before its time.
+    var failure: String?
+
+    var status: ExitStatus {
+        var status: ExitStatus = failure == nil ? .success : .operational
+        for run in runs { status.formUnion(run.report.outcome.status) }
+        return status
+    }
+}
+
+struct StressCoordinator {
+    let volume: Volume
+    let options: StressOptions
+    let output: Output
+    private let control = StressControl()
+
+    init(_ volume: Volume, _ options: StressOptions, _ output: Output) {
+        self.volume = volume
+        self.options = options
+        self.output = output
+    }
+
+    func run() throws -> StressResult {
+        let writers = try makeWriters()
+        let start = monotonicNanoseconds()
+        let threads = writers.map { writer in
+            DedicatedThread(name: "writer-\(writer.number)") { writer.run() }
+        }
+        let total = UInt64(options.seconds)
+        let control = control
+        let watch = Watch(output) { progress in
+            let elapsed = (monotonicNanoseconds() - start) / 1_000_000_000
+            let words = control.isRunning.load(ordering: .relaxed) ? "run in progress" : "no run"
+            progress.show("stress, \(words)", min(elapsed, total), of: total, "seconds")
+        }
+        var result = StressResult()
+        let failure = coordinate(until: start + UInt64(options.seconds * 1e9), &result)
+        control.isStopped.store(true, ordering: .releasing)
+        for thread in threads { thread.join() }
+        watch.end()
+        result.seconds = Double(monotonicNanoseconds() - start) / 1e9
+        for writer in writers { result.tally.add(writer.tally) }
+        result.failure = control.failure ?? failure
+        return result
+    }
+
+    // MARK: Writers
+
+    private func makeWriters() throws -> [StressWriter] {
+        let name = Array("stress-\(options.seed)".utf8)
+        var random = SplitMix64(seed: options.seed)
+        let existing = try ExistingTree(volume, leavingOut: name, random: &random)
+        let root = try directory(.root, name)
+        let shared = try directory(root, Array("shared".utf8))
+        return try (0..<options.writers).map { number in
+            let home = try directory(root, Array("writer-\(number)-\(freshNumber())".utf8))
+            return StressWriter(
+                number: number, volume: volume, control: control, seed: options.seed, home: home,
+                shared: shared, existing: existing, of: options.writers)
+        }
+    }
+
+    /// A directory is new for each stress, also for a second one with the same seed.
+    private func freshNumber() throws -> UInt64 { try volume.read().commit }
+
+    /// The directory, made where it isn't there.
+    private func directory(_ parent: InodeNumber, _ name: [UInt8]) throws -> InodeNumber {
+        do {
+            return try volume.perform { try $0.makeDirectory(parent, name).number }
+        } catch VolumeError.exists {
+            guard let target = try volume.read().lookup(parent, name), target.type == .directory
+            else { throw CommandFailure("\(escapedName(name)) is not a directory; remove it first") }
+            return target.child
+        }
+    }
+
+    // MARK: Runs
+
+    /// - Returns: why the stress ended early, if it did.
+    private func coordinate(until deadline: UInt64, _ result: inout StressResult) -> String? {
+        var pause = min(2, options.seconds / 10)
+        var sides = (withRun: 0.0, withoutRun: 0.0)
+        defer {
+            result.tally.withRun.seconds = sides.withRun
+            result.tally.withoutRun.seconds = sides.withoutRun
+        }
+        while true {
+            let began = monotonicNanoseconds()
+            let end = options.slots.isEmpty ? deadline : began + UInt64(pause * 1e9)
+            let reason = rest(until: min(end, deadline))
+            sides.withoutRun += seconds(since: began)
+            if let reason { return reason }
+            if monotonicNanoseconds() >= deadline { return nil }
+            let start = monotonicNanoseconds()
+            do {
+                let damage = try plant(result.runs.count)
+                control.isRunning.store(true, ordering: .relaxed)
+                defer { control.isRunning.store(false, ordering: .relaxed) }
+                let report = try repair()
+                result.runs.append(StressRun(damage: damage, report: report))
+            } catch {
+                return explanation(of: error)
+            }
+            sides.withRun += seconds(since: start)
+            pause = min(max(seconds(since: start), 0.05), 60)
+            guard let last = result.runs.last?.report, last.outcome.status == .success else {
+                return "run \(result.runs.count) did not end clean; see its report"
+            }
+        }
+    }
+
+    private func seconds(since start: UInt64) -> Double {
+        Double(monotonicNanoseconds() - start) / 1e9
+    }
+
+    /// Waits. Returns why not to go on, where there is a reason.
+    private func rest(until end: UInt64) -> String? {
+        while monotonicNanoseconds() < end {
+            if let signal = Signals.stopRequest { return signal }
+            if control.isStopped.load(ordering: .acquiring) { return control.failure }
+            sleep(milliseconds: 5)
+        }
+        return nil
+    }
+
+    /// Damages each index that is to be repaired.
+    private func plant(_ number: Int) throws -> [String: DamageDone] {
+        guard options.damage > 0 else { return [:] }
+        var done: [String: DamageDone] = [:]
+        for slot in options.slots {
+            let name = volume.indexes[slot.rawValue].name
+            done[name] = try volume.damage(
+                index: name, count: options.damage, kind: .mixed,
+                seed: options.seed &+ UInt64(number))
+        }
+        return done
+    }
+
+    private func repair() throws -> RunReport {
+        var session = RunSession(volume: volume, slots: options.slots, output: output)
+        session.options.strategy = options.strategy
+        session.showsProgress = false
+        return try session.perform()
+    }
+}

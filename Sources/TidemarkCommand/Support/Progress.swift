@@ -1,0 +1,75 @@
+// One line on standard error that says how far long work has come: only where that is a
+// terminal, and at most ten times a second.
+
+internal import HostFiles
+internal import Synchronization
+
+final class Progress: Sendable {
+    private struct State {
+        var last: UInt64 = 0
+        /// Of the phase: its name, and when it was first seen.
+        var phase = ""
+        var began: UInt64 = 0
+    }
+
+    /// Whether a line stands on the terminal.
+    private static let isShown = Atomic<Bool>(false)
+
+    private let isOn: Bool
+    private let columns: Int
+    private let state = Mutex(State())
+
+    init(isQuiet: Bool) {
+        isOn = !isQuiet && StandardStream.error.isTerminal
+        columns = StandardStream.error.columns
+    }
+
+    /// - Parameters:
+    ///   - total: 0 where it is not known.
+    ///   - unit: what is counted, in the plural.
+    func show(_ phase: String, _ done: UInt64, of total: UInt64, _ unit: String) {
+        guard isOn else { return }
+        let now = monotonicNanoseconds()
+        let seconds: Double? = state.withLock {
+            if $0.phase != phase {
+                $0.phase = phase
+                $0.began = now
+            }
+            guard now - $0.last > 100_000_000 else { return nil }
+            $0.last = now
+            return Double(now - $0.began) / 1e9
+        }
+        guard let seconds else { return }
+        let line = Progress.line(phase, done, total, unit, seconds)
+        try? StandardStream.error.write("\r\u{1b}[K" + String(line.prefix(max(columns - 1, 20))))
+        Progress.isShown.store(true, ordering: .relaxed)
+    }
+
+    /// The line: phase, bar, part, rate, time left; as much of it as is known.
+    static func line(
+        _ phase: String, _ done: UInt64, _ total: UInt64, _ unit: String, _ seconds: Double
+    ) -> String {
+        var text = phase
+        let part = total > 0 ? min(Double(done) / Double(total), 1) : 0
+        if total > 0 {
+            let filled = Int(part * 20)
+            text += " [" + String(repeating: "#", count: filled)
+            text += String(repeating: ".", count: 20 - filled) + "] \(Int(part * 100)) %"
+        }
+        if done > 0 { text += "  \(grouped(done)) \(unit)" }
+        if done > 0, seconds > 0.5 {
+            let rate = Double(done) / seconds
+            text += ", \(grouped(Int(rate)))/s"
+            if total > done { text += ", \(duration(Double(total - done) / rate)) left" }
+        }
+        return text
+    }
+
+    func finish() { Progress.clear() }
+
+    /// Takes the line away.
+    static func clear() {
+        guard isShown.exchange(false, ordering: .relaxed) else { return }
+        try? StandardStream.error.write("\r\u{1b}[K")
+    }
+}

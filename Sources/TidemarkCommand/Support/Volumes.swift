@@ -1,0 +1,66 @@
+// Opening and closing volumes around a command.
+
+internal import HostFiles
+internal import Threads
+internal import Volume
+
+/// Runs `body` with the volume and closes it, whatever happens.
+func withVolume<R>(
+    _ path: String, _ mode: OpenOptions.Mode, _ output: Output, _ body: (Volume) throws -> R
+) throws -> R {
+    let volume = try open(path, mode, output)
+    let result: R
+    do {
+        result = try body(volume)
+    } catch {
+        // The first error is the one that matters.
+        try? volume.close()
+        throw error
+    }
+    try volume.close()
+    return result
+}
+
+private func open(
+    _ path: String, _ mode: OpenOptions.Mode, _ output: Output
+) throws -> Volume {
+    do {
+        return try Volume.open(path, options: OpenOptions(mode: mode))
+    } catch VolumeError.needsRecovery where mode == .readOnly {
+        // The system came down with the volume open. Opening it for writing goes back to the
+        // last durable point, as any program that changes the volume would.
+        output.detail("\(path): going back to the last durable point")
+        try Volume.open(path, options: OpenOptions(mode: .readWrite)).close()
+        return try Volume.open(path, options: OpenOptions(mode: mode))
+    }
+}
+
+/// Calls `body` ten times a second on a thread of its own, until the end.
+final class Watch: Sendable {
+    private let monitor: Monitor<Bool>
+    private let thread: DedicatedThread
+    private let progress: Progress
+
+    init(_ output: Output, _ body: @escaping @Sendable (Progress) -> Void) {
+        let monitor = Monitor(false)
+        let progress = Progress(isQuiet: output.isQuiet)
+        self.monitor = monitor
+        self.progress = progress
+        thread = DedicatedThread(name: "watch") {
+            while monitor.wait(seconds: 0.1, { $0 ? true : nil }) == nil { body(progress) }
+        }
+    }
+
+    func end() {
+        monitor.withLock(notify: true) { $0 = true }
+        thread.join()
+        progress.finish()
+    }
+}
+
+extension Output {
+    /// The one document, where one was asked for.
+    func json(ifAsked document: @autoclosure () -> JSONValue) {
+        if isJSON { json(document()) }
+    }
+}

@@ -1,0 +1,91 @@
+// The data area: the file or block device that extents point into.
+
+internal import Bytes
+internal import Synchronization
+internal import VolumeFormat
+#if canImport(Glibc)
+internal import Glibc
+#endif
+
+/// Reads and writes by byte offset, from any thread.
+final class DataFile: Sendable {
+    let path: String
+    private let file: Int32
+    /// Bytes written since the volume was opened.
+    let written = Atomic<UInt64>(0)
+
+    init(path: String, isReadOnly: Bool) throws(VolumeError) {
+        self.path = path
+        file = unsafe open(path, (isReadOnly ? O_RDONLY : O_RDWR) | O_CLOEXEC)
+        guard file >= 0 else { throw .system("open", path) }
+    }
+
+    deinit { close(file) }
+
+    /// The size in bytes, of a file or of a device.
+    func size() throws(VolumeError) -> UInt64 {
+        let end = lseek(file, 0, SEEK_END)
+        guard end >= 0 else { throw .system("find the end of", path) }
+        return UInt64(end)
+    }
+
+    /// Exactly `count` bytes from `offset`.
+    func read(_ count: Int, at offset: UInt64) throws(VolumeError) -> [UInt8] {
+        var failure: VolumeError?
+        let bytes = unsafe [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
+            filled = 0
+            while filled < count {
+                let got = unsafe pread(
+                    file, buffer.baseAddress! + filled, count - filled, Int(offset) + filled)
+                if got < 0, Glibc.errno == EINTR { continue }
+                guard got >= 0 else {
+                    failure = .system("read", path)
+                    return
+                }
+                if got == 0 {
+                    // A file cut short: what is missing reads as zeroes, as any hole.
+                    unsafe (buffer.baseAddress! + filled).initialize(
+                        repeating: 0, count: count - filled)
+                    filled = count
+                    return
+                }
+                filled += got
+            }
+        }
+        if let failure { throw failure }
+        return bytes
+    }
+
+    func write(_ bytes: RawSpan, at offset: UInt64) throws(VolumeError) {
+        let failure: VolumeError? = unsafe bytes.withUnsafeBytes { buffer in
+            var done = 0
+            while done < buffer.count {
+                let count = unsafe pwrite(
+                    file, buffer.baseAddress! + done, buffer.count - done, Int(offset) + done)
+                if count < 0, Glibc.errno == EINTR { continue }
+                guard count > 0 else { return .system("write", path) }
+                done += count
+            }
+            return nil
+        }
+        if let failure { throw failure }
+        written.add(UInt64(bytes.byteCount), ordering: .relaxed)
+    }
+
+    /// Makes `count` bytes from `offset` read as zeroes.
+    func writeZeroes(at offset: UInt64, count: UInt64) throws(VolumeError) {
+        guard count > 0 else { return }
+        let zeroes = [UInt8](repeating: 0, count: Int(min(count, 1 << 20)))
+        var done: UInt64 = 0
+        while done < count {
+            let part = min(count - done, UInt64(zeroes.count))
+            try write(zeroes.rawSpan.extracting(first: Int(part)), at: offset + done)
+            done += part
+        }
+    }
+
+    /// Waits until all that was written is on the disk.
+    func sync() throws(VolumeError) {
+        guard fdatasync(file) == 0 else { throw .system("sync", path) }
+    }
+}

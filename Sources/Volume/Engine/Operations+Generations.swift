@@ -1,0 +1,182 @@
+// The life of a generation: made empty, loaded in stretches while the operations keep up
+// what is loaded, validated, made active, and the one before it reaped.
+
+internal import Bytes
+internal import LMDB
+internal import Tidemark
+internal import VolumeFormat
+
+extension Operations {
+    mutating func createGeneration(of slot: IndexSlot) throws -> UInt32 {
+        guard state[slot].load == nil else {
+            throw VolumeError.invalid(
+                "a second new generation of \(state[slot].name): one is being loaded already")
+        }
+        try dropEmptied()
+        let name = state[slot].name
+        let used = state.reaping.filter { $0.index == name }.map(\.generation.number)
+        let number = max(state[slot].active.number, used.max() ?? 0) + 1
+        guard
+            let table = try transaction.table(TableName.generation(name, number), create: true)
+        else { preconditionFailure("a table that is created exists") }
+        let generation = Generation(number: number, table: table, entries: 0, sum: 0)
+        state[slot].load = Load(generation: generation, end: KeyBytes())
+        core.generations.add(table)
+        try store(generation, of: name, .loading)
+        return number
+    }
+
+    /// Appends sorted entries above all that are there, and moves the load cursor.
+    mutating func load(
+        _ stretch: EntryBatch, into number: UInt32, of slot: IndexSlot, end: KeyBytes?
+    ) throws {
+        var load = try loading(number, of: slot)
+        precondition(!load.isWhole, "a whole generation takes no more")
+        let isOrdered = end.map { $0 >= load.end } ?? true
+        precondition(isOrdered, "the load cursor moves forward only")
+        var generation = load.generation
+        try transaction.withCursor(generation.table) { cursor in
+            var position = stretch.startPosition
+            while position < stretch.endPosition {
+                let key = stretch.key(at: position)
+                let value = SealedValue(key: key, payload: stretch.value(at: position))
+                try cursor.append(key, value.span)
+                generation.count(added: value.checksum)
+                position = stretch.position(after: position)
+            }
+        }
+        load.generation = generation
+        if let end { load.end = end } else { load.isWhole = true }
+        state[slot].load = load
+    }
+
+    /// - Returns: what is wrong with the generation, or nil.
+    mutating func validate(_ number: UInt32, of slot: IndexSlot) throws -> String? {
+        let load = try loading(number, of: slot)
+        if let spoilt = load.spoilt { return spoilt }
+        guard load.isWhole else { return "it is not loaded to its end" }
+        let entries = try transaction.statistics(load.generation.table).entries
+        guard UInt64(entries) == load.generation.entries else {
+            return "the table holds \(entries) entries, and should hold \(load.generation.entries)"
+        }
+        return nil
+    }
+
+    mutating func activate(_ number: UInt32, of slot: IndexSlot) throws {
+        if let problem = try validate(number, of: slot) {
+            throw VolumeError.invalid(
+                "making generation \(number) of \(state[slot].name) active: \(problem)")
+        }
+        let load = try loading(number, of: slot)
+        let name = state[slot].name
+        try store(load.generation, of: name, .active)
+        try retire(state[slot].active, of: name)
+        state[slot].active = load.generation
+        state[slot].active.isChanged = false
+        state[slot].load = nil
+    }
+
+    mutating func discard(_ number: UInt32, of slot: IndexSlot) throws {
+        let load = try loading(number, of: slot)
+        try retire(load.generation, of: state[slot].name)
+        state[slot].load = nil
+    }
+
+    /// From this commit on the generation is to be reaped.
+    private mutating func retire(_ generation: Generation, of name: String) throws {
+        var generation = generation
+        generation.isChanged = false
+        try store(generation, of: name, .reaping)
+        state.reaping.append(
+            GroupState.Retired(index: name, generation: generation, since: transaction.commit))
+    }
+
+    private func loading(_ number: UInt32, of slot: IndexSlot) throws -> Load {
+        guard let load = state[slot].load, load.generation.number == number else {
+            throw VolumeError.invalid(
+                "generation \(number) of \(state[slot].name): it is not being loaded")
+        }
+        return load
+    }
+
+    /// Makes entries of the active generation what they should be. Its record follows the
+    /// primary records anyway, and so needs no change.
+    /// - Returns: how many were not so before.
+    mutating func amend(
+        _ slot: IndexSlot, _ entries: [(key: [UInt8], value: [UInt8]?)]
+    ) throws -> Int {
+        let table = state[slot].active.table
+        var amended = 0
+        for (key, payload) in entries {
+            let key = key.rawSpan
+            guard let payload else {
+                if try transaction.delete(table, key) { amended += 1 }
+                continue
+            }
+            let value = SealedValue(key: key, payload: payload.rawSpan)
+            if let found = try transaction.get(table, key),
+                compareBytes(found, value.span) == 0
+            {
+                continue
+            }
+            try transaction.put(table, key, value.span)
+            amended += 1
+        }
+        return amended
+    }
+
+    // MARK: Reaping
+
+    /// Deletes up to `limit` entries, or drops a table of few pages.
+    /// - Returns: false when no generation that is to be reaped holds an entry any more.
+    mutating func reap(limit: Int) throws -> Bool {
+        for retired in state.reaping {
+            let table = retired.generation.table
+            let statistics = try transaction.statistics(table)
+            guard statistics.entries > 0 else { continue }
+            if statistics.pages <= limit {
+                try transaction.empty(table)
+            } else {
+                try transaction.withCursor(table) { cursor in
+                    var isThere = try cursor.last()
+                    var left = limit
+                    while isThere, left > 0 {
+                        try cursor.delete()
+                        left -= 1
+                        isThere = try cursor.last()
+                    }
+                }
+            }
+            break
+        }
+        try dropEmptied()
+        for retired in state.reaping
+        where try transaction.statistics(retired.generation.table).entries > 0 {
+            return true
+        }
+        return false
+    }
+
+    /// Drops the tables that are empty and that no snapshot knows any more. The others are
+    /// dropped when the next generation is made, or the volume opened again.
+    private mutating func dropEmptied() throws {
+        let oldest = core.snapshots.oldest ?? .max
+        var kept: [GroupState.Retired] = []
+        for retired in state.reaping {
+            let table = retired.generation.table
+            let isEmpty = try transaction.statistics(table).entries == 0
+            guard isEmpty, oldest >= retired.since else {
+                kept.append(retired)
+                continue
+            }
+            try transaction.drop(table)
+            core.generations.remove(table)
+            let record = GenerationRecord(
+                index: retired.index, number: retired.generation.number, state: .reaping,
+                entries: 0, sum: 0)
+            let key = record.key
+            _ = try transaction.delete(core.tables.superblock, key.rawSpan)
+        }
+        state.reaping = kept
+    }
+}

@@ -1,0 +1,119 @@
+// What the framework may do while the commit lock is held: see `CommitBoundary`. Each
+// change is a transaction of its own, on the writer thread, between two groups.
+
+internal import Bytes
+internal import LMDB
+internal import Tidemark
+internal import VolumeFormat
+
+@safe
+final class VolumeBoundary: CommitBoundary {
+    private let core: VolumeCore
+    /// The writer's operations, good as long as the boundary's closure runs; nil for a
+    /// volume that is open for reading, where no commit ever comes.
+    private var operations: UnsafeMutablePointer<Operations>?
+
+    private init(_ core: VolumeCore, _ operations: UnsafeMutablePointer<Operations>?) {
+        self.core = core
+        unsafe self.operations = unsafe operations
+    }
+
+    /// Runs `body` with a boundary that can't be used afterwards.
+    static func run<R>(
+        _ operations: inout Operations, _ body: (any CommitBoundary) throws -> R
+    ) throws -> R {
+        let core = operations.core
+        return try unsafe withUnsafeMutablePointer(to: &operations) { pointer in
+            let boundary = unsafe VolumeBoundary(core, pointer)
+            defer { unsafe boundary.operations = nil }
+            return try body(boundary)
+        }
+    }
+
+    /// A boundary of a volume that does not change.
+    static func frozen(_ core: VolumeCore) -> VolumeBoundary { unsafe VolumeBoundary(core, nil) }
+
+    var lastCommit: UInt64 { core.environment.statistics.lastTransaction }
+
+    func snapshot() throws -> any OwnerSnapshot { try VolumeSnapshot(core) }
+
+    // MARK: Hooks
+
+    var hooks: [any CommitHook] {
+        guard let operations = unsafe operations else { return [] }
+        return unsafe operations.pointee.hooks
+    }
+
+    func attach(_ hook: any CommitHook) {
+        guard let operations = unsafe operations else { return }
+        unsafe operations.pointee.hooks.append(hook)
+        unsafe operations.pointee.noteHooks()
+    }
+
+    func detach(_ hook: any CommitHook) {
+        guard let operations = unsafe operations else { return }
+        unsafe operations.pointee.hooks.removeAll { $0 === hook }
+        unsafe operations.pointee.noteHooks()
+    }
+
+    // MARK: Generations
+
+    func createGeneration(of index: IndexSlot) throws -> UInt32 {
+        try change { try $0.createGeneration(of: index) }
+    }
+
+    func append(
+        _ stretch: EntryBatch, to generation: UInt32, of index: IndexSlot, end: KeyBytes?
+    ) throws {
+        try change { try $0.load(stretch, into: generation, of: index, end: end) }
+    }
+
+    func validate(generation: UInt32, of index: IndexSlot) throws -> String? {
+        try change { try $0.validate(generation, of: index) }
+    }
+
+    func activate(generation: UInt32, of index: IndexSlot) throws {
+        try change { try $0.activate(generation, of: index) }
+    }
+
+    func discard(generation: UInt32, of index: IndexSlot) throws {
+        try change { try $0.discard(generation, of: index) }
+    }
+
+    func amend(_ index: IndexSlot, _ entries: [(key: [UInt8], value: [UInt8]?)]) throws -> Int {
+        try change { try $0.amend(index, entries) }
+    }
+
+    func reap(limit: Int) throws -> Bool {
+        if unsafe operations == nil { return false }
+        return try change { try $0.reap(limit: limit) }
+    }
+
+    /// Runs `body` in a transaction, commits it and reports it.
+    private func change<R>(_ body: (inout Operations) throws -> R) throws -> R {
+        guard let operations = unsafe operations else {
+            throw VolumeError.readOnly("volume \(core.path)")
+        }
+        return try unsafe operations.pointee.atBoundary(body)
+    }
+}
+
+extension Operations {
+    /// One transaction between two groups. Hooks are told of it, but not asked to admit
+    /// it: whoever would make room for them may be the one who waits here.
+    mutating func atBoundary<R>(_ body: (inout Operations) throws -> R) throws -> R {
+        try core.checkNotStopped()
+        let result: R
+        do {
+            try beginTransaction()
+            result = try body(&self)
+        } catch let error as LMDBError {
+            throw VolumeError(abortGroup(error))
+        } catch {
+            abortGroup(LMDBError(code: .invalid, operation: "change", object: core.path))
+            throw error
+        }
+        if let error = commitGroup() { throw VolumeError(error) }
+        return result
+    }
+}

@@ -1,0 +1,180 @@
+// What all parts of an open volume share: the environment with its tables, the geometry,
+// the data area, and small state with its own locks. What changes with commits is not
+// here but in `GroupState`, which the writer thread has to itself.
+
+internal import LMDB
+internal import Logging
+internal import Synchronization
+internal import Tidemark
+internal import VolumeFormat
+internal import VolumeIndexes
+#if canImport(Glibc)
+internal import Glibc
+#endif
+
+final class VolumeCore: Sendable {
+    let path: String
+    let environment: Environment
+    let tables: Tables
+    let geometry: Geometry
+    let data: DataFile
+    let isReadOnly: Bool
+    let metadataLimit: Int
+    let clock: @Sendable () -> Timestamp
+    let logger: Logger
+    let opens = OpenInodes()
+    let blockGuard = BlockGuard()
+    /// See `durableCommit`. Written when a durable point has been made.
+    let lastDurable = Atomic<UInt64>(0)
+    let generations = GenerationTables()
+    let snapshots = LiveSnapshots()
+    let inbox = Inbox()
+    /// Makes the durable points, from opening to closing.
+    let keeper = Mutex<DurableKeeper?>(nil)
+    /// Operations in all commits since the volume was opened.
+    let committedOperations = Atomic<UInt64>(0)
+    /// Additions and removals of index entries that did not find what they should have.
+    let indexAnomalies = Atomic<UInt64>(0)
+    /// Why no change is possible any more. Set once.
+    let stopped = Mutex<String?>(nil)
+
+    /// An `IndexSlot` is a position in this list.
+    static let indexes: [any SecondaryIndex] = [ReverseMap(), ParentPointers()]
+
+    init(
+        path: String, environment: Environment, tables: Tables, geometry: Geometry,
+        data: DataFile, options: OpenOptions
+    ) {
+        self.path = path
+        self.environment = environment
+        self.tables = tables
+        self.geometry = geometry
+        self.data = data
+        isReadOnly = options.mode == .readOnly
+        metadataLimit = options.metadataLimit
+        clock = options.clock
+        logger = options.logger
+    }
+
+    /// The last commit that survives a failure of the system.
+    var durableCommit: UInt64 { lastDurable.load(ordering: .acquiring) }
+
+    func checkNotStopped() throws(VolumeError) {
+        if let why = stopped.withLock({ $0 }) { throw .stopped(path: path, why: why) }
+    }
+
+    /// Refuses changes from here on: what is on the disk is uncertain.
+    func stop(_ why: String) {
+        stopped.withLock { if $0 == nil { $0 = why } }
+        logger.info("no more changes to the volume", metadata: ["path": "\(path)", "why": "\(why)"])
+    }
+}
+
+/// The fixed tables.
+struct Tables: Sendable {
+    let superblock, inodes, dirents, extents, xattrs, symlinks: Table
+    let free, freeByLength, reclaim, freeInodes: Table
+
+    static let names = [
+        TableName.superblock, TableName.inodes, TableName.dirents, TableName.extents,
+        TableName.xattrs, TableName.symlinks, TableName.free, TableName.freeByLength,
+        TableName.reclaim, TableName.freeInodes,
+    ]
+
+    var all: [Table] {
+        [
+            superblock, inodes, dirents, extents, xattrs, symlinks, free, freeByLength, reclaim,
+            freeInodes,
+        ]
+    }
+
+    init(_ open: (String) throws -> Table) throws {
+        superblock = try open(TableName.superblock)
+        inodes = try open(TableName.inodes)
+        dirents = try open(TableName.dirents)
+        extents = try open(TableName.extents)
+        xattrs = try open(TableName.xattrs)
+        symlinks = try open(TableName.symlinks)
+        free = try open(TableName.free)
+        freeByLength = try open(TableName.freeByLength)
+        reclaim = try open(TableName.reclaim)
+        freeInodes = try open(TableName.freeInodes)
+    }
+}
+
+/// How often each inode is open. An inode without names is reclaimed when it is not.
+final class OpenInodes: Sendable {
+    private struct Opens {
+        var count = 0
+        /// Whether its last name went while it was open.
+        var isOrphan = false
+    }
+
+    private let opens = Mutex<[InodeNumber: Opens]>([:])
+
+    func isOpen(_ n: InodeNumber) -> Bool { opens.withLock { $0[n] != nil } }
+
+    func add(_ n: InodeNumber) { opens.withLock { $0[n, default: Opens()].count += 1 } }
+
+    /// The inode has lost its last name.
+    /// - Returns: whether it is open, and its last `remove` is to say so.
+    func markOrphan(_ n: InodeNumber) -> Bool {
+        opens.withLock {
+            guard $0[n] != nil else { return false }
+            $0[n]?.isOrphan = true
+            return true
+        }
+    }
+
+    /// - Returns: whether that was the last open of an inode that waits to be reclaimed.
+    func remove(_ n: InodeNumber) -> Bool {
+        opens.withLock {
+            guard var entry = $0[n] else { preconditionFailure("inode \(n) is not open") }
+            entry.count -= 1
+            $0[n] = entry.count > 0 ? entry : nil
+            return entry.count == 0 && entry.isOrphan
+        }
+    }
+
+    var count: Int { opens.withLock { $0.count } }
+}
+
+/// The handles of generations' tables, by name, for snapshots.
+final class GenerationTables: Sendable {
+    private let tables = Mutex<[String: Table]>([:])
+
+    func add(_ table: Table) { tables.withLock { $0[table.name] = table } }
+    func remove(_ table: Table) { tables.withLock { $0[table.name] = nil } }
+    subscript(name: String) -> Table? { tables.withLock { $0[name] } }
+}
+
+/// Which commits have snapshots now. A table is dropped only when none is old enough to
+/// know it.
+final class LiveSnapshots: Sendable {
+    private let counts = Mutex<[UInt64: Int]>([:])
+
+    /// Begins a snapshot, known to `oldest` from its first moment on.
+    func begin(_ environment: Environment) throws(LMDBError) -> ReadTransaction {
+        try counts.withLock { (counts) throws(LMDBError) in
+            let transaction = try environment.beginRead()
+            counts[transaction.commit, default: 0] += 1
+            return transaction
+        }
+    }
+
+    func end(_ commit: UInt64) {
+        counts.withLock {
+            guard let count = $0[commit] else { preconditionFailure("a snapshot ended twice") }
+            $0[commit] = count > 1 ? count - 1 : nil
+        }
+    }
+
+    var oldest: UInt64? { counts.withLock { $0.keys.min() } }
+}
+
+/// The time of day.
+func systemClock() -> Timestamp {
+    var time = timespec()
+    unsafe clock_gettime(CLOCK_REALTIME, &time)
+    return Timestamp(seconds: Int64(time.tv_sec), nanoseconds: UInt32(time.tv_nsec))
+}

@@ -1,0 +1,38 @@
+// The file `lock`: one process writes a volume, or several read it (flock(2)). The writer's
+// process number stands in the file, for the error that others get.
+
+#if canImport(Glibc)
+internal import Glibc
+#endif
+
+final class VolumeLock: Sendable {
+    private let file: Int32
+
+    /// - Throws: `inUse` where another holds the lock, in this process or another.
+    init(volume: String, exclusive: Bool) throws(VolumeError) {
+        let path = volume + "/lock"
+        file = unsafe open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+        guard file >= 0 else { throw .system("open", path) }
+        guard flock(file, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB) == 0 else {
+            let number = Glibc.errno
+            let holder = readSmallFile(path).flatMap { Int32($0.trimmed) }
+            close(file)
+            guard number == EWOULDBLOCK else {
+                throw .io(operation: "lock", object: path, errno: number)
+            }
+            throw .inUse(path: volume, holder: holder)
+        }
+    }
+
+    /// Says who holds the lock. Failing to is no harm.
+    func writeHolder() {
+        let text = Array("\(getpid())\n".utf8)
+        ftruncate(file, 0)
+        unsafe text.withUnsafeBytes { _ = unsafe pwrite(file, $0.baseAddress, $0.count, 0) }
+    }
+
+    /// Lets others have the volume. Called again it does nothing.
+    func release() { flock(file, LOCK_UN) }
+
+    deinit { close(file) }
+}

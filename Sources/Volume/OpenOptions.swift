@@ -1,0 +1,44 @@
+// How a volume is made and opened.
+
+public import Logging
+public import VolumeFormat
+
+public struct CreateOptions: Sendable {
+    /// Bytes of the data area. Ignored where `device` is given and this is nil.
+    public var size: UInt64?
+    /// Bytes: a power of two from 512 to 65,536.
+    public var blockSize: UInt32 = 4096
+    /// Blocks at the start of the data area that belong to the volume itself: at least one,
+    /// which holds its label.
+    public var reservedAtStart: UInt32 = 16
+    public var reservedAtEnd: UInt32 = 1
+    /// A block device for the data area, in place of a sparse file.
+    public var device: String?
+    /// The owner of the root directory; nil: those of the process.
+    public var uid, gid: UInt32?
+
+    public static let defaultSize: UInt64 = 64 << 30
+
+    public init(size: UInt64? = nil) { self.size = size }
+}
+
+public struct OpenOptions: Sendable {
+    public enum Mode: Sendable { case readWrite, readOnly }
+
+    public var mode: Mode
+    /// Bytes of metadata at the most: the address space that is set aside for it.
+    public var metadataLimit: Int = 1 << 40
+    /// Seconds until what was acknowledged is durable, at the most.
+    public var durableSeconds: Double = 5
+    /// Bytes, by estimate, that make a durable point due before that.
+    public var durableBytes: UInt64 = 64 << 20
+    public var clock: @Sendable () -> Timestamp
+    /// Tells one run of the kernel from another; nil: the kernel's own identity.
+    public var bootIdentity: String?
+    public var logger = Logger(label: "volume", factory: { _ in SwiftLogNoOpLogHandler() })
+
+    public init(mode: Mode = .readWrite) {
+        self.mode = mode
+        clock = systemClock
+    }
+}

@@ -1,0 +1,127 @@
+// Which blocks of the data file may not be touched just now.
+//
+// Metadata is transactional, the data file is not: what is written there is there at once.
+// Two things can go wrong, and this class prevents both.
+//
+// 1. A block that was freed since the last durable point may belong to its former file again
+//    after a failure of the system, which takes the volume back to that point. Whoever is
+//    about to write to such a block makes a durable point first (`isSettled`).
+// 2. A block that one thread reads or writes may be freed meanwhile and given to another file.
+//    Threads lock the blocks for the time of their I/O (`lock`), and look again, once they
+//    have the lock, whether the blocks are still those of the file.
+//
+// A lock waits only for locks that were asked for before it, never for the writer thread, so
+// locks can't wait for each other in a circle. The writer thread itself never waits: it asks
+// `isIdle` and takes other blocks.
+
+internal import Threads
+
+/// Blocks `[start, end)` of the data file.
+struct BlockRange: Hashable, Sendable {
+    var start: UInt64
+    var end: UInt64
+
+    func overlaps(_ other: BlockRange) -> Bool { start < other.end && other.start < end }
+}
+
+/// A claim on blocks; given back with `BlockGuard.unlock`.
+struct BlockLock: Sendable {
+    fileprivate let ticket: UInt64
+}
+
+final class BlockGuard: Sendable {
+    private struct Claim {
+        let ticket: UInt64
+        let ranges: [BlockRange]
+        let isExclusive: Bool
+
+        func conflicts(with other: Claim) -> Bool {
+            guard isExclusive || other.isExclusive else { return false }
+            return ranges.contains { range in other.ranges.contains { $0.overlaps(range) } }
+        }
+    }
+
+    private struct State {
+        /// In the order of their tickets. One holds its blocks when none before it conflicts.
+        var claims: [Claim] = []
+        var lastTicket: UInt64 = 0
+        /// In the order of the commits.
+        var freed: [(commit: UInt64, range: BlockRange)] = []
+        /// Blocks freed up to this commit are no longer told apart: any may be among them.
+        var mergedUpTo: UInt64 = 0
+    }
+
+    private let state = Monitor(State())
+    /// Freed ranges told apart at the most: half a mebibyte of memory.
+    static let maximumFreed = 16384
+
+    // MARK: Freed blocks
+
+    /// `commit`, under way on the writer thread, frees `range`.
+    func noteFreed(_ range: BlockRange, commit: UInt64) {
+        state.withLock { state in
+            if state.freed.count >= BlockGuard.maximumFreed {
+                state.freed.removeAll(keepingCapacity: true)
+                state.mergedUpTo = commit
+            }
+            if let last = state.freed.last, last.commit == commit, last.range.end == range.start {
+                state.freed[state.freed.count - 1].range.end = range.end
+            } else {
+                state.freed.append((commit, range))
+            }
+        }
+    }
+
+    /// Whether none of `ranges` was freed after the commit `durable`, which survives any
+    /// failure.
+    func isSettled(_ ranges: [BlockRange], durable: UInt64) -> Bool {
+        state.withLock { state in
+            let settled = state.freed.prefix { $0.commit <= durable }.count
+            state.freed.removeFirst(settled)
+            guard state.mergedUpTo <= durable else { return false }
+            guard !state.freed.isEmpty else { return true }
+            return !ranges.contains { range in
+                state.freed.contains { $0.range.overlaps(range) }
+            }
+        }
+    }
+
+    /// Whether `ranges` are settled and nobody has locked them.
+    func isIdle(_ ranges: [BlockRange], durable: UInt64) -> Bool {
+        guard isSettled(ranges, durable: durable) else { return false }
+        return state.withLock { state in
+            !state.claims.contains { claim in
+                claim.ranges.contains { range in ranges.contains { $0.overlaps(range) } }
+            }
+        }
+    }
+
+    // MARK: Locks
+
+    /// Waits for the locks on `ranges` that were asked for earlier. Never on the writer thread.
+    func lock(_ ranges: [BlockRange], exclusive: Bool) -> BlockLock {
+        let claim = state.withLock { state in
+            state.lastTicket += 1
+            let claim = Claim(ticket: state.lastTicket, ranges: ranges, isExclusive: exclusive)
+            state.claims.append(claim)
+            return claim
+        }
+        state.wait { state in
+            let earlier = state.claims.prefix { $0.ticket < claim.ticket }
+            return earlier.contains { $0.conflicts(with: claim) } ? nil : ()
+        }
+        return BlockLock(ticket: claim.ticket)
+    }
+
+    /// Locks held and waited for.
+    var claims: Int { state.withLock { $0.claims.count } }
+
+    func unlock(_ lock: BlockLock) {
+        state.withLock(notify: true) { state in
+            guard let index = state.claims.firstIndex(where: { $0.ticket == lock.ticket }) else {
+                preconditionFailure("blocks unlocked twice")
+            }
+            state.claims.remove(at: index)
+        }
+    }
+}

@@ -1,0 +1,95 @@
+// The two halves of a write that need the writer thread. Between them the caller's thread
+// writes the data (Volume+Write.swift).
+//
+// 1. `prepareWrite` gives every block of the range its place, as unwritten where it is new:
+//    nothing that a reader can see has changed.
+// 2. The bytes go to the data file.
+// 3. `finishWrite` makes them readable: written, and below the end of the file. It first looks
+//    whether the file is still as it was prepared. Where it isn't, because the range was
+//    truncated or punched in between, nothing changes and the write starts again.
+
+internal import LMDB
+internal import VolumeFormat
+
+/// What a write found, and where its bytes go.
+struct WritePlan: Hashable, Sendable {
+    let inode: InodeNumber
+    let generation: UInt32
+    let offset: UInt64
+    let count: UInt64
+    /// The size of the file when the write was prepared.
+    let size: UInt64
+    /// The extents of the range's blocks, clipped to them, neighbours joined.
+    let map: [ExtentRecord]
+    /// Where the block that holds the end of the file has its place, when the write makes
+    /// the file longer and that block has bytes behind the end.
+    let tail: ExtentRecord?
+    /// The commit that holds the preparation.
+    let commit: UInt64
+
+    var grows: Bool { offset + count > size }
+}
+
+extension Operations {
+    mutating func prepareWrite(
+        _ n: InodeNumber, generation: UInt32?, _ offset: UInt64, _ count: UInt64
+    ) throws -> WritePlan {
+        try begin(growing: true)
+        var inode = try existing(n)
+        if let generation, inode.generation != generation {
+            throw VolumeError.noEntry("inode \(n) of generation \(generation)")
+        }
+        try checkRegular(n, inode)
+        try checkEnd(n, offset, count)
+        let grows = offset + count > inode.size
+        if grows { try finishReclaim(n, &inode) }
+        let range = FileMap.blocks(offset, count, blockSize)
+        let before = inode.blocks
+        try fill(n, &inode, .data, range, .unwritten)
+        if inode.blocks != before { try put(inode, n) }
+        var tail: ExtentRecord?
+        if grows, inode.size % blockSize > 0 {
+            let block = inode.size / blockSize
+            tail = try map(n, .data, block..<(block + 1)).first { $0.state == .written }
+        }
+        return WritePlan(
+            inode: n, generation: inode.generation, offset: offset, count: count,
+            size: inode.size, map: try map(n, .data, range), tail: tail,
+            commit: transaction.commit)
+    }
+
+    /// - Returns: false, and nothing changes, where the file is no longer as it was prepared.
+    mutating func finishWrite(_ plan: WritePlan) throws -> Bool {
+        try begin(growing: true)
+        let n = plan.inode
+        var inode = try existing(n)
+        guard inode.generation == plan.generation else {
+            throw VolumeError.noEntry("inode \(n) of generation \(plan.generation)")
+        }
+        // Who else makes the file longer writes zeroes behind its old end, over these bytes.
+        if plan.grows, inode.size != plan.size { return false }
+        let range = FileMap.blocks(plan.offset, plan.count, blockSize)
+        guard try map(n, .data, range) == plan.map else { return false }
+        try convert(n, &inode, .data, range, .written)
+        inode.size = max(inode.size, plan.offset + plan.count)
+        inode.touch(now)
+        try put(inode, n)
+        return true
+    }
+
+    /// The extents of `range`, clipped to it, neighbours joined.
+    mutating func map(
+        _ n: InodeNumber, _ fork: Fork, _ range: Range<UInt64>
+    ) throws -> [ExtentRecord] {
+        var all: [ExtentRecord] = []
+        var from = range.lowerBound
+        while from < range.upperBound {
+            let limit = Operations.mapPiece
+            let found = try extents(n, fork, from: from, to: range.upperBound, limit: limit)
+            all += FileMap.inside(found, from..<range.upperBound)
+            guard found.count == limit, let last = found.last else { break }
+            from = last.offsetEnd
+        }
+        return FileMap.normalized(all)
+    }
+}

@@ -1,0 +1,179 @@
+// A group: the transaction in which operations are run, from its beginning to the moment
+// when hooks and callers are told of its commit.
+
+internal import Bytes
+internal import LMDB
+internal import Synchronization
+internal import Tidemark
+internal import VolumeFormat
+
+extension Operations {
+    /// Runs the jobs that were taken from the inbox, as one group or several.
+    mutating func run(_ jobs: [any Job]) {
+        for job in jobs {
+            do throws(LMDBError) {
+                if transaction.isOver { try beginGroup() }
+            } catch {
+                job.end(error)
+                continue
+            }
+            job.run(&self)
+            ended.append(job)
+            if let cause = job.mustAbort ?? failure { abortGroup(cause) }
+        }
+        if !transaction.isOver { _ = commitGroup() }
+    }
+
+    /// Begins a group. Hooks may make it wait before that, with no lock held.
+    mutating func beginGroup() throws(LMDBError) {
+        for hook in hooks { hook.admit() }
+        try beginTransaction()
+        guard freePages < GroupLimits.shortPages else {
+            settledPages = .max - GroupLimits.settledPages
+            return
+        }
+        guard freePages + GroupLimits.settledPages < settledPages else { return }
+        // Pages freed since the last durable point are pinned by it: make another.
+        transaction.abortNow()
+        settleDurably()
+        try beginTransaction()
+        settledPages = freePages
+    }
+
+    /// Waits for a durable point. The sync thread needs a commit boundary for it: this is one.
+    private mutating func settleDurably() {
+        guard core.environment.statistics.lastTransaction != core.durableCommit,
+            let keeper = core.keeper.withLock({ $0 }), let ticket = keeper.request()
+        else { return }
+        while !keeper.isAnswered(ticket, within: 0.001) { runBoundaryWork() }
+    }
+
+    mutating func beginTransaction() throws(LMDBError) {
+        precondition(transaction.isOver, "a group inside a group")
+        transaction = try core.environment.beginWrite()
+        groupSize = 0
+        hasChanged = false
+        freePages = try measureFreePages()
+    }
+
+    /// Commits, and tells the hooks and the callers of the jobs that have ended.
+    /// - Returns: nil, or why nothing of the group has happened. Either way the transaction
+    ///   is over.
+    mutating func commitGroup() -> LMDBError? {
+        if let failure { return abortGroup(failure) }
+        let number = transaction.commit
+        do throws(LMDBError) {
+            try storeState()
+            try transaction.commitNow()
+        } catch {
+            return abortGroup(error)
+        }
+        committed = state
+        // A transaction without changes makes no commit, and its number is used again.
+        if core.environment.statistics.lastTransaction == number {
+            core.committedOperations.add(UInt64(groupSize), ordering: .relaxed)
+            for hook in hooks { hook.committed(number, deltas: deltas) }
+        }
+        core.indexAnomalies.store(
+            state.rmap.anomalies &+ state.parents.anomalies, ordering: .relaxed)
+        deltas.removeAll()
+        endJobs(nil)
+        return nil
+    }
+
+    /// Nothing of the group has happened: its deltas are dropped (I2).
+    @discardableResult
+    mutating func abortGroup(_ cause: LMDBError) -> LMDBError {
+        if !transaction.isOver { transaction.abortNow() }
+        state = committed
+        deltas.removeAll()
+        failure = nil
+        if cause.code == .panic { core.stop("\(cause)") }
+        endJobs(cause)
+        return cause
+    }
+
+    private mutating func endJobs(_ failure: LMDBError?) {
+        for job in ended { job.end(failure) }
+        ended.removeAll(keepingCapacity: true)
+    }
+
+    /// Ends the group and begins another where it has grown large.
+    mutating func rollOverIfLarge() throws {
+        let isLarge =
+            groupSize >= GroupLimits.operations || deltas.count >= GroupLimits.deltas
+            || (groupSize > 0 && freePages != .max
+                && freePages - groupSize * GroupLimits.pagesPerOperation
+                    < GroupLimits.reservedPages)
+        if isLarge { try rollOver() }
+    }
+
+    /// Commits what was done so far, in the middle of a job. The job goes on in another
+    /// transaction; what waits for a commit boundary runs in between.
+    mutating func rollOver() throws {
+        if let error = commitGroup() {
+            failure = error
+            throw VolumeError(error)
+        }
+        runBoundaryWork()
+        do throws(LMDBError) {
+            try beginGroup()
+        } catch {
+            failure = error
+            throw VolumeError(error)
+        }
+    }
+
+    /// Stores what the transaction has made of counters and generations.
+    mutating func storeState() throws(LMDBError) {
+        if state.counters != state.storedCounters {
+            let key = Counters.key
+            let value = state.counters.value
+            try transaction.put(core.tables.superblock, key.rawSpan, value.span)
+            state.storedCounters = state.counters
+        }
+        for slot in [GroupState.rmapSlot, GroupState.parentsSlot] { try storeChanges(of: slot) }
+    }
+
+    private mutating func storeChanges(of slot: IndexSlot) throws(LMDBError) {
+        let index = state[slot]
+        if index.active.isChanged {
+            state[slot].active.isChanged = false
+            try store(index.active, of: index.name, .active)
+        }
+        if let load = index.load, load.generation.isChanged {
+            state[slot].load?.generation.isChanged = false
+            try store(load.generation, of: index.name, .loading)
+        }
+    }
+
+    mutating func store(
+        _ generation: Generation, of index: String, _ state: GenerationState
+    ) throws(LMDBError) {
+        let record = GenerationRecord(
+            index: index, number: generation.number, state: state, entries: generation.entries,
+            sum: generation.sum)
+        let key = record.key
+        let value = record.value
+        try transaction.put(core.tables.superblock, key.rawSpan, value.span)
+    }
+
+    /// Pages that the map and the file system below still have; .max where it is plenty.
+    private func measureFreePages() throws(LMDBError) -> Int {
+        let plenty = 4 * GroupLimits.operations
+        guard let pages = try transaction.freePages(plenty: plenty) else { return .max }
+        return pages
+    }
+
+    /// Runs what waits for a commit boundary.
+    mutating func runBoundaryWork() {
+        precondition(transaction.isOver, "a commit boundary inside a group")
+        for work in core.inbox.takeBoundaries() { work.run(&self) }
+    }
+
+    /// Whether the deltas of each index are wanted: collected only then.
+    mutating func noteHooks() {
+        wantsReverseMap = hooks.contains { $0.wants(GroupState.rmapSlot) }
+        wantsParents = hooks.contains { $0.wants(GroupState.parentsSlot) }
+    }
+}

@@ -1,0 +1,113 @@
+// What the primitives derive from primary records: entries of the reverse map and of the
+// parent pointers, in the live generations and, where a hook wants them, as deltas.
+
+internal import Bytes
+internal import Tidemark
+internal import VolumeFormat
+internal import VolumeIndexes
+
+// MARK: Parent pointers
+
+extension Operations {
+    mutating func addParent(_ dir: InodeNumber, _ name: RawSpan, _ target: DirentTarget) throws {
+        let key = ParentPointers.key(child: target.child, parent: dir, name: name)
+        let payload = ParentPointers.value(generation: target.generation)
+        try state.parents.add(key.span, payload.span, in: &transaction)
+        if wantsParents {
+            deltas.add(
+                GroupState.parentsSlot, primary: PrimaryKey.dirent(dir, name).span, key: key.span,
+                value: payload.span)
+        }
+    }
+
+    mutating func removeParent(_ dir: InodeNumber, _ name: RawSpan, _ target: DirentTarget) throws {
+        let key = ParentPointers.key(child: target.child, parent: dir, name: name)
+        let payload = ParentPointers.value(generation: target.generation)
+        try state.parents.remove(key.span, payload.span, in: &transaction)
+        if wantsParents {
+            deltas.remove(
+                GroupState.parentsSlot, primary: PrimaryKey.dirent(dir, name).span, key: key.span)
+        }
+    }
+
+    mutating func replaceParent(
+        _ dir: InodeNumber, _ name: RawSpan, old: DirentTarget, new: DirentTarget
+    ) throws {
+        guard old.child == new.child else {
+            try removeParent(dir, name, old)
+            try addParent(dir, name, new)
+            return
+        }
+        guard old.generation != new.generation else { return }
+        let key = ParentPointers.key(child: new.child, parent: dir, name: name)
+        let before = ParentPointers.value(generation: old.generation)
+        let after = ParentPointers.value(generation: new.generation)
+        try state.parents.change(key.span, from: before.span, to: after.span, in: &transaction)
+        if wantsParents {
+            deltas.add(
+                GroupState.parentsSlot, primary: PrimaryKey.dirent(dir, name).span, key: key.span,
+                value: after.span)
+        }
+    }
+}
+
+// MARK: Reverse map
+
+extension Operations {
+    mutating func mapExtent(_ e: ExtentRecord, replacing old: ExtentRecord?) throws {
+        let key = ReverseMap.key(e)
+        let payload = ReverseMap.value(e)
+        if let old {
+            let oldKey = ReverseMap.key(old)
+            if compareBytes(oldKey.span, key.span) == 0 {
+                let before = ReverseMap.value(old)
+                try state.rmap.change(
+                    key.span, from: before.span, to: payload.span, in: &transaction)
+                if wantsReverseMap { addReverseMapDelta(e, key.span, payload.span) }
+                return
+            }
+            try unmapExtent(old)
+        }
+        try state.rmap.add(key.span, payload.span, in: &transaction)
+        if wantsReverseMap { addReverseMapDelta(e, key.span, payload.span) }
+    }
+
+    mutating func unmapExtent(_ e: ExtentRecord) throws {
+        let key = ReverseMap.key(e)
+        let payload = ReverseMap.value(e)
+        try state.rmap.remove(key.span, payload.span, in: &transaction)
+        if wantsReverseMap {
+            let primary = PrimaryKey.extent(e)
+            deltas.remove(GroupState.rmapSlot, primary: primary.span, key: key.span)
+        }
+    }
+
+    private mutating func addReverseMapDelta(
+        _ e: ExtentRecord, _ key: RawSpan, _ payload: RawSpan
+    ) {
+        let primary = PrimaryKey.extent(e)
+        deltas.add(GroupState.rmapSlot, primary: primary.span, key: key, value: payload)
+    }
+}
+
+/// The keys of primary records in the order of a scan: inode u64, kind u8, subkey.
+enum PrimaryKey {
+    static let prefixSize = 9
+
+    static func dirent(_ directory: InodeNumber, _ name: RawSpan) -> KeyBytes {
+        var key = KeyBytes()
+        key.append(directory)
+        key.append(RecordKind.dirent.rawValue)
+        key.append(name)
+        return key
+    }
+
+    static func extent(_ e: ExtentRecord) -> FixedBytes<18> {
+        var key = FixedBytes<18>()
+        key.store(e.inode, at: 0)
+        key.store(RecordKind.extent.rawValue, at: 8)
+        key.store(e.fork.rawValue, at: 9)
+        key.store(e.offset, at: 10)
+        return key
+    }
+}

@@ -1,0 +1,125 @@
+// The changes of one group. Jobs run on the writer thread, one after the other, with the
+// one `Operations` value; all that they change is in one LMDB transaction, which the writer
+// commits when no job waits any more, or when it has grown large (group commit).
+//
+// What every operation keeps to:
+// - It begins with `begin(growing:)`.
+// - It validates before it changes anything. A VolumeError that it throws says that it has
+//   changed nothing, and the group goes on.
+// - An LMDBError may come in the middle of changes: it aborts the group, and every job of
+//   the group is told so.
+
+internal import Bytes
+internal import LMDB
+internal import Tidemark
+internal import VolumeFormat
+
+public struct Operations: ~Copyable {
+    let core: VolumeCore
+    var transaction: WriteTransaction
+    /// What the transaction has made of the in-memory state.
+    var state: GroupState
+    /// The state of the last commit, to which an abort goes back.
+    var committed: GroupState
+    /// The time of the operation under way.
+    var now = Timestamp(seconds: 0, nanoseconds: 0)
+
+    /// The changes for the hooks. Cleared when a transaction ends (I2).
+    var deltas = DeltaBatch()
+    /// Who is told of commits. Changed at commit boundaries only.
+    var hooks: [any CommitHook] = []
+    /// Whether any hook wants the deltas of the reverse map, of the parent pointers.
+    var wantsReverseMap = false
+    var wantsParents = false
+
+    /// Operations in the transaction.
+    var groupSize = 0
+    /// Whether the operation under way has changed anything.
+    var hasChanged = false
+    /// Pages of the map that were free when the transaction began; .max: plenty.
+    var freePages = Int.max
+    /// What `freePages` was after the last durable point that was made for lack of pages;
+    /// very many: there was no lack since.
+    var settledPages = Int.max - GroupLimits.settledPages
+    /// Why the transaction can't be committed, once that is so.
+    var failure: LMDBError?
+    /// Jobs that have ended in this transaction, and wait for its commit.
+    var ended: [any Job] = []
+
+    var counters: Counters {
+        get { state.counters }
+        set { state.counters = newValue }
+    }
+
+    init(_ core: VolumeCore, state: GroupState) {
+        self.core = core
+        self.state = state
+        committed = state
+        transaction = core.environment.endedTransaction()
+    }
+
+    /// The start of every operation. Ends the group here, and begins another, where it has
+    /// grown large: a single job may so run any number of operations.
+    /// - Parameter growing: whether the operation needs room for new records. Where little
+    ///   is left, only those that don't are let through, so that room can be made.
+    public mutating func begin(growing: Bool = true) throws {
+        if let failure { throw VolumeError(failure) }
+        try rollOverIfLarge()
+        if growing, freePages < GroupLimits.reservedPages {
+            throw VolumeError.noSpace("metadata of \(core.path)")
+        }
+        groupSize += 1
+        hasChanged = false
+        now = core.clock()
+    }
+
+    /// Damage that an operation has met. Met in the middle of changes it would leave half
+    /// an operation behind: then the group is not committed.
+    mutating func damaged(_ table: String, _ object: String, _ damage: RecordDamage) -> VolumeError {
+        if hasChanged, failure == nil {
+            failure = LMDBError(code: .corrupted, operation: "read \(object) of", object: table)
+        }
+        return .damaged(table: table, object: object, damage)
+    }
+}
+
+/// What a group may grow to.
+enum GroupLimits {
+    static let operations = 4096
+    static let deltas = 1 << 16
+    /// Pages of the map that are kept for operations that make room.
+    static let reservedPages = 128
+    /// Fewer than these, and pages that the last durable point holds are to be set free.
+    static let shortPages = 2 * reservedPages
+    /// So many pages fewer since that was last done, and it is done again.
+    static let settledPages = 48
+    /// Pages that one operation may dirty, generously: a path in each of four tables.
+    static let pagesPerOperation = 16
+}
+
+/// The in-memory state that goes with a commit. Only the writer thread has it.
+struct GroupState: Sendable {
+    var counters: Counters
+    /// What is stored, to see whether a commit has to store it again.
+    var storedCounters: Counters
+    var rmap: LiveIndex
+    var parents: LiveIndex
+    /// Generations that are to be deleted, of any index.
+    var reaping: [Retired]
+
+    static let rmapSlot = IndexSlot(0)
+    static let parentsSlot = IndexSlot(1)
+
+    /// A generation that is to be deleted.
+    struct Retired: Sendable {
+        let index: String
+        let generation: Generation
+        /// The commit from which on no snapshot uses it.
+        let since: UInt64
+    }
+
+    subscript(slot: IndexSlot) -> LiveIndex {
+        get { slot == GroupState.rmapSlot ? rmap : parents }
+        set { if slot == GroupState.rmapSlot { rmap = newValue } else { parents = newValue } }
+    }
+}

@@ -1,0 +1,169 @@
+// The scan of the primary records that the indexes are derived from: directory entries and
+// extents, in the order of primary keys (inode, kind, subkey).
+//
+// This is the hottest loop of a run. Nothing is allocated for a record: what is derived is
+// composed from spans into the map, on the stack.
+
+public import Bytes
+internal import LMDB
+public import Tidemark
+internal import VolumeFormat
+internal import VolumeIndexes
+
+extension VolumeSnapshot: OwnerSnapshot {
+    public func boundary(after key: KeyBytes, records: Int) throws -> KeyBytes? {
+        precondition(records > 0, "an empty window")
+        let range = KeyRange(lower: key, upper: nil)
+        var dirents = try TableScan(transaction.cursor(core.tables.dirents), .dirent, range)
+        var extents = try TableScan(transaction.cursor(core.tables.extents), .extent, range)
+        var left = records
+        while left > 0 {
+            if dirents.isThere, !extents.isThere || dirents.inode <= extents.inode {
+                try dirents.advance()
+            } else if extents.isThere {
+                try extents.advance()
+            } else {
+                return nil
+            }
+            left -= 1
+        }
+        return nextKey(dirents, extents)
+    }
+
+    public func read(_ range: KeyRange, limit: Int, into sink: WindowSink) throws -> KeyBytes? {
+        precondition(limit > 0, "a reading of nothing")
+        let wantsNames = sink.wants(VolumeSnapshot.parentsSlot)
+        let wantsExtents = sink.wants(VolumeSnapshot.rmapSlot)
+        // A kind that no index needs is a table without records.
+        let nothing = KeyRange(lower: KeyBytes(), upper: KeyBytes())
+        var dirents = try TableScan(
+            transaction.cursor(core.tables.dirents), .dirent, wantsNames ? range : nothing)
+        var extents = try TableScan(
+            transaction.cursor(core.tables.extents), .extent, wantsExtents ? range : nothing)
+        var key = KeyBytes()
+        var count = 0
+        while count < limit {
+            if dirents.isThere, !extents.isThere || dirents.inode <= extents.inode {
+                deriveParent(dirents.cursor.key, dirents.cursor.value, &key, sink)
+                try dirents.advance()
+            } else if extents.isThere {
+                deriveMapping(extents.cursor.key, extents.cursor.value, sink)
+                try extents.advance()
+            } else {
+                break
+            }
+            count += 1
+        }
+        sink.count(records: count)
+        noteMisfits(dirents.misfits, TableName.dirents, sink)
+        noteMisfits(extents.misfits, TableName.extents, sink)
+        return nextKey(dirents, extents)
+    }
+
+    private func nextKey(
+        _ dirents: borrowing TableScan, _ extents: borrowing TableScan
+    ) -> KeyBytes? {
+        if dirents.isThere, !extents.isThere || dirents.inode <= extents.inode {
+            return dirents.primaryKey
+        }
+        return extents.isThere ? extents.primaryKey : nil
+    }
+
+    /// A directory entry derives a parent pointer.
+    @inline(__always)
+    private func deriveParent(
+        _ key: RawSpan, _ value: RawSpan, _ derived: inout KeyBytes, _ sink: WindowSink
+    ) {
+        do throws(RecordDamage) {
+            let target = try DirentTarget(key: key, value: value)
+            let nameSize = key.byteCount - DirentRecord.keyPrefixSize
+            guard nameSize > 0, nameSize <= DirentRecord.maximumNameLength else { throw .length }
+            derived.removeAll()
+            derived.append(target.child)
+            derived.append(key)
+            let payload = ParentPointers.value(generation: target.generation)
+            sink.emit(VolumeSnapshot.parentsSlot, key: derived.span, value: payload.span)
+        } catch {
+            let name = key.extracting(droppingFirst: DirentRecord.keyPrefixSize)
+            sink.skip(
+                PrimaryDamage(
+                    object: "name \"\(escapedName(name))\" in directory"
+                        + " \(key.integer(at: 0, as: UInt64.self))",
+                    problem: error.description))
+        }
+    }
+
+    /// An extent derives a reverse mapping.
+    @inline(__always)
+    private func deriveMapping(_ key: RawSpan, _ value: RawSpan, _ sink: WindowSink) {
+        do throws(RecordDamage) {
+            let extent = try ExtentRecord(key: key, value: value)
+            let derived = ReverseMap.key(extent)
+            let payload = ReverseMap.value(extent)
+            sink.emit(VolumeSnapshot.rmapSlot, key: derived.span, value: payload.span)
+        } catch {
+            let inode: UInt64 = key.integer(at: 0)
+            let offset: UInt64? =
+                key.byteCount == ExtentRecord.keySize ? key.integer(at: 9) : nil
+            sink.skip(
+                PrimaryDamage(
+                    object: "extent of inode \(inode)" + (offset.map { ", offset \($0)" } ?? ""),
+                    problem: error.description))
+        }
+    }
+
+    private func noteMisfits(_ count: Int, _ table: String, _ sink: WindowSink) {
+        guard count > 0 else { return }
+        sink.skip(
+            PrimaryDamage(
+                object: "\(count) keys in table \(table)", problem: RecordDamage.length.description))
+    }
+}
+
+// MARK: The live index
+
+extension VolumeSnapshot {
+    public func entries(
+        of index: IndexSlot, from key: KeyBytes, limit: Int, into batch: EntryBatch
+    ) throws -> KeyBytes? {
+        let table = try activeTable(of: index)
+        var cursor = try transaction.cursor(table)
+        var isThere = key.count == 0 ? try cursor.first() : try cursor.seek(key.span)
+        var left = limit
+        while isThere, left > 0 {
+            guard cursor.key.byteCount <= KeyBytes.capacity else { break }
+            appendEntry(cursor.key, cursor.value, to: batch)
+            left -= 1
+            isThere = try cursor.next()
+        }
+        guard isThere else { return nil }
+        guard cursor.key.byteCount <= KeyBytes.capacity else {
+            throw VolumeError.damaged(table: table.name, object: "entry with a long key", .length)
+        }
+        return KeyBytes(cursor.key)
+    }
+
+    @inline(__always)
+    private func appendEntry(_ key: RawSpan, _ value: RawSpan, to batch: EntryBatch) {
+        do throws(RecordDamage) {
+            let payload = try value.verified(key: key)
+            batch.append(key: key, value: payload)
+        } catch {
+            let size = value.byteCount
+            let kept = min(size < checksumSize ? size : size - checksumSize, 1024)
+            batch.append(key: key, value: value.extracting(first: kept), isDamaged: true)
+        }
+    }
+
+    public func room(
+        forEntries entries: Int, payload: Int, of index: IndexSlot
+    ) throws -> (available: Int, needed: Int) {
+        let pageSize = core.environment.statistics.pageSize
+        let available = try transaction.freePages() * pageSize
+        // An entry takes its bytes, a checksum, liblmdb's node of 8 bytes and its place in
+        // the page, 2; some more for the pages' headers, the branches, and the splits that
+        // changes make meanwhile.
+        let bytes = payload + entries * (checksumSize + 10)
+        return (available, bytes + bytes / 6 + 64 * pageSize)
+    }
+}

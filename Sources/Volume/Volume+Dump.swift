@@ -1,0 +1,31 @@
+// The tables as they are stored: for `tidemark dump`, and for whoever looks for damage.
+
+internal import Bytes
+internal import LMDB
+internal import VolumeFormat
+
+extension VolumeSnapshot {
+    /// The tables of this volume: the fixed ones, then those of all generations.
+    public func tableNames() throws -> [String] {
+        try Tables.names + generations().map { TableName.generation($0.index, $0.number) }
+    }
+
+    /// Hands each record of the table to `body`, in key order. Nothing is decoded.
+    /// - Throws: `invalid` where there is no such table.
+    public func dump(_ name: String, _ body: (RawSpan, RawSpan) throws -> Void) throws {
+        var cursor = try transaction.cursor(try table(name))
+        var isThere = try cursor.first()
+        while isThere {
+            try body(cursor.key, cursor.value)
+            isThere = try cursor.next()
+        }
+    }
+
+    func table(_ name: String) throws -> Table {
+        if let table = core.tables.all.first(where: { $0.name == name }) { return table }
+        guard try tableNames().contains(name), let table = core.generations[name] else {
+            throw VolumeError.invalid("table \(name): the volume has \(try tableNames())")
+        }
+        return table
+    }
+}

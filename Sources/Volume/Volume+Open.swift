@@ -1,0 +1,234 @@
+// Opening a volume. Nothing is touched before it is clear that it is one, of a format that
+// is known, and that nobody else has it.
+
+internal import Bytes
+internal import LMDB
+internal import Logging
+internal import Synchronization
+internal import Tidemark
+internal import VolumeFormat
+#if canImport(Glibc)
+internal import Glibc
+#endif
+
+extension Volume {
+    public static func open(
+        _ path: String, options: OpenOptions = OpenOptions()
+    ) throws -> Volume {
+        let path = path.withoutTrailingSlash
+        let isReadOnly = options.mode == .readOnly
+        try checkFiles(path)
+        let lock = try VolumeLock(volume: path, exclusive: !isReadOnly)
+        let durable = DurableFile(path: path + "/durable")
+        let point = try recover(path, durable, options)
+        let environment = try openEnvironment(path, options)
+        let core = try readCore(path, environment, options)
+        let records = try readRecords(core)
+        guard !isReadOnly else {
+            for record in records.generations {
+                let name = TableName.generation(record.index, record.number)
+                if let table = try environment.table(name, create: false) {
+                    core.generations.add(table)
+                }
+            }
+            return Volume(core, lock, nil, nil)
+        }
+        lock.writeHolder()
+        let keeper = DurableKeeper(core, durable, lastNumber: point.number, options)
+        // Before the first change: from here on the newest durable point is pinned.
+        try keeper.makePointAlone(isClean: false)
+        let state = try prepare(core, records)
+        core.keeper.withLock { $0 = keeper }
+        let writer = Writer(core, state: state)
+        keeper.start()
+        _ = core.inbox.add(ReclaimJob(core, after: 0))
+        return Volume(core, lock, writer, keeper)
+    }
+
+    // MARK: Steps
+
+    private static func checkFiles(_ path: String) throws {
+        var status = stat()
+        guard unsafe stat(path, &status) == 0 else {
+            guard Glibc.errno == ENOENT else { throw VolumeError.system("look at", path) }
+            throw VolumeError.notAVolume(path: path, why: "it does not exist")
+        }
+        guard status.st_mode & S_IFMT == S_IFDIR else {
+            throw VolumeError.notAVolume(path: path, why: "it is not a directory")
+        }
+        for name in ["meta.mdb", "data", "durable"] {
+            guard unsafe stat(path + "/" + name, &status) != 0 else { continue }
+            guard Glibc.errno == ENOENT else { throw VolumeError.system("look at", path + "/" + name) }
+            throw VolumeError.notAVolume(path: path, why: "it has no file \(name)")
+        }
+    }
+
+    /// Puts the metadata back to the last durable point where the system has come down
+    /// since, with the volume open.
+    private static func recover(
+        _ path: String, _ file: DurableFile, _ options: OpenOptions
+    ) throws -> DurablePoint {
+        guard let point = try file.newest() else {
+            throw VolumeError.damaged(table: "durable", object: "\(path)/durable", .checksum)
+        }
+        let boot = options.bootIdentity ?? kernelBootIdentity()
+        if !point.isClean, point.boot != boot {
+            guard options.mode == .readWrite else { throw VolumeError.needsRecovery(path: path) }
+            try point.meta.restore(path + "/meta.mdb")
+            options.logger.info(
+                "the system came down with the volume open: back to the last durable point",
+                metadata: ["path": "\(path)", "commit": "\(point.meta.commit)"])
+        }
+        let metas = try MetaPage.read(path + "/meta.mdb")
+        guard metas.first != nil, metas.second != nil else {
+            throw VolumeError.notAVolume(path: path, why: "meta.mdb is not of LMDB 0.9")
+        }
+        return point
+    }
+
+    private static func openEnvironment(_ path: String, _ options: OpenOptions) throws -> Environment {
+        do throws(LMDBError) {
+            return try Environment(
+                path: path + "/meta.mdb",
+                options: Environment.Options(
+                    mapSize: options.metadataLimit, maximumTables: 64, maximumReaders: 510,
+                    isReadOnly: options.mode == .readOnly, isUnsynced: true))
+        } catch {
+            switch error.code {
+            case .invalid, .versionMismatch, .corrupted:
+                throw VolumeError.notAVolume(path: path, why: "meta.mdb: \(error.reason)")
+            case .system(let number):
+                throw VolumeError.io(
+                    operation: error.operation, object: path + "/meta.mdb", errno: number)
+            default: throw error
+            }
+        }
+    }
+
+    private static func readCore(
+        _ path: String, _ environment: Environment, _ options: OpenOptions
+    ) throws -> VolumeCore {
+        guard let superblock = try environment.table(TableName.superblock, create: false) else {
+            throw VolumeError.notAVolume(path: path, why: "meta.mdb has no table super")
+        }
+        let geometry = try readGeometry(path, environment, superblock)
+        let tables = try Tables {
+            guard let table = try environment.table($0, create: false) else {
+                throw VolumeError.damaged(table: $0, object: "table \($0)", .length)
+            }
+            return table
+        }
+        let data = try DataFile(path: path + "/data", isReadOnly: options.mode == .readOnly)
+        try checkLabel(data, geometry)
+        return VolumeCore(
+            path: path, environment: environment, tables: tables, geometry: geometry, data: data,
+            options: options)
+    }
+
+    private static func readGeometry(
+        _ path: String, _ environment: Environment, _ superblock: Table
+    ) throws -> Geometry {
+        let transaction = try environment.beginRead()
+        let key = Geometry.key
+        guard let value = try transaction.get(superblock, key.rawSpan) else {
+            throw VolumeError.notAVolume(path: path, why: "meta.mdb has no geometry")
+        }
+        let geometry: Geometry
+        do {
+            geometry = try Geometry(value: value)
+        } catch {
+            throw VolumeError.damaged(
+                table: TableName.superblock, object: "the geometry of \(path)", error)
+        }
+        guard geometry.version <= Geometry.currentVersion else {
+            throw VolumeError.newerFormat(path: path, version: geometry.version)
+        }
+        return geometry
+    }
+
+    private static func checkLabel(_ data: DataFile, _ geometry: Geometry) throws {
+        guard try data.read(DataLabel.size, at: 0) == DataLabel.bytes(of: geometry) else {
+            throw VolumeError.damaged(
+                table: "data", object: "the label at the start of \(data.path)", .field("identity"))
+        }
+        let needed = geometry.blocks * UInt64(geometry.blockSize)
+        guard try data.size() >= needed else {
+            throw VolumeError.damaged(
+                table: "data", object: "\(data.path), shorter than \(needed) bytes", .length)
+        }
+    }
+
+    // MARK: What goes with the last commit
+
+    private struct Records {
+        var counters: Counters
+        var generations: [GenerationRecord]
+    }
+
+    private static func readRecords(_ core: VolumeCore) throws -> Records {
+        let transaction = try core.environment.beginRead()
+        let key = Counters.key
+        guard let value = try transaction.get(core.tables.superblock, key.rawSpan) else {
+            throw VolumeError.damaged(
+                table: TableName.superblock, object: "the counters", .length)
+        }
+        let counters: Counters
+        do {
+            counters = try Counters(value: value)
+        } catch {
+            throw VolumeError.damaged(table: TableName.superblock, object: "the counters", error)
+        }
+        let generations = try readGenerations(try transaction.cursor(core.tables.superblock))
+        for index in VolumeCore.indexes {
+            let active = generations.filter { $0.index == index.name && $0.state == .active }
+            guard active.count == 1 else {
+                throw VolumeError.damaged(
+                    table: TableName.superblock,
+                    object: "\(active.count) active generations of \(index.name)", .field("state"))
+            }
+        }
+        return Records(counters: counters, generations: generations)
+    }
+
+    /// Opens the generations' tables. What a crash has left half loaded is to be reaped.
+    private static func prepare(_ core: VolumeCore, _ records: Records) throws -> GroupState {
+        var live: [String: Generation] = [:]
+        var reaping: [GroupState.Retired] = []
+        for record in records.generations {
+            let name = TableName.generation(record.index, record.number)
+            guard let table = try core.environment.table(name, create: record.state != .active)
+            else {
+                throw VolumeError.damaged(
+                    table: TableName.superblock, object: "table \(name)", .field("number"))
+            }
+            core.generations.add(table)
+            let generation = Generation(
+                number: record.number, table: table, entries: record.entries, sum: record.sum)
+            if record.state == .active {
+                live[record.index] = generation
+            } else {
+                reaping.append(.init(index: record.index, generation: generation, since: 0))
+            }
+        }
+        let interrupted = records.generations.filter { $0.state == .loading }
+        if !interrupted.isEmpty {
+            try core.environment.write { transaction in
+                for var record in interrupted {
+                    record.state = .reaping
+                    let key = record.key, value = record.value
+                    try transaction.put(core.tables.superblock, key.rawSpan, value.span)
+                }
+            }
+        }
+        let indexes = VolumeCore.indexes.enumerated().map { slot, index in
+            guard let generation = live[index.name] else {
+                preconditionFailure("an index was found active before")
+            }
+            return LiveIndex(slot: IndexSlot(slot), name: index.name, active: generation)
+        }
+        return GroupState(
+            counters: records.counters, storedCounters: records.counters,
+            rmap: indexes[GroupState.rmapSlot.rawValue],
+            parents: indexes[GroupState.parentsSlot.rawValue], reaping: reaping)
+    }
+}

@@ -1,0 +1,110 @@
+// A volume: a transactional filesystem in a directory of its own, on LMDB.
+//
+// Who does what, so that nobody waits for anybody longer than for one group:
+// - The writer thread makes all changes, in groups (Operations+Group.swift). `perform`
+//   hands it a job, and returns when the group with the job has committed: what is
+//   acknowledged is seen by every later snapshot, and survives the death of the process.
+// - Snapshots are read on the caller's thread, without any lock.
+// - The sync thread makes durable points (DurableKeeper.swift): what is acknowledged
+//   survives the death of the machine after a few seconds, or once `sync` returns. After
+//   such a death the volume is exactly as it was at the last durable point.
+// - Hooks are told of each commit on the writer thread, before anything else runs there.
+//
+// The directory: `meta.mdb` (with `meta.mdb-lock`, liblmdb's own), `data`, `durable`,
+// `lock`, and `runs/` for the side files of checks and repairs.
+
+internal import Bytes
+internal import LMDB
+internal import Synchronization
+public import Tidemark
+public import VolumeFormat
+
+public final class Volume: Sendable {
+    let core: VolumeCore
+    private let lock: VolumeLock
+    /// nil where the volume is open for reading only.
+    private let writer: Writer?
+    private let keeper: DurableKeeper?
+    private let isClosed = Mutex(false)
+    /// Held during a boundary of a volume that does not change.
+    private let frozen = Mutex(())
+
+    init(_ core: VolumeCore, _ lock: VolumeLock, _ writer: Writer?, _ keeper: DurableKeeper?) {
+        self.core = core
+        self.lock = lock
+        self.writer = writer
+        self.keeper = keeper
+    }
+
+    deinit { try? close() }
+
+    public var path: String { core.path }
+    public var geometry: Geometry { core.geometry }
+    public var isReadOnly: Bool { core.isReadOnly }
+    /// Where the side files of checks and repairs are kept.
+    public var runsDirectory: String { core.path + "/runs" }
+
+    /// Runs `body` on the writer thread and waits until what it did has committed. Several
+    /// jobs may share a transaction; a long job may take several (`Operations.begin`), so
+    /// only each single operation is all or nothing. What `body` throws is thrown here,
+    /// after the operations before it have committed.
+    public func perform<R>(_ body: (inout Operations) throws -> R) throws -> R {
+        guard !core.isReadOnly else { throw VolumeError.readOnly("volume \(path)") }
+        try core.checkNotStopped()
+        return try withoutActuallyEscaping(body) { body in
+            let work = Work(body)
+            guard core.inbox.add(work) else { throw VolumeError.closed(path) }
+            return try work.wait()
+        }
+    }
+
+    /// The volume as of the last commit, or a newer one. Waits for nobody.
+    public func read() throws -> VolumeSnapshot {
+        guard !isClosed.withLock({ $0 }) else { throw VolumeError.closed(path) }
+        return try VolumeSnapshot(core)
+    }
+
+    /// Waits until everything acknowledged before is durable.
+    public func sync() throws {
+        guard let keeper else { return }
+        try core.checkNotStopped()
+        try keeper.sync()
+    }
+
+    /// The last commit that survives a failure of the system.
+    public var durableCommit: UInt64 { core.durableCommit }
+
+    /// Waits for the work under way, makes everything durable, and lets others open the
+    /// volume. Called again it does nothing.
+    /// - Throws: where not everything could be made durable.
+    public func close() throws {
+        let wasClosed = isClosed.withLock { isClosed in
+            defer { isClosed = true }
+            return isClosed
+        }
+        guard !wasClosed else { return }
+        keeper?.stop()
+        core.inbox.close()
+        writer?.join()
+        core.keeper.withLock { $0 = nil }
+        defer { lock.release() }
+        guard let keeper, core.stopped.withLock({ $0 }) == nil else { return }
+        try keeper.makePointAlone(isClean: true)
+    }
+}
+
+extension Volume: Owner {
+    public var label: String { core.path }
+    public var indexes: [any SecondaryIndex] { VolumeCore.indexes }
+
+    public func atCommitBoundary<R: Sendable>(
+        _ body: @Sendable (any CommitBoundary) throws -> R
+    ) throws -> R {
+        guard !core.isReadOnly else {
+            return try frozen.withLock { _ in try body(VolumeBoundary.frozen(core)) }
+        }
+        return try core.atBoundary { try VolumeBoundary.run(&$0, body) }
+    }
+
+    public func snapshot() throws -> any OwnerSnapshot { try read() }
+}

@@ -1,0 +1,187 @@
+// The witness: every secondary index recomputed from the primary records by plain code of
+// its own, and compared with the live one; and the primary records compared with each other.
+//
+// It shares the format's codecs and the LMDB wrapper with the rest, and nothing else: no
+// derive, no merge, no comparison. What both got wrong they would have to get wrong twice.
+//
+// What must hold:
+// - It sees one commit: all is read from one snapshot.
+// - Whatever is damaged is a finding. An error means that it could not look.
+// - A record that can't be decoded counts as absent, with what follows from that (its
+//   index entry is stray, its blocks are leaked), but nothing that refers to a damaged
+//   inode dangles: the inode is there.
+// - Memory: the budget of one slice (see Buckets.swift) and 16 bytes for each directory.
+
+internal import Bytes
+public import LMDB
+internal import VolumeFormat
+
+public struct Verifier {
+    public struct Options: Sendable {
+        /// Findings of each kind, and each table, that the report keeps.
+        public var examples = 20
+        /// Records of a slice: about 60 bytes each.
+        public var recordsInMemory = 4 << 20
+
+        public init() {}
+    }
+
+    public struct Step: Sendable {
+        /// `inodes`, `names`, `space`.
+        public let phase: String
+        public let done, total: UInt64
+    }
+
+    private let environment: Environment
+    private let options: Options
+    private let progress: ((Step) -> Void)?
+    private let findings: Findings
+
+    /// - Parameters:
+    ///   - list: called with every finding, as it is found.
+    ///   - progress: called now and then.
+    private init(
+        _ environment: Environment, _ options: Options, list: ((Finding) -> Void)?,
+        progress: ((Step) -> Void)?
+    ) {
+        self.environment = environment
+        self.options = options
+        self.progress = progress
+        findings = Findings(exampleLimit: options.examples, list: list)
+    }
+
+    /// Verifies the last commit of the volume whose metadata `environment` is. Nothing may
+    /// create or delete tables meanwhile; other changes do no harm, they are not seen.
+    ///
+    /// - Parameters:
+    ///   - list: called with every finding, as it is found.
+    ///   - progress: called now and then.
+    public static func verify(
+        _ environment: Environment, options: Options = Options(),
+        list: ((Finding) -> Void)? = nil, progress: ((Step) -> Void)? = nil
+    ) throws -> VerifyReport {
+        let verifier = Verifier(environment, options, list: list, progress: progress)
+        return try verifier.run()
+    }
+
+    /// Verifies the volume whose metadata is the file `path`, which this process must not
+    /// have open.
+    public static func verify(
+        metadata path: String, options: Options = Options(), list: ((Finding) -> Void)? = nil,
+        progress: ((Step) -> Void)? = nil
+    ) throws -> VerifyReport {
+        let environment = try Environment(
+            path: path, options: .init(mapSize: 1 << 40, isReadOnly: true))
+        return try verify(environment, options: options, list: list, progress: progress)
+    }
+
+    private func run() throws -> VerifyReport {
+        guard let tables = try PrimaryTables.open(environment, findings) else {
+            return report(commit: environment.statistics.lastTransaction, 0, [])
+        }
+        // A table is seen only by transactions that begin after it was opened, and which
+        // ones to open stands in a record: read it once for that, and again to be sure.
+        var opened: [String: Table] = [:]
+        while true {
+            let transaction = try environment.beginRead()
+            let records = try SuperRecords(
+                transaction, tables.superblock, path: environment.path, nil)
+            var wanted: [String] = []
+            for index in IndexName.allCases {
+                guard let record = records.active(index.rawValue, nil) else { continue }
+                wanted.append(TableName.generation(record.index, record.number))
+            }
+            if wanted.allSatisfy({ opened[$0] != nil }) {
+                return try verify(transaction, tables, opened)
+            }
+            _ = consume transaction
+            for name in wanted where opened[name] == nil {
+                guard let table = try environment.table(name, create: false) else {
+                    findings.defect(
+                        .missingTable, in: name, key: [], found: nil, expected: "a table")
+                    return report(commit: environment.statistics.lastTransaction, 0, [])
+                }
+                opened[name] = table
+            }
+        }
+    }
+
+    private func verify(
+        _ transaction: borrowing ReadTransaction, _ tables: PrimaryTables,
+        _ generations: [String: Table]
+    ) throws -> VerifyReport {
+        let records = try SuperRecords(
+            transaction, tables.superblock, path: environment.path, findings)
+        let rmap = try live(.rmap, records, transaction, generations)
+        let parents = try live(.parents, records, transaction, generations)
+        var primaryRecords: UInt64 = 0
+        for table in tables.all {
+            primaryRecords += UInt64(try transaction.statistics(table).entries)
+        }
+        let dirents = UInt64(try transaction.statistics(tables.dirents).entries)
+        let extents = UInt64(try transaction.statistics(tables.extents).entries)
+
+        var inodes = try InodePass(transaction, tables, records, findings)
+        var step = Progress(phase: "inodes", total: primaryRecords, progress)
+        try inodes.run(&step)
+
+        var names = try NamePass(transaction, tables, parents, findings)
+        step = Progress(phase: "names", total: dirents, progress)
+        try names.run(
+            transaction, tables.dirents, inodes.children, budget: options.recordsInMemory, &step)
+
+        var space = try SpacePass(transaction, tables, rmap, records, findings)
+        step = Progress(phase: "space", total: extents, progress)
+        try space.run(
+            transaction, tables.extents, inodes.blocks, records.counters,
+            budget: options.recordsInMemory, &step)
+
+        try FreeTables(tables: tables, findings: findings).run(transaction)
+        return report(
+            commit: transaction.commit, primaryRecords,
+            [
+                rmap?.report ?? IndexReport(name: "rmap"),
+                parents?.report ?? IndexReport(name: "parents"),
+            ])
+    }
+
+    /// The active generation of `index`; nil where there is not exactly one.
+    private func live(
+        _ index: IndexName, _ records: SuperRecords, _ transaction: borrowing ReadTransaction,
+        _ generations: [String: Table]
+    ) throws -> LiveIndex? {
+        guard let record = records.active(index.rawValue, findings),
+            let table = generations[TableName.generation(record.index, record.number)]
+        else { return nil }
+        return try LiveIndex(transaction, table, record, findings, index)
+    }
+
+    private func report(
+        commit: UInt64, _ primaryRecords: UInt64, _ indexes: [IndexReport]
+    ) -> VerifyReport {
+        VerifyReport(
+            commit: commit, indexes: indexes, primaries: findings.defects,
+            damagedRecords: findings.damagedRecords, primaryRecords: primaryRecords,
+            examples: findings.examples)
+    }
+}
+
+/// Tells how far a phase is, at bounded intervals.
+struct Progress {
+    private let phase: String
+    private let total: UInt64
+    private let report: ((Verifier.Step) -> Void)?
+    private var next: UInt64 = 0
+
+    init(phase: String, total: UInt64, _ report: ((Verifier.Step) -> Void)?) {
+        self.phase = phase
+        self.total = total
+        self.report = report
+    }
+
+    mutating func report(done: UInt64) {
+        guard let report, done >= next else { return }
+        next = done + 65536
+        report(Verifier.Step(phase: phase, done: done, total: max(done, total)))
+    }
+}

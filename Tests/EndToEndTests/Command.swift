@@ -1,0 +1,161 @@
+// Runs the real command, as a user would.
+
+import Foundation
+import Testing
+
+/// What a command printed, and how it ended.
+struct Ended {
+    let status: Int32
+    let output: String
+    let errors: String
+
+    /// The one JSON document of standard output.
+    func document(_ location: SourceLocation = #_sourceLocation) throws -> Document {
+        let value = try JSONSerialization.jsonObject(with: Data(output.utf8))
+        let object = try #require(value as? [String: Any], sourceLocation: location)
+        return Document(object)
+    }
+
+    /// Standard output as JSON lines.
+    var lines: [Document] {
+        get throws {
+            try output.split(separator: "\n").map {
+                let value = try JSONSerialization.jsonObject(with: Data($0.utf8))
+                return Document(try #require(value as? [String: Any]))
+            }
+        }
+    }
+}
+
+/// A JSON object.
+struct Document {
+    let object: [String: Any]
+
+    init(_ object: [String: Any]) { self.object = object }
+
+    subscript(name: String) -> Document { Document(object[name] as? [String: Any] ?? [:]) }
+
+    func has(_ name: String) -> Bool { object[name] != nil }
+    func string(_ name: String) -> String? { object[name] as? String }
+    func int(_ name: String) -> Int? { (object[name] as? NSNumber)?.intValue }
+    func number(_ name: String) -> Double? { (object[name] as? NSNumber)?.doubleValue }
+    func strings(_ name: String) -> [String] { object[name] as? [String] ?? [] }
+    func list(_ name: String) -> [Document] {
+        (object[name] as? [[String: Any]] ?? []).map(Document.init)
+    }
+
+    /// The index of that name, in a report.
+    func index(_ name: String) -> Document? { list("indexes").first { $0.string("name") == name } }
+
+    var counts: [String: Int] {
+        var counts: [String: Int] = [:]
+        for kind in ["missing", "stray", "wrong"] { counts[kind] = int(kind) }
+        return counts
+    }
+}
+
+/// The command beside this test bundle.
+let tidemark: String = {
+    let own = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? ""
+    return URL(fileURLWithPath: own).deletingLastPathComponent().appendingPathComponent("tidemark")
+        .path
+}()
+
+/// A command that has been started.
+final class Started {
+    private let process = Process()
+    private let outputPath, errorsPath: String
+
+    init(_ executable: String, _ arguments: [String]) throws {
+        let base = NSTemporaryDirectory() + "tidemark-output-\(UUID().uuidString)"
+        outputPath = base + ".out"
+        errorsPath = base + ".err"
+        for path in [outputPath, errorsPath] {
+            guard FileManager.default.createFile(atPath: path, contents: nil) else {
+                throw CocoaError(.fileWriteUnknown)
+            }
+        }
+        process.executableURL = URL(fileURLWithPath: executable)
+        process.arguments = arguments
+        process.standardInput = FileHandle.nullDevice
+        process.standardOutput = FileHandle(forWritingAtPath: outputPath)
+        process.standardError = FileHandle(forWritingAtPath: errorsPath)
+        try process.run()
+    }
+
+    var number: Int32 { process.processIdentifier }
+    var isRunning: Bool { process.isRunning }
+
+    func signal(_ signal: Int32) { kill(process.processIdentifier, signal) }
+
+    func wait() -> Ended {
+        process.waitUntilExit()
+        func text(_ path: String) -> String {
+            defer { try? FileManager.default.removeItem(atPath: path) }
+            return String(decoding: FileManager.default.contents(atPath: path) ?? Data(), as: UTF8.self)
+        }
+        return Ended(
+            status: process.terminationStatus, output: text(outputPath), errors: text(errorsPath))
+    }
+}
+
+func run(_ arguments: String...) throws -> Ended { try run(arguments) }
+
+func run(_ arguments: [String]) throws -> Ended { try Started(tidemark, arguments).wait() }
+
+/// Runs a command with `--json` and expects the status.
+@discardableResult
+func json(
+    _ arguments: String..., status: Int32 = 0, location: SourceLocation = #_sourceLocation
+) throws -> Document {
+    let ended = try run(arguments + ["--json"])
+    #expect(
+        ended.status == status, "\(arguments): \(ended.errors) \(ended.output)",
+        sourceLocation: location)
+    let document = try ended.document(location)
+    #expect(document.int("schema") == 1, sourceLocation: location)
+    #expect(document.string("command") == arguments.first, sourceLocation: location)
+    #expect(document.string("target") == arguments.dropFirst().first, sourceLocation: location)
+    return document
+}
+
+func shell(_ script: String, _ arguments: String...) throws -> Ended {
+    try Started("/bin/bash", ["-c", script, "bash"] + arguments).wait()
+}
+
+/// Runs `body` with a directory that is removed afterwards, however deep it has become.
+func withDirectory<R>(_ body: (String) throws -> R) throws -> R {
+    let path = NSTemporaryDirectory() + "tidemark-test-\(UUID().uuidString)"
+    try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+    defer { _ = try? shell("chmod -R u+rwx \"$1\" 2>/dev/null; rm -rf \"$1\"", path) }
+    return try body(path)
+}
+
+/// A volume with a small tree in it: directories, files of several sizes, hard links.
+func withVolume<R>(files: Int = 600, _ body: (String) throws -> R) throws -> R {
+    try withDirectory { directory in
+        let tree = directory + "/tree", volume = directory + "/volume"
+        let made = try shell(
+            """
+            set -e
+            mkdir -p "$1"; cd "$1"
+            for d in 0 1 2 3 4 5; do mkdir d$d d$d/e; done
+            for ((i = 0; i < $2; i++)); do truncate -s $((i * 37)) d$((i % 6))/e/file-$i; done
+            fallocate -l 64K big 2>/dev/null || dd if=/dev/zero of=big bs=4K count=16 status=none
+            for ((i = 0; i < $2; i++)); do printf %s "contents $i" > d$((i % 6))/small-$i; done
+            ln d0/small-0 d1/link; ln -s d0/small-0 symlink
+            """, tree, "\(files)")
+        try #require(made.status == 0, "\(made.errors)")
+        try json("create", volume, "--size", "1G")
+        try json("import", volume, tree)
+        return try body(volume)
+    }
+}
+
+/// Expects that the witness finds nothing.
+func expectVerified(
+    _ volume: String, location: SourceLocation = #_sourceLocation
+) throws {
+    let ended = try run("verify", volume)
+    #expect(ended.status == 0, "\(ended.output) \(ended.errors)", sourceLocation: location)
+}

@@ -1,0 +1,86 @@
+// Usage, help, and standard streams.
+
+import Foundation
+import Testing
+
+@Suite struct UsageTests {
+    @Test(arguments: [
+        ["frobnicate"], ["create"], ["create", "v", "--size", "banana"],
+        ["create", "v", "--size", "1K"], ["create", "v", "--block-size", "1000"],
+        ["create", "v", "w"], ["import", "v"], ["check", "v", "--index", "links"],
+        ["check", "v", "--quiet", "--verbose"], ["repair", "v", "--strategy", "check"],
+        ["damage", "v", "--index", "rmap"], ["damage", "v", "--index", "rmap", "--count", "-1"],
+        ["damage", "v", "--index", "rmap", "--count", "1", "--kind", "odd"], ["owner", "v"],
+        ["owner", "v", "--block", "1", "--sector", "2"], ["owner", "v", "--block", "-1"],
+        ["owner", "v", "--block", "1", "--length", "0"], ["paths", "v"],
+        ["stress", "v", "--seconds", "0"], ["stress", "v", "--seconds", "1", "--writers", "0"],
+        ["stress", "v", "--seconds", "1", "--damage", "5"], ["mount", "v", "m"],
+    ])
+    func `wrong usage ends with status 8 and says why on standard error`(
+        arguments: [String]
+    ) throws {
+        let ended = try run(arguments)
+        #expect(ended.status == 8)
+        #expect(ended.output.isEmpty)
+        #expect(ended.errors.contains("Usage: tidemark"))
+    }
+
+    static let commands = [
+        "create", "import", "stat", "dump", "verify", "damage", "check", "repair", "stress",
+        "owner", "paths",
+    ]
+
+    @Test(arguments: commands)
+    func `help teaches with an example and goes to standard output`(command: String) throws {
+        let ended = try run(command, "--help")
+        #expect(ended.status == 0)
+        #expect(ended.output.contains("tidemark \(command) /tmp/v"))
+        #expect(ended.errors.isEmpty)
+    }
+
+    @Test func `the first help lists every command and the exit statuses`() throws {
+        let ended = try run("--help")
+        #expect(ended.status == 0)
+        for command in UsageTests.commands { #expect(ended.output.contains("  \(command) ")) }
+        #expect(ended.output.contains("Exit status"))
+        #expect(try run("--version").output.hasPrefix("tidemark "))
+    }
+
+    @Test(arguments: ["bash", "zsh", "fish"])
+    func `a completion script is printed for the shell`(shell: String) throws {
+        let ended = try run("--generate-completion-script", shell)
+        #expect(ended.status == 0)
+        #expect(ended.output.contains("tidemark"))
+        #expect(ended.output.contains("repair"))
+    }
+
+    @Test(arguments: commands)
+    func `the man page has a section for the command`(command: String) throws {
+        let page = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+            .appendingPathComponent("../../Docs/man/tidemark.1")
+        #expect(try String(contentsOf: page, encoding: .utf8).contains("\n.SS \(command)\n"))
+    }
+
+    @Test func `a reader that goes away ends the command without a word`() throws {
+        try withVolume(files: 3000) { volume in
+            let ended = try shell(
+                "\"$1\" dump \"$2\" inodes | head -n 1; echo \"${PIPESTATUS[0]}\"", tidemark, volume)
+            #expect(ended.errors.isEmpty)
+            let lines = ended.output.split(separator: "\n")
+            #expect(lines.count == 2)
+            #expect(lines.last == "0")
+        }
+    }
+
+    @Test func `quiet prints nothing and the status tells`() throws {
+        try withVolume(files: 20) { volume in
+            let clean = try run("check", volume, "--quiet")
+            #expect(clean.status == 0)
+            #expect(clean.output.isEmpty && clean.errors.isEmpty)
+            #expect(try run("damage", volume, "--index", "rmap", "--count", "3", "-q").output.isEmpty)
+            let corrupt = try run("check", volume, "--quiet")
+            #expect(corrupt.status == 1)
+            #expect(corrupt.output.isEmpty && corrupt.errors.isEmpty)
+        }
+    }
+}

@@ -1,0 +1,215 @@
+// What must not happen between the steps of a read or a write, made to happen in each order.
+
+import Bytes
+import Dispatch
+import Synchronization
+import Testing
+import VolumeFormat
+
+@testable import Volume
+
+#if canImport(Glibc)
+import Glibc
+#endif
+
+@Suite struct OperationsRacesTests {
+    /// Blocks that another file gets while `body` waits for them.
+    private func meanwhile(
+        _ small: SmallVolume, _ blocks: [BlockRange], _ change: () throws -> Void,
+        _ body: @escaping @Sendable (Volume) throws -> [UInt8]
+    ) throws -> Result<[UInt8], VolumeError> {
+        let (volume, blockGuard) = (small.volume, small.volume.core.blockGuard)
+        let lock = blockGuard.lock(blocks, exclusive: true)
+        let outcome = Mutex<Result<[UInt8], VolumeError>?>(nil)
+        let done = DispatchSemaphore(value: 0)
+        DispatchQueue.global().async {
+            do {
+                let bytes = try body(volume)
+                outcome.withLock { $0 = .success(bytes) }
+            } catch let error as VolumeError {
+                outcome.withLock { $0 = .failure(error) }
+            } catch {}
+            done.signal()
+        }
+        while blockGuard.claims < 2 { usleep(1000) }
+        try change()
+        blockGuard.unlock(lock)
+        done.wait()
+        return try #require(outcome.withLock { $0 })
+    }
+
+    /// All the free blocks, full of one byte.
+    private func takeAll(_ small: SmallVolume, _ name: String, _ byte: UInt8) throws -> InodeNumber {
+        let n = try small.create(name)
+        let size = try small.snapshot().fileSystemStatistics().freeBlocks * 512
+        try small.volume.perform { try $0.reserve(n, [0..<size], .written, size: size) }
+        for extent in try small.snapshot().extents(n) {
+            let bytes = [UInt8](repeating: byte, count: Int(extent.length) * 512)
+            try small.volume.core.data.write(bytes.span.bytes, at: extent.start * 512)
+        }
+        return n
+    }
+
+    @Test func `a read never returns what another file wrote to the blocks meanwhile`() throws {
+        let small = try SmallVolume(blocks: 40)
+        let a = try small.create("a")
+        try small.write(a, 0, [UInt8](repeating: 1, count: 3000))
+        let blocks = try small.snapshot().extents(a).map(\.blocks)
+        let result = try meanwhile(small, blocks) {
+            try small.volume.perform { _ = try $0.truncate(a, to: 0) }
+            _ = try takeAll(small, "b", 2)
+        } _: {
+            try $0.read(a, at: 0, 3000)
+        }
+        #expect(try result.get() == [])
+    }
+
+    @Test func `a write never touches blocks that another file got meanwhile`() throws {
+        let small = try SmallVolume(blocks: 40)
+        let a = try small.create("a")
+        try small.volume.perform { try $0.allocate(a, 0, 3000, .reserve(keepSize: true)) }
+        let blocks = try small.snapshot().extents(a).map(\.blocks)
+        var b: InodeNumber = 0
+        let result = try meanwhile(small, blocks) {
+            try small.volume.perform { try $0.unlink(.root, bytes("a")) }
+            b = try takeAll(small, "b", 2)
+        } _: {
+            try $0.write(a, at: 0, [UInt8](repeating: 1, count: 3000).span.bytes)
+            return []
+        }
+        #expect(throws: VolumeError.self) { try result.get() }
+        #expect(try small.volume.read(b, at: 0, 99999) == [UInt8](repeating: 2, count: 37 * 512))
+    }
+
+    @Test func `a long attribute is never read from blocks that changed hands meanwhile`() throws {
+        let small = try SmallVolume(blocks: 40)
+        let a = try small.create("a")
+        let name = bytes("user.a")
+        try small.volume.setXattr(a, name, [UInt8](repeating: 1, count: 3000))
+        let blocks = try small.snapshot().extents(a, .attributes).map(\.blocks)
+        let result = try meanwhile(small, blocks) {
+            try small.volume.perform { try $0.setXattr(a, name, [7]) }
+            _ = try takeAll(small, "b", 2)
+        } _: {
+            try $0.xattr(a, name) ?? []
+        }
+        #expect(try result.get() == [7])
+    }
+
+    @Test func `a write starts again when its file has changed`() throws {
+        let small = try SmallVolume()
+        let n = try small.create("a")
+        let volume = small.volume
+        try small.write(n, 0, [UInt8](repeating: 1, count: 700))
+        let changes: [(inout Operations) throws -> Void] = [
+            { try $0.allocate(n, 0, 1024, .punchHole) },
+            { try $0.allocate(n, 0, 1024, .zeroRange(keepSize: true)) },
+            { _ = try $0.truncate(n, to: 10) },
+            { _ = try $0.truncate(n, to: 5000) },
+        ]
+        for change in changes {
+            try small.write(n, 0, [UInt8](repeating: 1, count: 700))
+            try volume.perform { _ = try $0.truncate(n, to: 700) }
+            let plan = try volume.perform {
+                try $0.prepareWrite(n, generation: nil, 300, 900)
+            }
+            try volume.perform(change)
+            let before = try small.inode(n)
+            #expect(try volume.perform { try $0.finishWrite(plan) } == false)
+            #expect(try small.inode(n) == before)
+        }
+        let plan = try volume.perform { try $0.prepareWrite(n, generation: nil, 0, 10) }
+        try volume.perform { operations in
+            try operations.unlink(.root, bytes("a"))
+            #expect(try operations.create(.root, bytes("a")).number == n)
+        }
+        #expect(try errnoOf { _ = try volume.perform { try $0.finishWrite(plan) } } == ENOENT)
+    }
+
+    @Test func `blocks freed since the last durable point are written after the next`() throws {
+        let small = try SmallVolume(blocks: 40)
+        let a = try small.create("a")
+        try small.write(a, 0, [UInt8](repeating: 1, count: 37 * 512))
+        try small.volume.sync()
+        try small.volume.perform { try $0.unlink(.root, bytes("a")) }
+        let freed = try small.snapshot().commit
+        let b = try small.create("b")
+        try small.write(b, 0, [2])
+        #expect(small.volume.durableCommit >= freed)
+        // The same for the values of attributes.
+        try small.volume.sync()
+        try small.volume.perform { try $0.unlink(.root, bytes("b")) }
+        let c = try takeAll(small, "c", 3)
+        try small.volume.perform { _ = try $0.truncate(c, to: 20 * 512) }
+        let cut = try small.snapshot().commit
+        let value = [UInt8](repeating: 4, count: 17 * 512)
+        #expect(
+            try errnoOf {
+                try small.volume.perform { try $0.setXattr(c, bytes("user.a"), value) }
+            } == ENOSPC)
+        try small.volume.setXattr(c, bytes("user.a"), value)
+        #expect(small.volume.durableCommit >= cut)
+        #expect(try small.volume.xattr(c, bytes("user.a")) == value)
+    }
+}
+
+@Suite struct BlockGuardTests {
+    private func range(_ start: UInt64, _ end: UInt64) -> [BlockRange] {
+        [BlockRange(start: start, end: end)]
+    }
+
+    /// Whether a lock that is asked for now is granted at once.
+    private func isGranted(
+        _ blockGuard: BlockGuard, _ ranges: [BlockRange], exclusive: Bool
+    ) -> Bool {
+        let granted = DispatchSemaphore(value: 0)
+        DispatchQueue.global().async {
+            blockGuard.unlock(blockGuard.lock(ranges, exclusive: exclusive))
+            granted.signal()
+        }
+        return granted.wait(timeout: .now() + .milliseconds(100)) == .success
+    }
+
+    @Test func `readers share blocks, a writer has them alone`() {
+        let blockGuard = BlockGuard()
+        let read = blockGuard.lock(range(10, 20), exclusive: false)
+        #expect(isGranted(blockGuard, range(15, 30), exclusive: false))
+        #expect(isGranted(blockGuard, range(20, 30), exclusive: true))
+        #expect(!isGranted(blockGuard, range(19, 30), exclusive: true))
+        // The one that waits goes first.
+        #expect(!isGranted(blockGuard, range(25, 26), exclusive: false))
+        blockGuard.unlock(read)
+        while blockGuard.claims > 0 { usleep(1000) }
+        let write = blockGuard.lock(range(10, 20), exclusive: true)
+        #expect(!isGranted(blockGuard, range(0, 11), exclusive: false))
+        blockGuard.unlock(write)
+        while blockGuard.claims > 0 { usleep(1000) }
+    }
+
+    @Test func `freed blocks are settled once their commit is durable`() {
+        let blockGuard = BlockGuard()
+        for commit in UInt64(1)...5 {
+            blockGuard.noteFreed(
+                BlockRange(start: commit * 10, end: commit * 10 + 5), commit: commit)
+        }
+        #expect(!blockGuard.isSettled(range(30, 31), durable: 2))
+        #expect(blockGuard.isSettled(range(36, 40), durable: 2))
+        #expect(blockGuard.isSettled(range(30, 31), durable: 3))
+        #expect(!blockGuard.isSettled(range(0, 100), durable: 4))
+        #expect(blockGuard.isSettled(range(0, 100), durable: 5))
+    }
+
+    @Test func `so many freed blocks that they are not told apart are unsettled together`() {
+        let blockGuard = BlockGuard()
+        for index in 0...UInt64(BlockGuard.maximumFreed) {
+            blockGuard.noteFreed(
+                BlockRange(start: index * 10 + 1000, end: index * 10 + 1001), commit: 7)
+        }
+        #expect(!blockGuard.isSettled(range(5, 6), durable: 6))
+        #expect(blockGuard.isSettled(range(5, 6), durable: 7))
+        let lock = blockGuard.lock(range(5, 6), exclusive: false)
+        #expect(!blockGuard.isIdle(range(0, 10), durable: 7))
+        blockGuard.unlock(lock)
+        #expect(blockGuard.isIdle(range(0, 10), durable: 7))
+    }
+}
