@@ -130,7 +130,7 @@ final class NotingHook: CommitHook {
             }
             #expect(hook.commits == [first + 1, first + 2, first + 3])
             #expect(hook.deltaCount == 10_000)
-            #expect(hook.notes.withLock { $0.admissions } == 3)
+            #expect(hook.notes.withLock { $0.admissions } >= 3)
             try volume.atCommitBoundary { boundary in
                 #expect(boundary.hooks.count == 1)
                 boundary.detach(hook)

@@ -158,16 +158,17 @@ import Glibc
         [BlockRange(start: start, end: end)]
     }
 
-    /// Whether a lock that is asked for now is granted at once.
+    /// Whether a lock that is asked for now is granted, with `patience` in milliseconds: much
+    /// where it has to be, little where it must not be.
     private func isGranted(
-        _ blockGuard: BlockGuard, _ ranges: [BlockRange], exclusive: Bool
+        _ blockGuard: BlockGuard, _ ranges: [BlockRange], exclusive: Bool, patience: Int = 60_000
     ) -> Bool {
         let granted = DispatchSemaphore(value: 0)
         DispatchQueue.global().async {
             blockGuard.unlock(blockGuard.lock(ranges, exclusive: exclusive))
             granted.signal()
         }
-        return granted.wait(timeout: .now() + .milliseconds(100)) == .success
+        return granted.wait(timeout: .now() + .milliseconds(patience)) == .success
     }
 
     @Test func `readers share blocks, a writer has them alone`() {
@@ -175,13 +176,13 @@ import Glibc
         let read = blockGuard.lock(range(10, 20), exclusive: false)
         #expect(isGranted(blockGuard, range(15, 30), exclusive: false))
         #expect(isGranted(blockGuard, range(20, 30), exclusive: true))
-        #expect(!isGranted(blockGuard, range(19, 30), exclusive: true))
+        #expect(!isGranted(blockGuard, range(19, 30), exclusive: true, patience: 50))
         // The one that waits goes first.
-        #expect(!isGranted(blockGuard, range(25, 26), exclusive: false))
+        #expect(!isGranted(blockGuard, range(25, 26), exclusive: false, patience: 50))
         blockGuard.unlock(read)
         while blockGuard.claims > 0 { usleep(1000) }
         let write = blockGuard.lock(range(10, 20), exclusive: true)
-        #expect(!isGranted(blockGuard, range(0, 11), exclusive: false))
+        #expect(!isGranted(blockGuard, range(0, 11), exclusive: false, patience: 50))
         blockGuard.unlock(write)
         while blockGuard.claims > 0 { usleep(1000) }
     }

@@ -18,8 +18,8 @@ public struct VolumeGenerator: Sendable {
         extents = ExtentPlan(extents: entries, names: names, first: reserved)
     }
 
-    /// Blocks that the volume should have: a fifth of them free.
-    public var blocks: UInt64 { extents.end + extents.end / 4 }
+    /// Blocks that the volume should have: some of them free, and room for writers.
+    public var blocks: UInt64 { extents.end + extents.end / 8 + (4 << 20) }
 
     /// Fills the volume whose metadata is the file `metadata`, which no process has open.
     public func fill(metadata: String) throws {

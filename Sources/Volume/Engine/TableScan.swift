@@ -13,8 +13,9 @@ struct TableScan: ~Copyable {
     private(set) var isThere = false
     /// The inode of the next record.
     private(set) var inode: InodeNumber = 0
-    /// Records whose keys are too short or too long to be any, passed over.
-    private(set) var misfits = 0
+    /// Whether the next record's key is too short or too long to be any. A window can't end
+    /// at it.
+    private(set) var isMisfit = false
     private let end: KeyBytes
     private let hasEnd: Bool
     /// Below this no key needs to be compared with `end`.
@@ -39,23 +40,20 @@ struct TableScan: ~Copyable {
     @inline(__always)
     mutating func advance() throws {
         isThere = try cursor.next()
+        isMisfit = false
         try settle()
     }
 
     /// Takes note of where the cursor has come to.
     @inline(__always)
     private mutating func settle() throws {
-        while isThere {
-            let size = cursor.key.byteCount
-            inode = size >= 8 ? cursor.key.integer(at: 0) : 0
-            if hasEnd, inode >= endInode || size < 8, compareBytes(cursor.key, end.span) >= 0 {
-                isThere = false
-            } else if size < 8 || size > TableScan.maximumKey {
-                misfits += 1
-                isThere = try cursor.next()
-            } else {
-                return
-            }
+        guard isThere else { return }
+        let size = cursor.key.byteCount
+        inode = size >= 8 ? cursor.key.integer(at: 0) : 0
+        isMisfit = size < 8 || size > TableScan.maximumKey
+        if hasEnd, inode >= endInode || isMisfit, compareBytes(cursor.key, end.span) >= 0 {
+            isThere = false
+            isMisfit = false
         }
     }
 

@@ -28,6 +28,8 @@ final class VolumeCore: Sendable {
     let lastDurable = Atomic<UInt64>(0)
     let generations = GenerationTables()
     let snapshots = LiveSnapshots()
+    /// How densely inodes are filled where the scan is.
+    let density = ScanDensity()
     let inbox = Inbox()
     /// Makes the durable points, from opening to closing.
     let keeper = Mutex<DurableKeeper?>(nil)

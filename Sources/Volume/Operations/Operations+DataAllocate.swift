@@ -64,12 +64,12 @@ extension Operations {
         let blocks = ranges.filter { !$0.isEmpty }.map {
             ($0.lowerBound / blockSize)..<(($0.upperBound - 1) / blockSize + 1)
         }
-        var missing: UInt64 = 0
-        for range in blocks {
-            try checkEnd(n, range.lowerBound * blockSize, UInt64(range.count) * blockSize)
-            missing += UInt64(range.count) - (try mappedBlocks(n, .data, range))
+        for range in ranges { try checkEnd(n, range.lowerBound, UInt64(range.count)) }
+        var missing = blocks.reduce(0) { $0 + UInt64($1.count) }
+        if missing > counters.freeBlocks {
+            for range in blocks { missing -= try mappedBlocks(n, .data, range) }
+            guard missing <= counters.freeBlocks else { throw noSpace(missing) }
         }
-        guard missing <= counters.freeBlocks else { throw noSpace(missing) }
         if size > inode.size { try prepareGrowth(n, &inode) }
         for range in blocks { try fill(n, &inode, .data, range, state) }
         inode.size = max(inode.size, size)

@@ -64,9 +64,11 @@ extension Operations {
         _ state: ExtentState
     ) throws {
         guard !range.isEmpty else { return }
-        let missing = UInt64(range.count) - (try mappedBlocks(n, fork, range))
-        guard missing > 0 else { return }
-        guard missing <= counters.freeBlocks else { throw noSpace(missing) }
+        // Where even all of it would fit there is no need to count what is there.
+        if UInt64(range.count) > counters.freeBlocks {
+            let missing = UInt64(range.count) - (try mappedBlocks(n, fork, range))
+            guard missing <= counters.freeBlocks else { throw noSpace(missing) }
+        }
         try inPieces(n, &inode, fork, range) { ops, inode, piece, around in
             let taken = try ops.take(
                 n, fork, FileMap.gaps(around, piece), state, around: around)

@@ -114,10 +114,13 @@ extension Volume {
             _ = try planRead(n, generation, offset, 0)
             return
         }
+        var generation = generation
         while true {
             let plan = try perform {
                 try $0.prepareWrite(n, generation: generation, offset, count)
             }
+            // Another inode may get the number before the next try.
+            generation = plan.generation
             let ranges = (plan.map + (plan.tail.map { [$0] } ?? [])).map(\.blocks)
             let lock = core.blockGuard.lock(ranges, exclusive: true)
             defer { core.blockGuard.unlock(lock) }

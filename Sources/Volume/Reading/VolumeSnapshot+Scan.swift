@@ -13,19 +13,34 @@ internal import VolumeIndexes
 extension VolumeSnapshot: OwnerSnapshot {
     public func boundary(after key: KeyBytes, records: Int) throws -> KeyBytes? {
         precondition(records > 0, "an empty window")
+        let inode: InodeNumber = key.count >= 8 ? key.span.integer(at: 0) : 0
+        let stride = core.density.inodes(forRecords: records)
+        guard stride >= ScanDensity.leastStride, inode < .max - stride else {
+            return try walk(from: key, records: records)
+        }
+        var end = KeyBytes()
+        end.append(inode + stride)
+        return try hasRecords(from: end) ? end : nil
+    }
+
+    private func hasRecords(from key: KeyBytes) throws -> Bool {
+        let range = KeyRange(lower: key, upper: nil)
+        let dirents = try TableScan(transaction.cursor(core.tables.dirents), .dirent, range)
+        if dirents.isThere { return true }
+        let extents = try TableScan(transaction.cursor(core.tables.extents), .extent, range)
+        return extents.isThere
+    }
+
+    /// The exact end of a window, found by walking: where inodes have so many records that
+    /// one may have to be split.
+    private func walk(from key: KeyBytes, records: Int) throws -> KeyBytes? {
         let range = KeyRange(lower: key, upper: nil)
         var dirents = try TableScan(transaction.cursor(core.tables.dirents), .dirent, range)
         var extents = try TableScan(transaction.cursor(core.tables.extents), .extent, range)
-        var left = records
-        while left > 0 {
-            if dirents.isThere, !extents.isThere || dirents.inode <= extents.inode {
-                try dirents.advance()
-            } else if extents.isThere {
-                try extents.advance()
-            } else {
-                return nil
-            }
-            left -= 1
+        var count = 0
+        while let kind = next(dirents, extents, isLast: count >= records) {
+            if kind == .dirent { try dirents.advance() } else { try extents.advance() }
+            count += 1
         }
         return nextKey(dirents, extents)
     }
@@ -42,22 +57,30 @@ extension VolumeSnapshot: OwnerSnapshot {
             transaction.cursor(core.tables.extents), .extent, wantsExtents ? range : nothing)
         var key = KeyBytes()
         var count = 0
-        while count < limit {
-            if dirents.isThere, !extents.isThere || dirents.inode <= extents.inode {
+        while let kind = next(dirents, extents, isLast: count >= limit) {
+            if kind == .dirent {
                 deriveParent(dirents.cursor.key, dirents.cursor.value, &key, sink)
                 try dirents.advance()
-            } else if extents.isThere {
+            } else {
                 deriveMapping(extents.cursor.key, extents.cursor.value, sink)
                 try extents.advance()
-            } else {
-                break
             }
             count += 1
         }
         sink.count(records: count)
-        noteMisfits(dirents.misfits, TableName.dirents, sink)
-        noteMisfits(extents.misfits, TableName.extents, sink)
         return nextKey(dirents, extents)
+    }
+
+    /// The kind of the next record in the order of primary keys; nil at the end. Where
+    /// enough were taken (`isLast`) only misfits still are: nothing can go on from their keys.
+    @inline(__always)
+    private func next(
+        _ dirents: borrowing TableScan, _ extents: borrowing TableScan, isLast: Bool
+    ) -> RecordKind? {
+        if dirents.isThere, !extents.isThere || dirents.inode <= extents.inode {
+            return isLast && !dirents.isMisfit ? nil : .dirent
+        }
+        return extents.isThere && (!isLast || extents.isMisfit) ? .extent : nil
     }
 
     private func nextKey(
@@ -75,6 +98,7 @@ extension VolumeSnapshot: OwnerSnapshot {
         _ key: RawSpan, _ value: RawSpan, _ derived: inout KeyBytes, _ sink: WindowSink
     ) {
         do throws(RecordDamage) {
+            guard key.byteCount >= 8 else { throw .length }
             let target = try DirentTarget(key: key, value: value)
             let nameSize = key.byteCount - DirentRecord.keyPrefixSize
             guard nameSize > 0, nameSize <= DirentRecord.maximumNameLength else { throw .length }
@@ -84,12 +108,7 @@ extension VolumeSnapshot: OwnerSnapshot {
             let payload = ParentPointers.value(generation: target.generation)
             sink.emit(VolumeSnapshot.parentsSlot, key: derived.span, value: payload.span)
         } catch {
-            let name = key.extracting(droppingFirst: DirentRecord.keyPrefixSize)
-            sink.skip(
-                PrimaryDamage(
-                    object: "name \"\(escapedName(name))\" in directory"
-                        + " \(key.integer(at: 0, as: UInt64.self))",
-                    problem: error.description))
+            sink.skip(PrimaryDamage(object: direntObject(key), problem: error.description))
         }
     }
 
@@ -102,21 +121,24 @@ extension VolumeSnapshot: OwnerSnapshot {
             let payload = ReverseMap.value(extent)
             sink.emit(VolumeSnapshot.rmapSlot, key: derived.span, value: payload.span)
         } catch {
-            let inode: UInt64 = key.integer(at: 0)
-            let offset: UInt64? =
-                key.byteCount == ExtentRecord.keySize ? key.integer(at: 9) : nil
-            sink.skip(
-                PrimaryDamage(
-                    object: "extent of inode \(inode)" + (offset.map { ", offset \($0)" } ?? ""),
-                    problem: error.description))
+            sink.skip(PrimaryDamage(object: extentObject(key), problem: error.description))
         }
     }
 
-    private func noteMisfits(_ count: Int, _ table: String, _ sink: WindowSink) {
-        guard count > 0 else { return }
-        sink.skip(
-            PrimaryDamage(
-                object: "\(count) keys in table \(table)", problem: RecordDamage.length.description))
+    private func direntObject(_ key: RawSpan) -> String {
+        guard key.byteCount >= DirentRecord.keyPrefixSize else {
+            return "directory entry with a key of \(key.byteCount) bytes"
+        }
+        let name = key.extracting(droppingFirst: DirentRecord.keyPrefixSize)
+        return "name \"\(escapedName(name))\" in directory \(key.integer(at: 0, as: UInt64.self))"
+    }
+
+    private func extentObject(_ key: RawSpan) -> String {
+        guard key.byteCount == ExtentRecord.keySize else {
+            return "extent with a key of \(key.byteCount) bytes"
+        }
+        let inode: UInt64 = key.integer(at: 0), offset: UInt64 = key.integer(at: 9)
+        return "extent of inode \(inode), offset \(offset)"
     }
 }
 

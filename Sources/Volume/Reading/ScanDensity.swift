@@ -1,0 +1,35 @@
+// How many primary records an inode has where the scan is: what a window's end is guessed
+// from. A wrong guess costs nothing but size: a window that turns out too large is read in
+// parts.
+
+internal import Bytes
+internal import Synchronization
+internal import VolumeFormat
+
+final class ScanDensity: Sendable {
+    /// Below this many inodes to a window its end is found by walking, so that a single large
+    /// inode is split.
+    static let leastStride: InodeNumber = 2
+
+    /// Records of 1,024 inodes, as read last; 0 before the first reading.
+    private let records = Atomic<Int>(0)
+
+    /// Inodes that hold about so many records; 0 where that is not known.
+    func inodes(forRecords wanted: Int) -> InodeNumber {
+        let known = records.load(ordering: .relaxed)
+        return known > 0 ? InodeNumber(wanted) * 1024 / InodeNumber(known) : 0
+    }
+
+    /// So many records were read in the range. One reading makes the next window at most four
+    /// times as wide: behind a gap the inodes may be full again.
+    func note(records count: Int, from lower: KeyBytes, to upper: KeyBytes?) {
+        guard let upper, upper.count >= 8 else { return }
+        let first: InodeNumber = lower.count >= 8 ? lower.span.integer(at: 0) : 0
+        let last: InodeNumber = upper.span.integer(at: 0)
+        let inodes = max(1, last &- first)
+        guard inodes < 1 << 40 else { return }
+        let density = count * 1024 / Int(inodes)
+        let before = records.load(ordering: .relaxed)
+        records.store(max(1, density, before / 4), ordering: .relaxed)
+    }
+}
