@@ -38,22 +38,24 @@ extension Environment {
     }
 }
 
-extension WriteTransaction {
-    /// Pages that the transaction can take: new ones, and freed ones that no snapshot sees.
-    /// - Returns: nil where new ones alone are `plenty`.
-    package func freePages(plenty: Int) throws(LMDBError) -> Int? {
-        let pages = handle.environment.pagesToGrow
-        if pages >= plenty { return nil }
-        // liblmdb shows its list of freed pages to readers only. The oldest reader is looked
-        // for first: this one is none of those that hold pages.
-        let environment = handle.environment
-        let limit = min(commit - 1, environment.oldestReader ?? .max)
-        return try pages + environment.beginRead().handle.reusablePages(before: limit)
-    }
+/// Pages that the next write transaction can take.
+package struct FreePages: Sendable {
+    /// New pages, and freed ones that no snapshot sees; nil where new ones alone are plenty.
+    package var available: Int?
+    /// Pages that the last commit replaced by new versions, or deleted.
+    package var freedByLast: Int
+}
 
-    /// Deletes all entries of a table, and keeps the table.
-    package mutating func empty(_ table: Table) throws(LMDBError) {
-        unsafe try check(mdb_drop(handle.live, table.dbi, 0), "empty", table.name)
+extension Environment {
+    /// To be asked while nobody writes.
+    package func freePages(plenty: Int) throws(LMDBError) -> FreePages {
+        let transaction = try beginRead()
+        let last = transaction.commit
+        let freed = try transaction.handle.pagesFreed(by: last)
+        let new = pagesToGrow
+        if new >= plenty { return FreePages(available: nil, freedByLast: freed) }
+        let reusable = try transaction.handle.reusablePages(before: last)
+        return FreePages(available: new + reusable, freedByLast: freed)
     }
 }
 
@@ -64,13 +66,24 @@ extension ReadTransaction {
     }
 }
 
+extension WriteTransaction {
+    /// Deletes all entries of a table, and keeps the table.
+    package mutating func empty(_ table: Table) throws(LMDBError) {
+        unsafe try check(mdb_drop(handle.live, table.dbi, 0), "empty", table.name)
+    }
+}
+
+/// liblmdb keeps the freed pages in its table 0: key transaction, value a list whose first
+/// word is its length, in the processor's own byte order. Only readers may look at it.
 extension TransactionHandle {
-    /// Pages in liblmdb's list of freed pages, table 0: key transaction, value a list whose
-    /// first word is its length. With `limit` only those that were freed before that commit.
-    func reusablePages(before limit: UInt64?) throws(LMDBError) -> Int {
+    private var freeList: Table { Table(dbi: 0, name: "free pages") }
+
+    /// Pages in the list. With `before` only those that a writer may use now: freed before
+    /// that commit and before the oldest reader's.
+    func reusablePages(before: UInt64?) throws(LMDBError) -> Int {
+        let limit = before.map { min($0, environment.oldestReader ?? $0) }
         var pages = 0
-        let table = Table(dbi: 0, name: "free pages")
-        var cursor = unsafe Cursor(self, try openCursor(table), table)
+        var cursor = unsafe Cursor(self, try openCursor(freeList), freeList)
         while try cursor.next() {
             guard cursor.key.byteCount == 8, cursor.value.byteCount >= 8 else { continue }
             let transaction: UInt64 = unsafe cursor.key.unsafeLoadUnaligned(as: UInt64.self)
@@ -78,5 +91,14 @@ extension TransactionHandle {
             pages += Int(clamping: unsafe cursor.value.unsafeLoadUnaligned(as: UInt64.self))
         }
         return pages
+    }
+
+    func pagesFreed(by commit: UInt64) throws(LMDBError) -> Int {
+        var key = FixedBytes<8>()
+        // Stored big-endian, what is given here comes out in the processor's own order.
+        key.store(UInt64(bigEndian: commit), at: 0)
+        var cursor = unsafe Cursor(self, try openCursor(freeList), freeList)
+        guard try cursor.find(key.span), cursor.value.byteCount >= 8 else { return 0 }
+        return unsafe Int(clamping: cursor.value.unsafeLoadUnaligned(as: UInt64.self))
     }
 }

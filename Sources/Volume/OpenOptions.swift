@@ -30,7 +30,7 @@ public struct OpenOptions: Sendable {
     public var metadataLimit: Int = 1 << 40
     /// Seconds until what was acknowledged is durable, at the most.
     public var durableSeconds: Double = 5
-    /// Bytes, by estimate, that make a durable point due before that.
+    /// Bytes of data written, or of metadata grown, that make a durable point due before that.
     public var durableBytes: UInt64 = 64 << 20
     public var clock: @Sendable () -> Timestamp
     /// Tells one run of the kernel from another; nil: the kernel's own identity.

@@ -31,6 +31,7 @@ extension Volume {
                     core.generations.add(table)
                 }
             }
+            core.lastDurable.store(point.meta.commit, ordering: .releasing)
             return Volume(core, lock, nil, nil)
         }
         lock.writeHolder()

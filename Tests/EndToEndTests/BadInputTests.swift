@@ -100,7 +100,7 @@ extension WriteTransaction {
 
     @Test func `a volume in use is refused to others, who are told by whom`() throws {
         try withVolume(files: 50) { volume in
-            let writer = try Started(tidemark, ["stress", volume, "--seconds", "60", "--seed", "1"])
+            let writer = try Started(tidemark, ["stress", volume, "--seconds", "600", "--seed", "1"])
             defer { writer.signal(SIGKILL) }
             var isInUse = false
             for _ in 0..<400 where !isInUse {
@@ -138,7 +138,10 @@ extension WriteTransaction {
                 try transaction.flip(table, key)
             }
             func generations() throws -> String {
-                "\(try json("stat", volume).list("generations").map { "\($0.object)" }.sorted())"
+                try json("stat", volume).list("generations").map {
+                    "\($0.string("index") ?? "") \($0.int("generation") ?? 0) "
+                        + "\($0.string("state") ?? "") \($0.int("entries") ?? 0)"
+                }.joined(separator: ", ")
             }
             let before = try generations()
             for command in ["check", "repair"] {

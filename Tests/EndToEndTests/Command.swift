@@ -110,7 +110,8 @@ func json(
 ) throws -> Document {
     let ended = try run(arguments + ["--json"])
     #expect(
-        ended.status == status, "\(arguments): \(ended.errors) \(ended.output)",
+        ended.status == status,
+        "\(arguments.joined(separator: " ")): \(ended.errors) \(ended.output)",
         sourceLocation: location)
     let document = try ended.document(location)
     #expect(document.int("schema") == 1, sourceLocation: location)

@@ -182,7 +182,8 @@ import Glibc
         _ small: SmallVolume, _ name: String, extents: Int
     ) throws -> InodeNumber {
         let n = try small.create(name)
-        let ranges = (0..<extents).map { UInt64($0 * 1024)..<UInt64($0 * 1024 + 512) }
+        let starts = stride(from: UInt64(0), to: UInt64(extents) * 1024, by: 1024)
+        let ranges = starts.map { $0..<($0 + 512) }
         try small.volume.perform {
             try $0.reserve(n, ranges, .written, size: UInt64(extents * 1024))
         }

@@ -39,7 +39,9 @@ import Glibc
     }
 
     /// All the free blocks, full of one byte.
-    private func takeAll(_ small: SmallVolume, _ name: String, _ byte: UInt8) throws -> InodeNumber {
+    private func takeAll(
+        _ small: SmallVolume, _ name: String, _ byte: UInt8
+    ) throws -> InodeNumber {
         let n = try small.create(name)
         let size = try small.snapshot().fileSystemStatistics().freeBlocks * 512
         try small.volume.perform { try $0.reserve(n, [0..<size], .written, size: size) }

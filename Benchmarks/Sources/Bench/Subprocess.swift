@@ -9,7 +9,9 @@ enum Subprocess {
         process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
         process.arguments = command
         let output = Pipe()
+        let errors = Pipe()
         process.standardOutput = output
+        process.standardError = errors
         if let input {
             process.standardInput = try FileHandle(forReadingFrom: input)
         } else {
@@ -17,10 +19,12 @@ enum Subprocess {
         }
         try process.run()
         let data = output.fileHandleForReading.readDataToEndOfFile()
+        let complaint = errors.fileHandleForReading.readDataToEndOfFile()
         process.waitUntilExit()
         guard process.terminationReason == .exit, process.terminationStatus == 0 else {
-            throw BenchError(
-                "`\(command.joined(separator: " "))` ended with \(process.terminationStatus)")
+            let words = String(decoding: complaint, as: UTF8.self)
+                .trimmingCharacters(in: .whitespacesAndNewlines)
+            throw BenchError(words.isEmpty ? "\(command) ended in failure" : words)
         }
         return String(decoding: data, as: UTF8.self)
     }

@@ -70,13 +70,16 @@ enum WriterWorkers {
     /// `mixed VOLUME WRITERS SECONDS ROUNDS`: writers at full speed, in turn without a run
     /// and with rebuilds of both indexes, again and again.
     static func mixed(_ arguments: Arguments) throws -> Measures {
-        let volume = try Volume.open(try arguments.string(0))
+        let path = try arguments.string(0)
+        let volume = try Volume.open(path)
+        watchSize(path)
         let writers = try arguments.integer(1)
         let seconds = Double(try arguments.integer(2)), rounds = try arguments.integer(3)
         let load = try WriterLoad(volume, writers: writers)
         load.start()
         var measures = Measures()
         Thread.sleep(forTimeInterval: seconds / 2)
+        let sizeBefore = metadataBytes(path)
         var idle: [Double] = [], busy: [Double] = [], ratios: [Double] = []
         var reports: [RunReport] = []
         let slots = try slotsOfAll(volume)
@@ -100,8 +103,10 @@ enum WriterWorkers {
             ratios.append(busy[busy.count - 1] / around)
         }
         try load.stop()
+        measures["grown"] = metadataBytes(path) - sizeBefore
         try volume.close()
         measures["idle"] = idle.sorted()[idle.count / 2]
+        guard !busy.isEmpty else { return measures }
         measures["busy"] = busy.sorted()[busy.count / 2]
         measures["kept"] = ratios.sorted()[ratios.count / 2]
         measures["runs"] = Double(reports.count)
@@ -110,6 +115,22 @@ enum WriterWorkers {
         measures["applied"] = Double(reports.map(\.applied).reduce(0, +))
         for report in reports { RunWorkers.add(report.lockHolds, to: &measures) }
         return measures
+    }
+
+    /// Should the metadata grow beyond all bounds, the measurement ends before the disk is
+    /// full.
+    private static func watchSize(_ volume: String) {
+        let bound = 24.0 * 1_073_741_824 + metadataBytes(volume)
+        Thread.detachNewThread {
+            while metadataBytes(volume) < bound { Thread.sleep(forTimeInterval: 0.1) }
+            tell("the metadata file has grown by more than 24 GiB: given up")
+            exit(4)
+        }
+    }
+
+    private static func metadataBytes(_ volume: String) -> Double {
+        let file = try? FileManager.default.attributesOfItem(atPath: volume + "/meta.mdb")
+        return (file?[.size] as? NSNumber)?.doubleValue ?? .nan
     }
 
     private static func slotsOfAll(_ volume: Volume) throws -> [IndexSlot] {

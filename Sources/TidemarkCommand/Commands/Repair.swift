@@ -48,6 +48,8 @@ struct Repair: TidemarkSubcommand {
             session.onDiscrepancy = reporter(list, volume, output)
             let report = try session.perform()
             try list.finish()
+            // Emptied tables go only when nobody looks at them any more.
+            if !dryRun { try finishReaping(volume, output) }
             output.json(ifAsked: document([("dryRun", .bool(dryRun))] + report.members))
             report.print(target, isDryRun: dryRun, to: output)
             return report.outcome.status

@@ -69,6 +69,7 @@ struct Stress: TidemarkSubcommand {
             options.strategy = strategy.strategy
             options.damage = damage
             let result = try StressCoordinator(opened, options, output).run()
+            try finishReaping(opened, output)
             output.json(ifAsked: document(result.members(options)))
             result.print(volume, options, to: output)
             return result.status

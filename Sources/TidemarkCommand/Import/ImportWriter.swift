@@ -44,6 +44,8 @@ final class ImportWriter: @unchecked Sendable {
     private struct Later {
         let item: ImportItem
         let inode: InodeNumber
+        /// The directory that it stands in.
+        let parent: InodeNumber
     }
 
     private let volume: Volume
@@ -114,7 +116,7 @@ final class ImportWriter: @unchecked Sendable {
     ) throws {
         if number == 0 {
             directories[0] = .root
-            later += item.attributes.isEmpty ? [] : [Later(item: item, inode: .root)]
+            later += item.attributes.isEmpty ? [] : [Later(item: item, inode: .root, parent: .root)]
             return
         }
         paths.add(number, in: item.parent, item.name)
@@ -158,7 +160,9 @@ final class ImportWriter: @unchecked Sendable {
             }
             counts.files += 1
             counts.bytes += item.status.size
-            if source != nil { later.append(Later(item: item, inode: inode.number)) }
+            if source != nil {
+                later.append(Later(item: item, inode: inode.number, parent: parent))
+            }
         case .symlink(let target):
             inode = try operations.symlink(parent, item.name, to: target, new)
             counts.symlinks += 1
@@ -205,7 +209,9 @@ final class ImportWriter: @unchecked Sendable {
                 failed(item, error)
             }
         }
-        if isLate, later.last?.inode != inode { later.append(Later(item: item, inode: inode)) }
+        if isLate, later.last?.inode != inode {
+            later.append(Later(item: item, inode: inode, parent: directories[item.parent] ?? .root))
+        }
     }
 
     // MARK: On the import's thread
@@ -213,6 +219,8 @@ final class ImportWriter: @unchecked Sendable {
     /// Contents and large attributes.
     private func finish(_ entry: Later) {
         let item = entry.item
+        // The import has ended: what has no contents yet doesn't get any.
+        guard log.stopReason == nil else { return remove(entry) }
         do {
             for attribute in item.attributes
             where attribute.value.count > AttributeRecord.maximumInlineSize
@@ -226,17 +234,18 @@ final class ImportWriter: @unchecked Sendable {
             }
         } catch let error as VolumeError {
             failed(item, error)
-            if case .noSpace = error { remove(item) }
+            if case .noSpace = error { remove(entry) }
         } catch {
             log.add(paths.path(item.parent, item.name), "\(error)")
         }
     }
 
     /// A file whose contents did not fit goes again.
-    private func remove(_ item: ImportItem) {
-        guard let parent = directories[item.parent], item.status.type == .regular else { return }
+    private func remove(_ entry: Later) {
+        let item = entry.item
+        guard case .file(_, _?) = item.action else { return }
         do {
-            try volume.perform { try $0.unlink(parent, item.name) }
+            try volume.perform { try $0.unlink(entry.parent, item.name) }
             counts.files -= 1
             counts.bytes -= item.status.size
             linked[item.status.identity] = nil

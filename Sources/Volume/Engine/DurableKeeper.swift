@@ -1,5 +1,7 @@
 // Makes durable points: at once when somebody waits for one (fsync), and otherwise a few
-// seconds after the first change, or when much has been written. An idle volume makes none.
+// seconds after the first change, or when the data area was written much, or the metadata
+// have grown: a point pins the pages of its commit, so that they grow until the next. An
+// idle volume makes none.
 //
 // The order is the whole point:
 // 1. At a commit boundary: pin the last commit s, copy its meta page.
@@ -31,7 +33,6 @@ final class DurableKeeper: Sendable {
         var pin: PinnedCommit?
         var number: UInt64
         var dataWritten: UInt64 = 0
-        var operations: UInt64 = 0
         var time = 0.0
     }
 
@@ -43,9 +44,6 @@ final class DurableKeeper: Sendable {
     private let state = Monitor(State())
     private let last: Mutex<Last>
     private let thread = Mutex<DedicatedThread?>(nil)
-
-    /// Bytes of metadata that an operation writes, by estimate.
-    private static let bytesPerOperation: UInt64 = 1024
 
     init(_ core: VolumeCore, _ file: DurableFile, lastNumber: UInt64, _ options: OpenOptions) {
         self.core = core
@@ -117,13 +115,9 @@ final class DurableKeeper: Sendable {
             last.withLock { $0.time = monotonicSeconds() }
             return false
         }
-        let operations = core.committedOperations.load(ordering: .relaxed)
         let data = core.data.written.load(ordering: .relaxed)
         return last.withLock {
-            let written =
-                (operations - $0.operations) * DurableKeeper.bytesPerOperation
-                + (data - $0.dataWritten)
-            return written > bytes || monotonicSeconds() - $0.time >= seconds * 0.8
+            data - $0.dataWritten > bytes || monotonicSeconds() - $0.time >= seconds * 0.8
         }
     }
 
@@ -144,7 +138,6 @@ final class DurableKeeper: Sendable {
 
     private func makePoint(isClean: Bool = false, _ pin: () throws -> PinnedCommit) throws {
         let dataWritten = core.data.written.load(ordering: .acquiring)
-        let operations = core.committedOperations.load(ordering: .relaxed)
         let pinned = try pin()
         try core.data.sync()
         try core.environment.sync()
@@ -153,9 +146,9 @@ final class DurableKeeper: Sendable {
             DurablePoint(number: number, isClean: isClean, boot: boot, meta: pinned.meta))
         last.withLock {
             $0 = Last(
-                pin: pinned, number: number, dataWritten: dataWritten, operations: operations,
-                time: monotonicSeconds())
+                pin: pinned, number: number, dataWritten: dataWritten, time: monotonicSeconds())
         }
+        core.pointAllowance.store(Int(clamping: bytes), ordering: .relaxed)
         core.lastDurable.store(pinned.commit, ordering: .releasing)
     }
 }

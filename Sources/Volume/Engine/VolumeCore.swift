@@ -33,8 +33,10 @@ final class VolumeCore: Sendable {
     let inbox = Inbox()
     /// Makes the durable points, from opening to closing.
     let keeper = Mutex<DurableKeeper?>(nil)
-    /// Operations in all commits since the volume was opened.
-    let committedOperations = Atomic<UInt64>(0)
+    /// Bytes of metadata that a commit may have freed, or used for the first time, since the
+    /// last durable point before another is due. Counted down by the writer, set again by
+    /// whoever makes the point.
+    let pointAllowance = Atomic<Int>(.max)
     /// Additions and removals of index entries that did not find what they should have.
     let indexAnomalies = Atomic<UInt64>(0)
     /// Why no change is possible any more. Set once.

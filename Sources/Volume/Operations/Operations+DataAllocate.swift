@@ -51,9 +51,10 @@ extension Operations {
         try put(inode, n)
     }
 
-    /// Gives each of `ranges`, in bytes, its blocks in `state`, and the file the size `size`,
-    /// without a byte of content: what an import of metadata needs. What a range in state
-    /// `written` then reads as is what the data file holds there.
+    /// Gives each of `ranges`, in bytes and not overlapping, its blocks in `state`, and makes
+    /// the file at least `size` bytes long, without a byte of content: what an import of
+    /// metadata needs. What a range in state `written` then reads as is what the data file
+    /// holds there.
     public mutating func reserve(
         _ n: InodeNumber, _ ranges: [Range<UInt64>], _ state: ExtentState, size: UInt64
     ) throws {
@@ -61,17 +62,25 @@ extension Operations {
         var inode = try existing(n)
         try checkRegular(n, inode)
         try checkEnd(n, 0, size)
+        for range in ranges {
+            try checkEnd(n, range.lowerBound, range.upperBound - range.lowerBound)
+        }
         let blocks = ranges.filter { !$0.isEmpty }.map {
             ($0.lowerBound / blockSize)..<(($0.upperBound - 1) / blockSize + 1)
         }
-        for range in ranges { try checkEnd(n, range.lowerBound, UInt64(range.count)) }
         var missing = blocks.reduce(0) { $0 + UInt64($1.count) }
         if missing > counters.freeBlocks {
             for range in blocks { missing -= try mappedBlocks(n, .data, range) }
             guard missing <= counters.freeBlocks else { throw noSpace(missing) }
         }
         if size > inode.size { try prepareGrowth(n, &inode) }
-        for range in blocks { try fill(n, &inode, .data, range, state) }
+        for (index, range) in blocks.enumerated() {
+            if index > 0, index % Operations.mapPiece == 0 {
+                try put(inode, n)
+                try pause(changes: Operations.mapPiece)
+            }
+            try fill(n, &inode, .data, range, state)
+        }
         inode.size = max(inode.size, size)
         inode.touch(now)
         try put(inode, n)

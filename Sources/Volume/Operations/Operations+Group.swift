@@ -50,10 +50,12 @@ extension Operations {
 
     mutating func beginTransaction() throws(LMDBError) {
         precondition(transaction.isOver, "a group inside a group")
+        let free = try core.environment.freePages(plenty: GroupLimits.plentyOfPages)
+        freePages = free.available ?? .max
+        freedPages = free.freedByLast
         transaction = try core.environment.beginWrite()
         groupSize = 0
         hasChanged = false
-        freePages = try measureFreePages()
     }
 
     /// Commits, and tells the hooks and the callers of the jobs that have ended.
@@ -70,15 +72,26 @@ extension Operations {
         }
         committed = state
         // A transaction without changes makes no commit, and its number is used again.
-        if core.environment.statistics.lastTransaction == number {
-            core.committedOperations.add(UInt64(groupSize), ordering: .relaxed)
+        let environment = core.environment.statistics
+        if environment.lastTransaction == number {
             for hook in hooks { hook.committed(number, deltas: deltas) }
         }
+        countDown(environment.usedBytes, environment.pageSize)
         core.indexAnomalies.store(
             state.rmap.anomalies &+ state.parents.anomalies, ordering: .relaxed)
         deltas.removeAll()
         endJobs(nil)
         return nil
+    }
+
+    /// Asks for a durable point once much was written since the last: pages freed since then
+    /// are not used again before the next, and the file grows instead.
+    private mutating func countDown(_ usedBytes: Int, _ pageSize: Int) {
+        let written = max(freedPages * pageSize, usedBytes - lastUsedBytes)
+        lastUsedBytes = usedBytes
+        let left = core.pointAllowance.subtract(max(written, 0), ordering: .relaxed)
+        guard left.newValue < 0, left.oldValue >= 0 else { return }
+        _ = core.keeper.withLock { $0 }?.request()
     }
 
     /// Nothing of the group has happened: its deltas are dropped (I2).
@@ -156,13 +169,6 @@ extension Operations {
         let key = record.key
         let value = record.value
         try transaction.put(core.tables.superblock, key.rawSpan, value.span)
-    }
-
-    /// Pages that the map and the file system below still have; .max where it is plenty.
-    private func measureFreePages() throws(LMDBError) -> Int {
-        let plenty = 4 * GroupLimits.operations
-        guard let pages = try transaction.freePages(plenty: plenty) else { return .max }
-        return pages
     }
 
     /// Runs what waits for a commit boundary.

@@ -38,6 +38,10 @@ public struct Operations: ~Copyable {
     var hasChanged = false
     /// Pages of the map that were free when the transaction began; .max: plenty.
     var freePages = Int.max
+    /// Pages that the commit before the transaction freed.
+    var freedPages = 0
+    /// Bytes of the map up to the last page in use, as of the last commit.
+    var lastUsedBytes = 0
     /// What `freePages` was after the last durable point that was made for lack of pages;
     /// very many: there was no lack since.
     var settledPages = Int.max - GroupLimits.settledPages
@@ -56,6 +60,7 @@ public struct Operations: ~Copyable {
         self.state = state
         committed = state
         transaction = core.environment.endedTransaction()
+        lastUsedBytes = core.environment.statistics.usedBytes
     }
 
     /// The start of every operation. Ends the group here, and begins another, where it has
@@ -89,6 +94,8 @@ enum GroupLimits {
     static let deltas = 1 << 16
     /// Pages of the map that are kept for operations that make room.
     static let reservedPages = 128
+    /// With so many new ones free, pages are not counted.
+    static let plentyOfPages = 4 * operations
     /// Fewer than these, and pages that the last durable point holds are to be set free.
     static let shortPages = 2 * reservedPages
     /// So many pages fewer since that was last done, and it is done again.
