@@ -1,6 +1,6 @@
 // The benchmarks of "Speed and memory": one command, one table.
 //
-//     Bench [--sizes 1M,10M] [--quick] [--verify] [--dir DIRECTORY] [--only GROUPS]
+//     Bench [--sizes 1M,10M] [--quick] [--rounds 3] [--verify] [--dir DIRECTORY] [--only GROUPS]
 //
 // A plain program instead of a benchmark framework: most rows are whole runs and ratios
 // between programs, measured in turn. Each measurement is a process of its own (this
@@ -30,6 +30,8 @@ struct BenchOptions {
     var sizes: [Int]
     /// Small and once, to see that everything works.
     let isQuick: Bool
+    /// How often each measurement is done; the table has medians.
+    var rounds: Int
     var verifies = false
     /// nil: a temporary directory, removed afterwards.
     var directory: String?
@@ -40,6 +42,7 @@ struct BenchOptions {
         let isQuick = arguments.contains("--quick")
         self.isQuick = isQuick
         sizes = isQuick ? [100_000] : [1_000_000, 10_000_000]
+        rounds = isQuick ? 1 : 3
         var rest = arguments[...]
         func value(_ option: String) throws -> String {
             guard let value = rest.popFirst() else { throw BenchError("\(option) needs a value") }
@@ -49,6 +52,7 @@ struct BenchOptions {
             switch argument {
             case "--sizes": sizes = try value(argument).split(separator: ",").map { try Self.size($0) }
             case "--quick": break
+            case "--rounds": rounds = try Self.size(try value(argument)[...])
             case "--verify": verifies = true
             case "--dir": directory = try value(argument)
             case "--only": groups = Set(try value(argument).split(separator: ",").map(String.init))

@@ -12,7 +12,7 @@ final class Session {
     private var disturbance = (cpus: 0.0, during: "")
     private var postgresText = "not measured"
 
-    private var rounds: Int { options.isQuick ? 1 : 3 }
+    private var rounds: Int { options.rounds }
     private var largest: Int { options.sizes.max() ?? 0 }
 
     init(_ options: BenchOptions) throws {

@@ -138,6 +138,8 @@ final class DurableKeeper: Sendable {
 
     private func makePoint(isClean: Bool = false, _ pin: () throws -> PinnedCommit) throws {
         let dataWritten = core.data.written.load(ordering: .acquiring)
+        // Less than what the pin covers, if a group commits in between: never more.
+        let written = core.metadataWritten.load(ordering: .relaxed)
         let pinned = try pin()
         try core.data.sync()
         try core.environment.sync()
@@ -148,7 +150,8 @@ final class DurableKeeper: Sendable {
             $0 = Last(
                 pin: pinned, number: number, dataWritten: dataWritten, time: monotonicSeconds())
         }
-        core.pointAllowance.store(Int(clamping: bytes), ordering: .relaxed)
+        core.writtenAtPoint.store(written, ordering: .relaxed)
+        core.hasAskedForPoint.store(false, ordering: .relaxed)
         core.lastDurable.store(pinned.commit, ordering: .releasing)
     }
 }

@@ -33,10 +33,14 @@ final class VolumeCore: Sendable {
     let inbox = Inbox()
     /// Makes the durable points, from opening to closing.
     let keeper = Mutex<DurableKeeper?>(nil)
-    /// Bytes of metadata that a commit may have freed, or used for the first time, since the
-    /// last durable point before another is due. Counted down by the writer, set again by
-    /// whoever makes the point.
-    let pointAllowance = Atomic<Int>(.max)
+    /// Bytes of metadata that commits have replaced, or used for the first time.
+    let metadataWritten = Atomic<UInt64>(0)
+    /// What that was at the last durable point. Pages replaced since then are not used again
+    /// before the next.
+    let writtenAtPoint = Atomic<UInt64>(0)
+    /// Whether the writer has asked for a durable point that is not made yet.
+    let hasAskedForPoint = Atomic<Bool>(false)
+    let durableBytes: UInt64
     /// Additions and removals of index entries that did not find what they should have.
     let indexAnomalies = Atomic<UInt64>(0)
     /// Why no change is possible any more. Set once.
@@ -56,12 +60,18 @@ final class VolumeCore: Sendable {
         self.data = data
         isReadOnly = options.mode == .readOnly
         metadataLimit = options.metadataLimit
+        durableBytes = options.durableBytes
         clock = options.clock
         logger = options.logger
     }
 
     /// The last commit that survives a failure of the system.
     var durableCommit: UInt64 { lastDurable.load(ordering: .acquiring) }
+
+    /// Bytes of metadata written since the last durable point.
+    var writtenSincePoint: UInt64 {
+        metadataWritten.load(ordering: .relaxed) - writtenAtPoint.load(ordering: .relaxed)
+    }
 
     func checkNotStopped() throws(VolumeError) {
         if let why = stopped.withLock({ $0 }) { throw .stopped(path: path, why: why) }

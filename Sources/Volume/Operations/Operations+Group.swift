@@ -27,6 +27,10 @@ extension Operations {
     /// Begins a group. Hooks may make it wait before that, with no lock held.
     mutating func beginGroup() throws(LMDBError) {
         for hook in hooks { hook.admit() }
+        // The disk is far behind: writers go no faster than it, or the file grows and grows.
+        if core.writtenSincePoint > GroupLimits.pointsBehind * core.durableBytes {
+            settleDurably()
+        }
         try beginTransaction()
         guard freePages < GroupLimits.shortPages else {
             settledPages = .max - GroupLimits.settledPages
@@ -76,7 +80,7 @@ extension Operations {
         if environment.lastTransaction == number {
             for hook in hooks { hook.committed(number, deltas: deltas) }
         }
-        countDown(environment.usedBytes, environment.pageSize)
+        countWritten(environment.usedBytes, environment.pageSize)
         core.indexAnomalies.store(
             state.rmap.anomalies &+ state.parents.anomalies, ordering: .relaxed)
         deltas.removeAll()
@@ -84,13 +88,15 @@ extension Operations {
         return nil
     }
 
-    /// Asks for a durable point once much was written since the last: pages freed since then
-    /// are not used again before the next, and the file grows instead.
-    private mutating func countDown(_ usedBytes: Int, _ pageSize: Int) {
-        let written = max(freedPages * pageSize, usedBytes - lastUsedBytes)
+    /// Asks for a durable point once much was written since the last: pages replaced since
+    /// then are not used again before the next, and the file grows instead.
+    private mutating func countWritten(_ usedBytes: Int, _ pageSize: Int) {
+        let written = max(freedPages * pageSize, usedBytes - lastUsedBytes, 0)
         lastUsedBytes = usedBytes
-        let left = core.pointAllowance.subtract(max(written, 0), ordering: .relaxed)
-        guard left.newValue < 0, left.oldValue >= 0 else { return }
+        core.metadataWritten.add(UInt64(written), ordering: .relaxed)
+        guard core.writtenSincePoint > core.durableBytes,
+            !core.hasAskedForPoint.exchange(true, ordering: .relaxed)
+        else { return }
         _ = core.keeper.withLock { $0 }?.request()
     }
 

@@ -94,6 +94,8 @@ enum GroupLimits {
     static let deltas = 1 << 16
     /// Pages of the map that are kept for operations that make room.
     static let reservedPages = 128
+    /// A durable point is due every so many bytes. So many of these may be missing.
+    static let pointsBehind: UInt64 = 16
     /// With so many new ones free, pages are not counted.
     static let plentyOfPages = 4 * operations
     /// Fewer than these, and pages that the last durable point holds are to be set free.
