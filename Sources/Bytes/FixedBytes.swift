@@ -25,7 +25,8 @@ public struct FixedBytes<let count: Int>: Sendable {
     /// Stores `value` big-endian at `offset` (bytes from the start).
     @inlinable
     public mutating func store<T: FixedWidthInteger & BitwiseCopyable>(_ value: T, at offset: Int) {
-        precondition(offset >= 0 && offset + MemoryLayout<T>.size <= count, "out of the byte string")
+        precondition(
+            offset >= 0 && offset + MemoryLayout<T>.size <= count, "out of the byte string")
         var elements = storage.mutableSpan
         var bytes = unsafe elements.mutableBytes
         unsafe bytes.withUnsafeMutableBytes {

@@ -60,7 +60,8 @@ public struct KeyBytes: Sendable {
         unsafe target.withUnsafeMutableBytes { target in
             unsafe bytes.withUnsafeBytes { source in
                 if let base = source.baseAddress {
-                    unsafe (target.baseAddress! + start).copyMemory(from: base, byteCount: source.count)
+                    unsafe (target.baseAddress! + start).copyMemory(
+                        from: base, byteCount: source.count)
                 }
             }
         }

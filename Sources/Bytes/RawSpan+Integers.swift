@@ -1,15 +1,18 @@
 // Reading big-endian integers out of a span, and comparing byte strings.
 
 #if canImport(Glibc)
-internal import Glibc
+    internal import Glibc
 #endif
 
 extension RawSpan {
     /// The big-endian integer at `offset`. The caller has checked the length; a read
     /// beyond the span is a precondition failure.
     @inlinable
-    public func integer<T: FixedWidthInteger & BitwiseCopyable>(at offset: Int, as: T.Type = T.self) -> T {
-        precondition(offset >= 0 && offset + MemoryLayout<T>.size <= byteCount, "read beyond the span")
+    public func integer<T: FixedWidthInteger & BitwiseCopyable>(at offset: Int, as: T.Type = T.self)
+        -> T
+    {
+        precondition(
+            offset >= 0 && offset + MemoryLayout<T>.size <= byteCount, "read beyond the span")
         return unsafe T(bigEndian: unsafeLoadUnaligned(fromByteOffset: offset, as: T.self))
     }
 

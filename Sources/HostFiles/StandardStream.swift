@@ -83,16 +83,31 @@ public enum Signals {
     private static let received = Atomic<Int32>(0)
 
     /// From now on a reader who goes away makes `write` fail, in place of ending the
-    /// process; and SIGINT, SIGTERM and SIGHUP set `stopRequest`. A second one of them ends
-    /// the process as it always does.
+    /// process; and SIGINT, SIGTERM and SIGHUP set `stopRequest`, also where whoever started
+    /// the process had them blocked, but not where they are to be ignored (nohup(1)). A
+    /// second one of them ends the process as it always does.
     public static func install() {
         _ = signal(SIGPIPE, SIG_IGN)
+        // Made here: a handler must not be the first to touch it.
+        received.store(0, ordering: .relaxed)
+        var wanted = sigset_t()
+        unsafe sigemptyset(&wanted)
         for number in [SIGINT, SIGTERM, SIGHUP] {
+            if isIgnored(number) { continue }
             var action = sigaction()
             unsafe action.__sigaction_handler.sa_handler = { Signals.note($0) }
             action.sa_flags = Int32(bitPattern: UInt32(SA_RESETHAND)) | SA_RESTART
             unsafe sigaction(number, &action, nil)
+            unsafe sigaddset(&wanted, number)
         }
+        unsafe pthread_sigmask(SIG_UNBLOCK, &wanted, nil)
+    }
+
+    private static func isIgnored(_ number: Int32) -> Bool {
+        var action = sigaction()
+        unsafe sigaction(number, nil, &action)
+        let handler = unsafe action.__sigaction_handler.sa_handler
+        return unsafe unsafeBitCast(handler, to: Int.self) == 1
     }
 
     private static func note(_ number: Int32) { received.store(number, ordering: .relaxed) }

@@ -22,7 +22,7 @@
 internal import Bytes
 internal import CLMDB
 #if canImport(Glibc)
-internal import Glibc
+    internal import Glibc
 #endif
 
 /// A meta page, validated: its header and the fields that liblmdb knows.
@@ -120,8 +120,9 @@ public final class PinnedCommit: Sendable {
         let metas = try MetaPage.read(environment.path)
         let meta = commit % 2 == 0 ? metas.first : metas.second
         // Behind a restored meta both are of the same commit, whatever its number.
-        guard let meta = [meta, metas.first, metas.second].compactMap({ $0 })
-            .first(where: { $0.commit == commit })
+        guard
+            let meta = [meta, metas.first, metas.second].compactMap({ $0 })
+                .first(where: { $0.commit == commit })
         else {
             throw LMDBError(
                 code: .corrupted, operation: "find commit \(commit) in", object: environment.path)

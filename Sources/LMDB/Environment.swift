@@ -16,7 +16,7 @@
 internal import CLMDB
 internal import Synchronization
 #if canImport(Glibc)
-internal import Glibc
+    internal import Glibc
 #endif
 
 @safe public final class Environment: @unchecked Sendable {
@@ -89,14 +89,17 @@ internal import Glibc
     /// A snapshot of the last commit. It ends when it and all its cursors are gone;
     /// until then no page that it can see is used again, so a long one makes the file grow.
     public func beginRead() throws(LMDBError) -> ReadTransaction {
-        unsafe ReadTransaction(TransactionHandle(self, try begin(flags: UInt32(MDB_RDONLY)), isWriter: false))
+        unsafe ReadTransaction(
+            TransactionHandle(self, try begin(flags: UInt32(MDB_RDONLY)), isWriter: false))
     }
 
     /// Runs `body` in the write transaction: a return commits, a throw aborts. Waits
     /// while another thread or process writes.
     public func write<R>(_ body: (inout WriteTransaction) throws -> R) throws -> R {
         let thread = lmdb_shim_thread()
-        state.withLock { precondition($0.writer != thread, "a write transaction inside a write transaction") }
+        state.withLock {
+            precondition($0.writer != thread, "a write transaction inside a write transaction")
+        }
         let raw = unsafe try begin(flags: 0)
         state.withLock { $0.writer = thread }
         var transaction = unsafe WriteTransaction(TransactionHandle(self, raw, isWriter: true))

@@ -4,7 +4,7 @@
 internal import Bytes
 internal import CLMDB
 #if canImport(Glibc)
-internal import Glibc
+    internal import Glibc
 #endif
 
 /// The one owner of a liblmdb transaction. Cursors hold it too, so it ends after them,
@@ -187,7 +187,8 @@ public struct WriteTransaction: ~Copyable {
     }
 
     mutating func finish(commit: Bool, thread: Int32) throws(LMDBError) {
-        precondition(lmdb_shim_thread() == thread, "a write transaction ends on the thread that began it")
+        precondition(
+            lmdb_shim_thread() == thread, "a write transaction ends on the thread that began it")
         guard let raw = unsafe handle.raw else { return }
         unsafe handle.raw = nil
         defer { handle.environment.transactionEnded(writer: true) }
@@ -236,7 +237,9 @@ func withValue<R: ~Copyable, E: Error>(
 ) throws(E) -> R {
     try unsafe bytes.withUnsafeBytes { (bytes) throws(E) -> R in
         unsafe try body(
-            MDB_val(mv_size: bytes.count, mv_data: UnsafeMutableRawPointer(mutating: bytes.baseAddress)))
+            MDB_val(
+                mv_size: bytes.count, mv_data: UnsafeMutableRawPointer(mutating: bytes.baseAddress))
+        )
     }
 }
 

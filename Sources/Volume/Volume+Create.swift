@@ -53,7 +53,8 @@ extension Volume {
     private static func geometry(_ options: CreateOptions) throws -> Geometry {
         let blockSize = UInt64(options.blockSize)
         guard blockSize.nonzeroBitCount == 1, (512...65536).contains(blockSize) else {
-            throw VolumeError.invalid("a block size of \(blockSize): a power of two from 512 to 65536")
+            throw VolumeError.invalid(
+                "a block size of \(blockSize): a power of two from 512 to 65536")
         }
         guard options.reservedAtStart > 0 else {
             throw VolumeError.invalid("no reserved block at the start: the label needs one")
@@ -67,7 +68,8 @@ extension Volume {
         let reserved = UInt64(options.reservedAtStart) + UInt64(options.reservedAtEnd)
         guard blocks > reserved, size <= UInt64(Int64.max) else {
             throw VolumeError.invalid(
-                "a size of \(size) bytes: more than \(reserved) blocks of \(blockSize), below 8 EiB")
+                "a size of \(size) bytes: more than \(reserved) blocks of \(blockSize),"
+                    + " below 8 EiB")
         }
         return Geometry(
             blockSize: options.blockSize, blocks: blocks, reservedAtStart: options.reservedAtStart,
@@ -80,7 +82,8 @@ extension Volume {
         _ path: String, _ geometry: Geometry, _ options: CreateOptions
     ) throws {
         try makeData(path, geometry, options)
-        guard unsafe mkdir(path + "/runs", 0o700) == 0 else { throw VolumeError.system("make", path + "/runs") }
+        let runs = path + "/runs"
+        guard unsafe mkdir(runs, 0o700) == 0 else { throw VolumeError.system("make", runs) }
         let lock = try VolumeLock(volume: path, exclusive: true)
         let metadata = path + "/meta.mdb"
         do {
@@ -91,8 +94,8 @@ extension Volume {
             try environment.sync()
         }
         let metas = try MetaPage.read(metadata)
-        guard let meta = [metas.first, metas.second].compactMap({ $0 }).max(by: { $0.commit < $1.commit })
-        else {
+        let whole = [metas.first, metas.second].compactMap { $0 }
+        guard let meta = whole.max(by: { $0.commit < $1.commit }) else {
             throw VolumeError.notAVolume(path: metadata, why: "it has no meta page")
         }
         let point = DurablePoint(number: 1, isClean: true, boot: kernelBootIdentity(), meta: meta)

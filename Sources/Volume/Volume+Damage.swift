@@ -116,7 +116,9 @@ private struct Vandal {
         _ operations: borrowing Operations
     ) throws -> (key: [UInt8], payload: [UInt8]) {
         while let key = listed?.popLast() {
-            if let payload = try rightPayload(key.rawSpan, operations), touched.insert(key).inserted {
+            if let payload = try rightPayload(key.rawSpan, operations),
+                touched.insert(key).inserted
+            {
                 return (key, payload)
             }
         }
@@ -187,7 +189,8 @@ private struct Vandal {
         if slot == GroupState.rmapSlot {
             guard key.byteCount == ReverseMap.keySize else { return nil }
             let primary = key.extracting(droppingFirst: 8)
-            guard let value = try operations.transaction.get(operations.core.tables.extents, primary),
+            let table = operations.core.tables.extents
+            guard let value = try operations.transaction.get(table, primary),
                 let extent = try? ExtentRecord(key: primary, value: value),
                 extent.start == key.integer(at: 0, as: UInt64.self)
             else { return nil }

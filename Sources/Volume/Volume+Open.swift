@@ -59,7 +59,9 @@ extension Volume {
         }
         for name in ["meta.mdb", "data", "durable"] {
             guard unsafe stat(path + "/" + name, &status) != 0 else { continue }
-            guard Glibc.errno == ENOENT else { throw VolumeError.system("look at", path + "/" + name) }
+            guard Glibc.errno == ENOENT else {
+                throw VolumeError.system("look at", path + "/" + name)
+            }
             throw VolumeError.notAVolume(path: path, why: "it has no file \(name)")
         }
     }
@@ -87,7 +89,9 @@ extension Volume {
         return point
     }
 
-    private static func openEnvironment(_ path: String, _ options: OpenOptions) throws -> Environment {
+    private static func openEnvironment(
+        _ path: String, _ options: OpenOptions
+    ) throws -> Environment {
         do throws(LMDBError) {
             return try Environment(
                 path: path + "/meta.mdb",

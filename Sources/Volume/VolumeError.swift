@@ -95,7 +95,7 @@ extension VolumeError: CustomStringConvertible {
         case .exists(let object): "\(object): exists already"
         case .notDirectory(let object): "\(object): is not a directory"
         case .isDirectory(let object): "\(object): is a directory"
-        case .notEmpty(let object): "\(object): the directory is not empty; remove its entries first"
+        case .notEmpty(let object): "\(object): is not empty; remove its entries first"
         case .noSpace(let object): "\(object): no space left; delete something, or make more room"
         case .nameTooLong(let object): "\(object): too long; use a shorter one"
         case .invalid(let object): "\(object): not possible"

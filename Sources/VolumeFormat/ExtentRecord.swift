@@ -78,6 +78,8 @@ public struct ExtentRecord: Hashable, Sendable {
             start: body.integer(at: 0), length: body.integer(at: 8), state: state)
         guard length > 0 else { throw .field("length") }
         guard !start.addingReportingOverflow(UInt64(length)).overflow else { throw .field("start") }
-        guard !offset.addingReportingOverflow(UInt64(length)).overflow else { throw .field("offset") }
+        guard !offset.addingReportingOverflow(UInt64(length)).overflow else {
+            throw .field("offset")
+        }
     }
 }

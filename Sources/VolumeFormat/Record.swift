@@ -52,7 +52,9 @@ extension FixedBytes {
     /// Stores the checksum in the last four bytes.
     @inlinable
     public mutating func seal(key: RawSpan) {
-        store(CRC32C.checksum(key, span.extracting(droppingLast: checksumSize)), at: count - checksumSize)
+        store(
+            CRC32C.checksum(key, span.extracting(droppingLast: checksumSize)),
+            at: count - checksumSize)
     }
 }
 
@@ -60,7 +62,9 @@ extension FixedBytes {
 public func sealedValue(key: RawSpan, body: [UInt8]) -> [UInt8] {
     var value = body
     let sum = CRC32C.checksum(key, body.span.bytes)
-    for shift in [24, 16, 8, 0] as [UInt32] { value.append(UInt8(truncatingIfNeeded: sum >> shift)) }
+    for shift in [24, 16, 8, 0] as [UInt32] {
+        value.append(UInt8(truncatingIfNeeded: sum >> shift))
+    }
     return value
 }
 

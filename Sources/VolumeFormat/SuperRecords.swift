@@ -64,7 +64,9 @@ public struct Geometry: Hashable, Sendable {
         identity = (body.integer(at: 32), body.integer(at: 40))
         guard blockSize.nonzeroBitCount == 1, (512...65536).contains(blockSize)
         else { throw .field("block size") }
-        guard blocks > UInt64(reservedAtStart) + UInt64(reservedAtEnd) else { throw .field("blocks") }
+        guard blocks > UInt64(reservedAtStart) + UInt64(reservedAtEnd) else {
+            throw .field("blocks")
+        }
     }
 
     public static func == (a: Geometry, b: Geometry) -> Bool {
@@ -101,7 +103,8 @@ public struct Counters: Hashable, Sendable {
     public var inodes: UInt64
     public var freeBlocks: UInt64
 
-    public init(nextInode: InodeNumber, nextGeneration: UInt32, inodes: UInt64, freeBlocks: UInt64) {
+    public init(nextInode: InodeNumber, nextGeneration: UInt32, inodes: UInt64, freeBlocks: UInt64)
+    {
         self.nextInode = nextInode
         self.nextGeneration = nextGeneration
         self.inodes = inodes
@@ -151,7 +154,8 @@ public struct GenerationRecord: Hashable, Sendable {
     public var entries: UInt64
     public var sum: UInt64
 
-    public init(index: String, number: UInt32, state: GenerationState, entries: UInt64, sum: UInt64) {
+    public init(index: String, number: UInt32, state: GenerationState, entries: UInt64, sum: UInt64)
+    {
         self.index = index
         self.number = number
         self.state = state
@@ -177,7 +181,9 @@ public struct GenerationRecord: Hashable, Sendable {
         guard parts.count == 3, let number = UInt32(parts[2]) else { throw .field("key") }
         try value.require(GenerationRecord.valueSize)
         let body = try value.verified(key: key)
-        guard let state = GenerationState(rawValue: body.integer(at: 0)) else { throw .field("state") }
+        guard let state = GenerationState(rawValue: body.integer(at: 0)) else {
+            throw .field("state")
+        }
         self.init(
             index: String(parts[1]), number: number, state: state, entries: body.integer(at: 1),
             sum: body.integer(at: 9))

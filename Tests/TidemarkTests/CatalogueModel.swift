@@ -22,7 +22,7 @@ extension Catalogue {
 
     /// One transaction at random over a small key space, so that everything happens: new
     /// tags, other weights, removals, a tag that moves, and now and then an abort.
-    func randomTransaction(_ random: inout SeededRandom, items: UInt64 = 6, tags: UInt8 = 5) {
+    func randomTransaction(_ random: inout SplitMix64, items: UInt64 = 6, tags: UInt8 = 5) {
         let aborts = random.chance(0.15)
         try? transaction { transaction in
             for _ in 0..<Int.random(in: 1...4, using: &random) {
@@ -41,7 +41,7 @@ extension Catalogue {
     }
 
     static func randomTagging(
-        _ random: inout SeededRandom, _ items: UInt64, _ tags: UInt8
+        _ random: inout SplitMix64, _ items: UInt64, _ tags: UInt8
     ) -> Tagging {
         let letter = UInt8(ascii: "a") + UInt8.random(in: 0..<tags, using: &random)
         return Tagging(
@@ -50,7 +50,7 @@ extension Catalogue {
     }
 
     /// Plants damage in both indexes at random, one discrepancy at a key at most.
-    func randomDamage(_ random: inout SeededRandom, _ slot: IndexSlot) -> DiscrepancyCounts {
+    func randomDamage(_ random: inout SplitMix64, _ slot: IndexSlot) -> DiscrepancyCounts {
         var counts = DiscrepancyCounts()
         damage(slot) { entries in
             for key in entries.keys.sorted(by: { $0.lexicographicallyPrecedes($1) }) {

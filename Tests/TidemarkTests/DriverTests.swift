@@ -43,7 +43,7 @@ final class FailingStore: SideStore {
 }
 
 private func filled(_ seed: Int, transactions: Int = 1500, capacity: Int = .max) -> Catalogue {
-    var random = SeededRandom(seed: seed)
+    var random = SplitMix64(seed: seed)
     let catalogue = Catalogue(capacity: capacity)
     for _ in 0..<transactions { catalogue.randomTransaction(&random, items: 40, tags: 10) }
     return catalogue
@@ -65,12 +65,12 @@ private func smallOptions(_ strategy: Strategy) -> RunOptions {
     func `a live repair with writers at full speed ends exact`(seed: Int) throws {
         let folder = try TemporaryFolder()
         let catalogue = filled(seed)
-        var random = SeededRandom(seed: seed)
+        var random = SplitMix64(seed: seed)
         let planted = slots.map { catalogue.randomDamage(&random, $0) }
         let isDone = Flag()
         let writers = (0..<2).map { number in
             DedicatedThread(name: "writer-\(number)") {
-                var random = SeededRandom(seed: seed * 10 + number)
+                var random = SplitMix64(seed: seed * 10 + number)
                 while !isDone.isSet {
                     for _ in 0..<20 { catalogue.randomTransaction(&random, items: 40, tags: 10) }
                     sleepMilliseconds(1)
@@ -103,7 +103,7 @@ private func smallOptions(_ strategy: Strategy) -> RunOptions {
 
     @Test func `a check changes nothing and counts what was planted`() throws {
         let catalogue = filled(1)
-        var random = SeededRandom(seed: 1)
+        var random = SplitMix64(seed: 1)
         let planted = slots.map { catalogue.randomDamage(&random, $0) }
         let before = slots.map { catalogue.entries(of: $0) }
         let found = Mutex<[Discrepancy]>([])
@@ -120,7 +120,7 @@ private func smallOptions(_ strategy: Strategy) -> RunOptions {
 
     @Test func `a dry run decides and changes nothing`() throws {
         let catalogue = filled(2)
-        var random = SeededRandom(seed: 2)
+        var random = SplitMix64(seed: 2)
         _ = catalogue.randomDamage(&random, slots[0])
         let before = catalogue.entries(of: slots[0])
         var options = smallOptions(.rebuild)
@@ -139,7 +139,9 @@ private func smallOptions(_ strategy: Strategy) -> RunOptions {
         for (count, action) in [(1, IndexReport.Action.patch), (300, .rebuild)] {
             let catalogue = filled(3)
             catalogue.damage(slots[0]) { entries in
-                for key in entries.keys.sorted(by: { $0.lexicographicallyPrecedes($1) }).prefix(count) {
+                for key in entries.keys.sorted(by: { $0.lexicographicallyPrecedes($1) }).prefix(
+                    count)
+                {
                     entries[key] = nil
                 }
             }
@@ -155,7 +157,7 @@ private func smallOptions(_ strategy: Strategy) -> RunOptions {
     @Test(arguments: [0, 1, 3])
     func `a side file that fails aborts the run and nothing else`(writes: Int) throws {
         let catalogue = filled(4)
-        var random = SeededRandom(seed: 4)
+        var random = SplitMix64(seed: 4)
         _ = catalogue.randomDamage(&random, slots[0])
         let before = catalogue.entries(of: slots[0])
         let run = Run(
@@ -222,7 +224,7 @@ private func smallOptions(_ strategy: Strategy) -> RunOptions {
 
     @Test func `voids that come while an index is written abort the run`() throws {
         let catalogue = Catalogue(voidEvery: 1)
-        var random = SeededRandom(seed: 8)
+        var random = SplitMix64(seed: 8)
         for _ in 0..<50 { catalogue.randomTransaction(&random) }
         let run = Run(
             owner: catalogue, indexes: [slots[0]], store: MemoryStore(),

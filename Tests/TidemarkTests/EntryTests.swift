@@ -14,7 +14,7 @@ private struct Item: Hashable {
     var isPresent: Bool
 }
 
-private func randomItems(_ random: inout SeededRandom, _ count: Int, keyLength: Int) -> [Item] {
+private func randomItems(_ random: inout SplitMix64, _ count: Int, keyLength: Int) -> [Item] {
     (1...max(count, 1)).map { number in
         let length = Int.random(in: 1...keyLength, using: &random)
         return Item(
@@ -39,7 +39,9 @@ private func batch(_ items: some Sequence<Item>) -> EntryBatch {
 /// Of each key the newest item, where it is present.
 private func newest(_ items: [Item]) -> [[UInt8]: [UInt8]] {
     var best: [[UInt8]: Item] = [:]
-    for item in items where (best[item.key]?.sequence ?? 0) < item.sequence { best[item.key] = item }
+    for item in items where (best[item.key]?.sequence ?? 0) < item.sequence {
+        best[item.key] = item
+    }
     return best.filter(\.value.isPresent).mapValues(\.value)
 }
 
@@ -56,10 +58,12 @@ private func contents(_ batch: EntryBatch) -> [([UInt8], [UInt8])] {
 @Suite struct EntryTests {
     @Test(arguments: 0..<40)
     func `sorted entries are in key order, the newest of a key first`(seed: Int) {
-        var random = SeededRandom(seed: seed)
+        var random = SplitMix64(seed: seed)
         let items = randomItems(
             &random, Int.random(in: 1...1500, using: &random), keyLength: seed % 2 == 0 ? 4 : 12)
-        let batches = [batch(items.prefix(items.count / 3)), batch(items.dropFirst(items.count / 3))]
+        let batches = [
+            batch(items.prefix(items.count / 3)), batch(items.dropFirst(items.count / 3)),
+        ]
         let sorter = EntrySorter()
         sorter.sort(batches)
         let sorted = (0..<sorter.count).map {
@@ -74,7 +78,7 @@ private func contents(_ batch: EntryBatch) -> [([UInt8], [UInt8])] {
 
     @Test(arguments: 0..<40)
     func `the merge of any number of runs shows of each key the newest`(seed: Int) throws {
-        var random = SeededRandom(seed: seed)
+        var random = SplitMix64(seed: seed)
         let folder = try TemporaryFolder()
         let store: any SideStore =
             seed % 2 == 0 ? MemoryStore() : try SideFile(path: folder.path + "/side")
@@ -104,7 +108,7 @@ private func contents(_ batch: EntryBatch) -> [([UInt8], [UInt8])] {
 
     @Test(arguments: 0..<60)
     func `an overlay over stretches is the newest of both`(seed: Int) {
-        var random = SeededRandom(seed: seed)
+        var random = SplitMix64(seed: seed)
         let base = newest(randomItems(&random, 200, keyLength: 3))
             .sorted { $0.key.lexicographicallyPrecedes($1.key) }
         var expected = Dictionary(uniqueKeysWithValues: base.map { ($0.key, $0.value) })

@@ -10,14 +10,14 @@ import Testing
 
 /// One run of the protocol, stepped at random.
 struct Interleaving {
-    var random: SeededRandom
+    var random: SplitMix64
     let catalogue: Catalogue
     let run: Run
     var scanners: [Scanner]
     let store: MemoryStore
 
     init(seed: Int, strategy: Strategy, voidEvery: Int = 0) {
-        random = SeededRandom(seed: seed)
+        random = SplitMix64(seed: seed)
         catalogue = Catalogue(voidEvery: voidEvery)
         for _ in 0..<Int.random(in: 0...30, using: &random) { catalogue.randomTransaction(&random) }
         var options = RunOptions()
@@ -64,7 +64,9 @@ struct Interleaving {
     /// below the cursor derive.
     func checkCoverage() throws {
         let status = run.hook.status
-        guard status.isEmpty, run.hook.openWindowCount == 0, run.hook.rereadCount == 0 else { return }
+        guard status.isEmpty, run.hook.openWindowCount == 0, run.hook.rereadCount == 0 else {
+            return
+        }
         try run.assistant.spill()
         let cursor: KeyBytes? =
             switch status.cursor {

@@ -131,7 +131,8 @@ import VolumeFormat
                 try churn(volume, 30, &random)
                 let expected = try volume.contents()
                 // The kernel has every page; only the process's own state is gone.
-                try copyTorn(path, to: directory + "/copy", older: read(path + "/meta.mdb"), &random)
+                let now = try read(path + "/meta.mdb")
+                try copyTorn(path, to: directory + "/copy", older: now, &random)
                 try withOpen(directory + "/copy") { copy throws in
                     #expect(try copy.contents() == expected)
                 }
@@ -221,7 +222,7 @@ import VolumeFormat
         }
     }
 
-    @Test func `a volume that could not be synced takes no more changes, and is still read`() throws {
+    @Test func `a volume that could not be synced takes no changes, and is still read`() throws {
         try withDirectory { directory in
             let path = directory + "/v"
             try Volume.create(path, options: CreateOptions(size: 16 << 20))

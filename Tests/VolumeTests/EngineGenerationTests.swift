@@ -102,7 +102,7 @@ import VolumeFormat
     @Test func `a loaded stretch that misses an entry is spoilt by the change that tells`() throws {
         for kind in ["missing", "stray"] {
             try withVolume { volume in
-                try volume.perform { for number in 0..<9 { _ = try $0.create(.root, name(number)) } }
+                try volume.perform { for n in 0..<9 { _ = try $0.create(.root, name(n)) } }
                 let number = try volume.atCommitBoundary { boundary in
                     let number = try boundary.createGeneration(of: Self.parents)
                     let batch = EntryBatch()

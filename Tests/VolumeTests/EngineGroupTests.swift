@@ -174,7 +174,8 @@ final class NotingHook: CommitHook {
             }
             let deltas = hook.notes.withLock { $0.deltas }
             #expect(deltas.map(\.slot) == [0])
-            #expect(deltas.first?.primary == [0, 0, 0, 0, 0, 0, 0, 2, 3, 0] + [UInt8](repeating: 0, count: 8))
+            let offset = [UInt8](repeating: 0, count: 8)
+            #expect(deltas.first?.primary == [0, 0, 0, 0, 0, 0, 0, 2, 3, 0] + offset)
         }
     }
 

@@ -14,7 +14,9 @@ struct Arguments {
     let values: [String]
 
     func string(_ place: Int) throws -> String {
-        guard values.indices.contains(place) else { throw BenchError("argument \(place + 1) is missing") }
+        guard values.indices.contains(place) else {
+            throw BenchError("argument \(place + 1) is missing")
+        }
         return values[place]
     }
 
@@ -50,7 +52,8 @@ struct BenchOptions {
         }
         while let argument = rest.popFirst() {
             switch argument {
-            case "--sizes": sizes = try value(argument).split(separator: ",").map { try Self.size($0) }
+            case "--sizes":
+                sizes = try value(argument).split(separator: ",").map { try Self.size($0) }
             case "--quick": break
             case "--rounds": rounds = try Self.size(try value(argument)[...])
             case "--verify": verifies = true

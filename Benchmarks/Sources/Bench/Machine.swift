@@ -6,9 +6,11 @@ enum Machine {
     /// CPU model, cores, memory, kernel, and the load before the first measurement.
     static func description() -> String {
         let model = field("model name", of: "/proc/cpuinfo") ?? "unknown processor"
-        let memory = field("MemTotal", of: "/proc/meminfo").flatMap { Double($0.filter(\.isNumber)) }
+        let memory = field("MemTotal", of: "/proc/meminfo")
+            .flatMap { Double($0.filter(\.isNumber)) }
         let gibibytes = (memory ?? 0) / 1024 / 1024
-        let kernel = text("/proc/sys/kernel/osrelease").trimmingCharacters(in: .whitespacesAndNewlines)
+        let kernel = text("/proc/sys/kernel/osrelease")
+            .trimmingCharacters(in: .whitespacesAndNewlines)
         let load = text("/proc/loadavg").split(separator: " ").prefix(3).joined(separator: " ")
         let cores = ProcessInfo.processInfo.processorCount
         return "\(model), \(cores) cores, \(gibibytes.shown(1)) GiB of memory, Linux \(kernel); "

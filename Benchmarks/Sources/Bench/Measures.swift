@@ -44,9 +44,9 @@ func monotonicSeconds() -> Double {
 func timed<R>(_ measures: inout Measures, _ name: String, _ body: () throws -> R) rethrows -> R {
     let start = monotonicSeconds(), busy = Machine.busySeconds, own = baseline_cpu()
     let result = try body()
-    let seconds = monotonicSeconds() - start
+    let seconds = monotonicSeconds() - start, cpu = baseline_cpu() - own
     measures[name] = seconds
-    measures["cpu." + name] = baseline_cpu() - own
-    measures["others." + name] = max(0, Machine.busySeconds - busy - (baseline_cpu() - own)) / seconds
+    measures["cpu." + name] = cpu
+    measures["others." + name] = max(0, Machine.busySeconds - busy - cpu) / seconds
     return result
 }

@@ -23,10 +23,13 @@ final class Postgres {
         binaries = try Postgres.findBinaries()
         sockets = "/tmp/bench-pg-\(getpid())"
         for path in [directory, sockets] {
-            try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: false)
+            try FileManager.default.createDirectory(
+                atPath: path, withIntermediateDirectories: false)
             if geteuid() == 0 { _ = try Subprocess.run(["chown", "postgres", path]) }
         }
-        _ = try call(["initdb", "--no-sync", "-A", "trust", "-U", "bench", "-D", directory + "/data"])
+        _ = try call([
+            "initdb", "--no-sync", "-A", "trust", "-U", "bench", "-D", directory + "/data",
+        ])
         try start()
         version = try query("SHOW server_version")
     }

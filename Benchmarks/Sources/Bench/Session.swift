@@ -108,7 +108,7 @@ final class Session {
         let runs = try (0..<rounds).map { _ in try worker("scan", [volume, "\(size * 2)"]) }
         table.add(
             .atLeast(
-                "Scan and derive, both indexes, one CPU, \(size.shortened) + \(size.shortened) records",
+                "Scan and derive, both indexes, one CPU, \((size * 2).shortened) records",
                 1_000_000, runs.median("rate"), unit: "/s"))
     }
 
@@ -211,7 +211,8 @@ final class Session {
             let who = "\(number) writer\(number > 1 ? "s" : "")"
             let what = "Throughput that \(who) kept during runs, \(size.shortened)"
             do {
-                let measures = try worker("mixed", [volume, "\(number)", "\(seconds)", "\(rounds)"])
+                let measures = try worker(
+                    "mixed", [volume, "\(number)", "\(seconds)", "\(rounds)"])
                 addWriters(who, what, size, measures)
             } catch {
                 // The volume is right all the same; the row says what went wrong.
@@ -243,7 +244,9 @@ final class Session {
         guard let small = options.sizes.min(), small < largest, let few = rebuilds[small],
             let many = rebuilds[largest]
         else { return }
-        func each(_ runs: [Measures]) -> Double { runs.median { $0["untilCommit"] / $0["entries"] } }
+        func each(_ runs: [Measures]) -> Double {
+            runs.median { $0["untilCommit"] / $0["entries"] }
+        }
         table.add(
             .atMost(
                 "Cost per entry at \(largest.shortened), to \(small.shortened)", 1.3,

@@ -62,7 +62,9 @@ struct ExtentPlan: Sendable {
         let huge = max(1, extents / 2_000_000)
         for number in 0..<huge {
             var inode = 0
-            repeat { inode = 2 + random.below(names.inodes - 1) } while names.types[inode] != .regular
+            repeat {
+                inode = 2 + random.below(names.inodes - 1)
+            } while names.types[inode] != .regular
             let share = left / (huge - number)
             counts[inode] += UInt32(share)
             left -= share

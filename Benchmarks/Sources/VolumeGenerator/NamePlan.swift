@@ -45,7 +45,8 @@ struct NamePlan: Sendable {
     }
 
     private mutating func placeNames(_ random: inout Random) {
-        var directories = types.indices.filter { $0 > 1 && types[$0] == .directory }.map(UInt32.init)
+        var directories = types.indices.filter { $0 > 1 && types[$0] == .directory }
+            .map(UInt32.init)
         random.shuffle(&directories)
         // A tree: each directory below the root or one that comes before it in this order.
         for (position, inode) in directories.enumerated() {

@@ -62,7 +62,11 @@ struct DirentSource: RecordSource {
             var prefix: (UInt64, UInt64) = (0, 0)
             for index in 0..<16 {
                 let byte = offset + index < bytes.count ? UInt64(bytes[offset + index]) : 0
-                if index < 8 { prefix.0 = prefix.0 << 8 | byte } else { prefix.1 = prefix.1 << 8 | byte }
+                if index < 8 {
+                    prefix.0 = prefix.0 << 8 | byte
+                } else {
+                    prefix.1 = prefix.1 << 8 | byte
+                }
             }
             names.append(
                 Name(

@@ -47,10 +47,11 @@ struct TableFiller {
 /// Records that a closure makes by number.
 struct IndexedSource: RecordSource {
     let count: Int
-    let record: (Int, (RawSpan, RawSpan) throws -> Void) throws -> Void
+    typealias Put = (RawSpan, RawSpan) throws -> Void
+    let record: (Int, Put) throws -> Void
     private var position = 0
 
-    init(_ count: Int, _ record: @escaping (Int, (RawSpan, RawSpan) throws -> Void) throws -> Void) {
+    init(_ count: Int, _ record: @escaping (Int, Put) throws -> Void) {
         self.count = count
         self.record = record
     }

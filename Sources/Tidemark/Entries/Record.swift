@@ -4,7 +4,7 @@
 
 internal import Bytes
 #if canImport(Glibc)
-internal import Glibc
+    internal import Glibc
 #endif
 
 @safe
@@ -73,7 +73,8 @@ struct Record {
         if length >= 8 { return unsafe UInt64(bigEndian: key.loadUnaligned(as: UInt64.self)) }
         var result: UInt64 = 0
         for index in 0..<length {
-            result |= unsafe UInt64(key.load(fromByteOffset: index, as: UInt8.self)) << (56 - 8 * index)
+            result |=
+                unsafe UInt64(key.load(fromByteOffset: index, as: UInt8.self)) << (56 - 8 * index)
         }
         return result
     }

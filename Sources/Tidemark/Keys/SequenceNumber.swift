@@ -13,7 +13,8 @@ public struct SequenceNumber: Hashable, Comparable, Sendable {
 
     public init(commit: UInt64, ordinal: Int) {
         precondition(commit < 1 << 44, "commit number beyond its 44 bits")
-        precondition(ordinal >= 0 && ordinal <= SequenceNumber.maximumOrdinal, "ordinal beyond its 20 bits")
+        precondition(
+            ordinal >= 0 && ordinal <= SequenceNumber.maximumOrdinal, "ordinal beyond its 20 bits")
         raw = commit << 20 | UInt64(ordinal)
     }
 

@@ -95,7 +95,8 @@ package final class ComparePart {
         if order > 0 { return takeStray(found) }
         count(wanted)
         if found.isDamaged || compareBytes(wanted.value, found.value) != 0 {
-            note(.wrong, wanted, found: found.isDamaged ? nil : found.value.array,
+            note(
+                .wrong, wanted, found: found.isDamaged ? nil : found.value.array,
                 expected: wanted.value.array)
         }
         expectedPosition += wanted.size

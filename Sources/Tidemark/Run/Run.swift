@@ -4,9 +4,9 @@
 // bounded piece of work and returns. No step sleeps, waits for another step, or reads a
 // clock or a random source of its own.
 //
-//     prepare → scanning ──────→ settling → cut → comparing → ┬→ patch ───────────┬→ recheck → reap → end
-//               scanners: step              │                 └→ load … → commit ─┘
-//               assistant: handleItem       └ both snapshots at one commit
+//     prepare → scanning → settling → cut → comparing ─┬─ patch ────────────┬─ recheck → reap
+//               scanners: step                         └─ load … → commit ──┘
+//               assistant: handleItem
 //
 // Which thread calls what: scanners are stepped each by one thread; `ComparePart`s and the
 // stretches of a load are prepared by any one thread each; everything else, the assistant's

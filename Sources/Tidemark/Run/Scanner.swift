@@ -41,7 +41,11 @@ public final class Scanner {
     /// the cursor.
     private func open() throws -> Bool {
         switch hook.nextWindow() {
-        case .end: return false
+        case .end:
+            // The run keeps its scanners: a snapshot kept here would keep the owner from using
+            // any page again until the run has ended.
+            lookahead = nil
+            return false
         case .again(let window): self.window = window
         case .at(let key):
             let snapshot = try lookahead ?? owner.snapshot()

@@ -125,7 +125,9 @@ final class DurableKeeper: Sendable {
     private func makePointOrStop() {
         guard core.stopped.withLock({ $0 }) == nil else { return }
         do {
-            try makePoint { [core] in try core.atBoundary { _ in try PinnedCommit(core.environment) } }
+            try makePoint { [core] in
+                try core.atBoundary { _ in try PinnedCommit(core.environment) }
+            }
         } catch {
             core.stop("a durable point could not be made: \(error)")
         }

@@ -80,7 +80,9 @@ public struct Operations: ~Copyable {
 
     /// Damage that an operation has met. Met in the middle of changes it would leave half
     /// an operation behind: then the group is not committed.
-    mutating func damaged(_ table: String, _ object: String, _ damage: RecordDamage) -> VolumeError {
+    mutating func damaged(
+        _ table: String, _ object: String, _ damage: RecordDamage
+    ) -> VolumeError {
         if hasChanged, failure == nil {
             failure = LMDBError(code: .corrupted, operation: "read \(object) of", object: table)
         }

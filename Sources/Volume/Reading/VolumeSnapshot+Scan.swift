@@ -68,7 +68,9 @@ extension VolumeSnapshot: OwnerSnapshot {
             count += 1
         }
         sink.count(records: count)
-        return nextKey(dirents, extents)
+        let rest = nextKey(dirents, extents)
+        core.density.note(records: count, from: range.lower, to: rest ?? range.upper)
+        return rest
     }
 
     /// The kind of the next record in the order of primary keys; nil at the end. Where
