@@ -1,6 +1,10 @@
 // Memory that records are appended to, one behind the other: what keeps hot paths free of
 // allocations. The only place outside the LMDB module that owns raw memory.
 
+#if canImport(Glibc)
+internal import Glibc
+#endif
+
 /// A growable run of bytes. Positions are offsets from its start and stay good when it grows.
 @safe
 public struct ByteArena: ~Copyable, @unchecked Sendable {
@@ -10,7 +14,7 @@ public struct ByteArena: ~Copyable, @unchecked Sendable {
 
     public init(capacity: Int = 4096) {
         self.capacity = max(capacity, 64)
-        unsafe base = UnsafeMutableRawPointer.allocate(byteCount: self.capacity, alignment: 16)
+        unsafe base = ByteArena.allocate(self.capacity)
     }
 
     deinit { unsafe base.deallocate() }
@@ -82,10 +86,22 @@ public struct ByteArena: ~Copyable, @unchecked Sendable {
         if used + size > capacity { grow(to: used + size) }
     }
 
+    /// Large arenas lie in huge pages where the system has them to give (madvise(2)): they are
+    /// read in the order of a sort, and each record would miss the TLB.
+    private static func allocate(_ size: Int) -> UnsafeMutableRawPointer {
+        let isLarge = size >= hugePage
+        let memory = UnsafeMutableRawPointer.allocate(
+            byteCount: size, alignment: isLarge ? hugePage : 16)
+        if isLarge { unsafe madvise(memory, size / hugePage * hugePage, MADV_HUGEPAGE) }
+        return unsafe memory
+    }
+
+    private static let hugePage = 2 << 20
+
     @usableFromInline
     mutating func grow(to needed: Int) {
         capacity = max(needed, capacity * 2)
-        let larger = UnsafeMutableRawPointer.allocate(byteCount: capacity, alignment: 16)
+        let larger = unsafe ByteArena.allocate(capacity)
         unsafe larger.copyMemory(from: base, byteCount: used)
         unsafe base.deallocate()
         unsafe base = unsafe larger

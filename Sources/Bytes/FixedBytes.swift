@@ -22,6 +22,21 @@ public struct FixedBytes<let count: Int>: Sendable {
         get { unsafe storage.span.bytes }
     }
 
+    /// Stores `source` at `offset` (bytes from the start).
+    @inlinable
+    public mutating func store(_ source: RawSpan, at offset: Int) {
+        precondition(
+            offset >= 0 && offset + source.byteCount <= count, "out of the byte string")
+        var elements = storage.mutableSpan
+        var bytes = unsafe elements.mutableBytes
+        unsafe bytes.withUnsafeMutableBytes { target in
+            unsafe source.withUnsafeBytes { source in
+                guard let from = source.baseAddress, let base = target.baseAddress else { return }
+                unsafe (base + offset).copyMemory(from: from, byteCount: source.count)
+            }
+        }
+    }
+
     /// Stores `value` big-endian at `offset` (bytes from the start).
     @inlinable
     public mutating func store<T: FixedWidthInteger & BitwiseCopyable>(_ value: T, at offset: Int) {

@@ -128,7 +128,7 @@ struct Interleaving {
                     ahead.append(stretch)
                     if random.chance(0.5) { continue }
                 }
-                isLoaded = try !run.load(ahead.removeFirst())
+                isLoaded = try !run.load(ahead.removeFirst()).more
                 if let fresh = try run.refreeze() {
                     merger = fresh
                     ahead = []

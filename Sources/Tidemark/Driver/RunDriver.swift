@@ -227,11 +227,10 @@ public final class RunDriver: @unchecked Sendable {
         var loaded = 0
         while let stretch = try ahead.next(entries: run.stretchEntries) {
             loaded += stretch.count
-            let start = run.clock.now()
-            let more = try run.load(stretch)
+            let step = try run.load(stretch)
             report(.loading, name, loaded, comparison.entries)
-            if !more { break }
-            try rest(after: run.clock.now() - start)
+            if !step.more { break }
+            try rest(after: step.held)
             if let merger = try run.refreeze() {
                 ahead.stop()
                 ahead = Prefetcher(merger, niceness: options.niceness)

@@ -116,11 +116,14 @@ final class ShadowMerge {
         guard count > 0 else { return false }
         var room = limit
         var winner = winner
+        // Unwrapped here: the key is some hundred bytes, too many to copy for each record.
+        let isBounded = end != nil
+        let bound = end ?? KeyBytes()
         defer { self.winner = winner }
         while room > 0 {
             guard unsafe !sources[winner].isExhausted else { return false }
             let record = unsafe sources[winner].record
-            if let end, compareBytes(record.key, end.span) >= 0 { return false }
+            if isBounded, compareBytes(record.key, bound.span) >= 0 { return false }
             if unsafe isNewKey(record, sources[winner].prefix), record.isPresent, !isVoid(record) {
                 batch.append(record)
                 room -= 1

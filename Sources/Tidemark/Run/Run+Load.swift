@@ -95,8 +95,8 @@ extension Run {
     public var stretchEntries: Int { loading?.stretchEntries ?? options.stretchEntries }
 
     /// Appends a stretch under the commit lock.
-    /// - Returns: false when it was the last.
-    public func load(_ stretch: Stretch) throws -> Bool {
+    /// - Returns: whether more follow, and for how many nanoseconds the lock was held.
+    public func load(_ stretch: Stretch) throws -> (more: Bool, held: UInt64) {
         guard let current = loading else { preconditionFailure("a load has begun") }
         precondition(!current.isComplete, "nothing follows the last stretch")
         while try handleItem() {}
@@ -111,7 +111,7 @@ extension Run {
         for item in loaded.items { try assistant.handle(item) }
         hook.pool.give(stretch.batch)
         hook.pool.give(result)
-        return stretch.end != nil
+        return (stretch.end != nil, loaded.held)
     }
 
     private struct Loaded: @unchecked Sendable {

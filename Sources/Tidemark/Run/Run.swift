@@ -52,7 +52,7 @@ public final class Run: @unchecked Sendable {
         self.store = store
         self.onDiscrepancy = onDiscrepancy
         slots = indexes.sorted()
-        let pool = BatchPool(capacity: 256 << 10, limit: 128)
+        let pool = BatchPool(capacity: 256 << 10, limit: 24)
         let wanted = owner.indexes.indices.map { indexes.contains(IndexSlot($0)) }
         hook = HookPoint(
             wanted: wanted,
@@ -165,6 +165,7 @@ public final class Run: @unchecked Sendable {
     public func finish(_ failure: (any Error)?) {
         if let failure { hook.abort(AbortReason("\(failure)")) }
         hook.close()
+        for scanner in scanners { scanner.close() }
         try? atBoundary { boundary in
             boundary.detach(self.hook)
             if let loading = self.loading, !loading.isActive {

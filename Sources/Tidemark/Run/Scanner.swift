@@ -37,6 +37,9 @@ public final class Scanner {
         return try open() ? .opened : .nothing
     }
 
+    /// Lets go of its snapshot; no step follows.
+    func close() { lookahead = nil }
+
     /// Opens a window at a commit boundary: the next range to be read again, or the one at
     /// the cursor.
     private func open() throws -> Bool {
@@ -76,8 +79,8 @@ public final class Scanner {
         } else {
             self.window = nil
         }
-        hook.enqueue(sink, isLast: rest == nil)
         lookahead = snapshot
+        hook.enqueue(sink, isLast: rest == nil)
         return .read
     }
 }

@@ -128,9 +128,7 @@ struct SealedValue {
 
     init(key: RawSpan, payload: RawSpan) {
         precondition(payload.byteCount <= SealedValue.maximumPayload, "payload beyond its bound")
-        for index in 0..<payload.byteCount {
-            bytes.store(payload.integer(at: index, as: UInt8.self), at: index)
-        }
+        bytes.store(payload, at: 0)
         checksum = CRC32C.checksum(key, payload)
         bytes.store(checksum, at: payload.byteCount)
         count = payload.byteCount + checksumSize

@@ -92,7 +92,7 @@ public struct Operations: ~Copyable {
 
 /// What a group may grow to.
 enum GroupLimits {
-    static let operations = 4096
+    static let operations = 1024
     static let deltas = 1 << 16
     /// Pages of the map that are kept for operations that make room.
     static let reservedPages = 128
