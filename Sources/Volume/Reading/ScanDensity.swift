@@ -20,15 +20,17 @@ final class ScanDensity: Sendable {
         return known > 0 ? InodeNumber(wanted) * 1024 / InodeNumber(known) : 0
     }
 
-    /// So many records were read in the range. One reading makes the next window at most four
-    /// times as wide: behind a gap the inodes may be full again.
-    func note(records count: Int, from lower: KeyBytes, to upper: KeyBytes?) {
-        guard let upper, upper.count >= 8 else { return }
-        let first: InodeNumber = lower.count >= 8 ? lower.span.integer(at: 0) : 0
-        let last: InodeNumber = upper.span.integer(at: 0)
-        let inodes = max(1, last &- first)
-        guard inodes < 1 << 40 else { return }
-        let density = count * 1024 / Int(inodes)
+    /// So many records were read from `lower` to the inode `last`. One reading makes the next
+    /// window at most four times as wide: behind a gap the inodes may be full again.
+    func note(records count: Int, from lower: KeyBytes, to last: InodeNumber) {
+        guard lower.count >= 8 else {
+            // The start of a scan: what was known is of another place.
+            records.store(0, ordering: .relaxed)
+            return
+        }
+        let first: InodeNumber = lower.span.integer(at: 0)
+        guard last >= first, last - first < 1 << 40 else { return }
+        let density = count * 1024 / Int(last - first + 1)
         let before = records.load(ordering: .relaxed)
         records.store(max(1, density, before / 4), ordering: .relaxed)
     }

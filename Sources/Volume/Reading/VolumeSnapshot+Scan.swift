@@ -15,7 +15,8 @@ extension VolumeSnapshot: OwnerSnapshot {
         precondition(records > 0, "an empty window")
         let inode: InodeNumber = key.count >= 8 ? key.span.integer(at: 0) : 0
         let stride = core.density.inodes(forRecords: records)
-        guard stride >= ScanDensity.leastStride, inode < .max - stride else {
+        // What the last scan saw at its end says nothing of the start.
+        guard key.count > 0, stride >= ScanDensity.leastStride, inode < .max - stride else {
             return try walk(from: key, records: records)
         }
         var end = KeyBytes()
@@ -57,7 +58,9 @@ extension VolumeSnapshot: OwnerSnapshot {
             transaction.cursor(core.tables.extents), .extent, wantsExtents ? range : nothing)
         var key = KeyBytes()
         var count = 0
+        var last: InodeNumber = 0
         while let kind = next(dirents, extents, isLast: count >= limit) {
+            last = kind == .dirent ? dirents.inode : extents.inode
             if kind == .dirent {
                 deriveParent(dirents.cursor.key, dirents.cursor.value, &key, sink)
                 try dirents.advance()
@@ -68,9 +71,9 @@ extension VolumeSnapshot: OwnerSnapshot {
             count += 1
         }
         sink.count(records: count)
-        let rest = nextKey(dirents, extents)
-        core.density.note(records: count, from: range.lower, to: rest ?? range.upper)
-        return rest
+        if count == 0, let upper = range.upper, upper.count >= 8 { last = upper.span.integer(at: 0) }
+        core.density.note(records: count, from: range.lower, to: last)
+        return nextKey(dirents, extents)
     }
 
     /// The kind of the next record in the order of primary keys; nil at the end. Where
