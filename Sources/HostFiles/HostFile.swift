@@ -114,13 +114,13 @@ public struct HostFile: ~Copyable, @unchecked Sendable {
         var ranges: [Range<UInt64>] = []
         var from: UInt64 = 0
         while from < size {
-            let data = lseek(descriptor, Int(from), SEEK_DATA)
+            let data = lseek(descriptor, Int(from), seekData)
             if data < 0 {
                 if Glibc.errno == ENXIO { return ranges }
                 if Glibc.errno == EINVAL || Glibc.errno == EOPNOTSUPP { return [0..<size] }
                 throw HostError("find the holes of")
             }
-            var end = lseek(descriptor, data, SEEK_HOLE)
+            var end = lseek(descriptor, data, seekHole)
             // Cut short in between: what is left is read as far as it goes.
             if end <= data { end = Int(size) }
             let start = min(UInt64(data), size)
@@ -133,8 +133,8 @@ public struct HostFile: ~Copyable, @unchecked Sendable {
 }
 
 // glibc gives these only to sources that ask for GNU extensions; linux/fs.h.
-private let SEEK_DATA: Int32 = 3
-private let SEEK_HOLE: Int32 = 4
+private let seekData: Int32 = 3
+private let seekHole: Int32 = 4
 
 /// `name` as the system takes it. A NUL can't be in a name that the system gave.
 @unsafe

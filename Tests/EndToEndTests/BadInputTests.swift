@@ -100,16 +100,19 @@ extension WriteTransaction {
 
     @Test func `a volume in use is refused to others, who are told by whom`() throws {
         try withVolume(files: 50) { volume in
-            let writer = try Started(tidemark, ["stress", volume, "--seconds", "600", "--seed", "1"])
+            let writer = try Started(
+                tidemark, ["stress", volume, "--seconds", "600", "--seed", "1"])
             defer { writer.signal(SIGKILL) }
-            var isInUse = false
-            for _ in 0..<400 where !isInUse {
-                isInUse = try run("stat", volume).status == 4
-                usleep(10_000)
+            func holder() -> Int32? {
+                let text = try? String(contentsOfFile: volume + "/lock", encoding: .utf8)
+                return text.flatMap { Int32($0.trimmingCharacters(in: .whitespacesAndNewlines)) }
             }
-            #expect(isInUse && writer.isRunning)
+            for _ in 0..<3000 where holder() != writer.number { usleep(10_000) }
+            try #require(holder() == writer.number && writer.isRunning)
+            let empty = volume + "-empty"
+            mkdir(empty, 0o755)
             for command in BadInputTests.readers + BadInputTests.writers {
-                let ended = try run(arguments(command, volume, NSTemporaryDirectory()))
+                let ended = try run(arguments(command, volume, empty))
                 #expect(ended.status == 4, "\(command)")
                 #expect(
                     ended.errors.contains("in use by process \(writer.number)"),

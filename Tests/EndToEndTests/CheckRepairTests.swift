@@ -157,8 +157,10 @@ import Testing
         try withVolume(files: 100) { volume in
             let names = ["meta.mdb", "data", "durable"]
             func sums() throws -> String {
-                try shell("cd \"$1\" && shift && cksum \"$@\"", volume, names[0], names[1], names[2])
-                    .output
+                try shell(
+                    "cd \"$1\" && shift && cksum \"$@\"", volume, names[0], names[1], names[2]
+                )
+                .output
             }
             let before = try sums()
             #expect(try run("check", volume).status == 0)

@@ -92,7 +92,8 @@ final class Started {
         process.waitUntilExit()
         func text(_ path: String) -> String {
             defer { try? FileManager.default.removeItem(atPath: path) }
-            return String(decoding: FileManager.default.contents(atPath: path) ?? Data(), as: UTF8.self)
+            return String(
+                decoding: FileManager.default.contents(atPath: path) ?? Data(), as: UTF8.self)
         }
         return Ended(
             status: process.terminationStatus, output: text(outputPath), errors: text(errorsPath))

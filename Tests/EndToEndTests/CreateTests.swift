@@ -33,8 +33,9 @@ import Testing
             #expect(refused.status == 4)
             #expect(refused.errors.contains(full))
             #expect(try FileManager.default.contentsOfDirectory(atPath: full) == ["file"])
-            #expect(try FileManager.default.contentsOfDirectory(atPath: directory).sorted()
-                == ["empty", "full"])
+            #expect(
+                try FileManager.default.contentsOfDirectory(atPath: directory).sorted()
+                    == ["empty", "full"])
         }
     }
 

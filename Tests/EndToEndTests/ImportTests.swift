@@ -67,7 +67,8 @@ import VolumeFormat
             #expect(directory.string("mode") == "2750")
             #expect(directory.string("modified") == "-2.500000000")
             #expect(entries["fifo"]?.string("type") == "fifo")
-            #expect(try dump(volume, "symlinks").first?["value"].string("target") == "../some/target")
+            #expect(
+                try dump(volume, "symlinks").first?["value"].string("target") == "../some/target")
             try expectVerified(volume)
         }
     }
@@ -308,7 +309,8 @@ import VolumeFormat
     }
 
     private func setAttribute(_ path: String, _ name: String, _ value: [UInt8]) -> Bool {
-        let script = "import os,sys; os.setxattr(sys.argv[1], sys.argv[2], bytes.fromhex(sys.argv[3]))"
+        let script =
+            "import os,sys; os.setxattr(sys.argv[1], sys.argv[2], bytes.fromhex(sys.argv[3]))"
         let hex = value.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
         return (try? shell("python3 -c '\(script)' \"$@\"", path, name, hex))?.status == 0
     }

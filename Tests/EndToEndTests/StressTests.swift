@@ -11,13 +11,15 @@ import Testing
                 try json("damage", volume, "--index", index, "--count", "200", "--seed", "1")
             }
             let report = try json(
-                "stress", volume, "--seconds", "3", "--writers", "3", "--seed", "\(seed)", "--index",
+                "stress", volume, "--seconds", "3", "--writers", "3", "--seed", "\(seed)",
+                "--index",
                 "rmap", "--index", "parents", "--damage", "50")
             #expect(report.string("outcome") == "clean", "SEED=\(seed)")
             let runs = report.list("runs")
             #expect(!runs.isEmpty)
             for run in runs {
-                #expect(["clean", "repaired"].contains(run.string("outcome") ?? ""), "SEED=\(seed)")
+                #expect(
+                    ["clean", "repaired"].contains(run.string("outcome") ?? ""), "SEED=\(seed)")
                 for index in run.list("indexes") {
                     let recheck = index["recheck"].counts
                     #expect(recheck == ["missing": 0, "stray": 0, "wrong": 0], "SEED=\(seed)")

@@ -64,7 +64,8 @@ import Testing
     @Test func `a reader that goes away ends the command without a word`() throws {
         try withVolume(files: 3000) { volume in
             let ended = try shell(
-                "\"$1\" dump \"$2\" inodes | head -n 1; echo \"${PIPESTATUS[0]}\"", tidemark, volume)
+                "\"$1\" dump \"$2\" inodes | head -n 1; echo \"${PIPESTATUS[0]}\"", tidemark, volume
+            )
             #expect(ended.errors.isEmpty)
             let lines = ended.output.split(separator: "\n")
             #expect(lines.count == 2)
@@ -77,7 +78,8 @@ import Testing
             let clean = try run("check", volume, "--quiet")
             #expect(clean.status == 0)
             #expect(clean.output.isEmpty && clean.errors.isEmpty)
-            #expect(try run("damage", volume, "--index", "rmap", "--count", "3", "-q").output.isEmpty)
+            #expect(
+                try run("damage", volume, "--index", "rmap", "--count", "3", "-q").output.isEmpty)
             let corrupt = try run("check", volume, "--quiet")
             #expect(corrupt.status == 1)
             #expect(corrupt.output.isEmpty && corrupt.errors.isEmpty)

@@ -22,7 +22,8 @@ struct Check: TidemarkSubcommand {
     @Argument(help: ArgumentHelp("The volume's directory.", valueName: "target"))
     var target: String
 
-    @Option(help: "The index to check: rmap or parents. May be given several times; without it: all.")
+    @Option(
+        help: "The index to check: rmap or parents. May be given several times; without it: all.")
     var index: [IndexName] = []
 
     @Option(help: "Write each discrepancy as a line of JSON to this file.", completion: .file())

@@ -41,7 +41,8 @@ struct Damage: TidemarkSubcommand {
     func execute(_ output: Output) throws -> ExitStatus {
         let seed = seed ?? .random(in: 0 ... .max)
         return try withVolume(volume, .readWrite, output) { opened in
-            let done = try opened.damage(index: index.name, count: count, kind: kind.kind, seed: seed)
+            let done = try opened.damage(
+                index: index.name, count: count, kind: kind.kind, seed: seed)
             output.json(
                 ifAsked: document([
                     ("index", .string(index.name)), ("seed", .unsigned(seed)),

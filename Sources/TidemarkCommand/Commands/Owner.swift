@@ -102,7 +102,8 @@ struct OwnerAnswer {
                 do {
                     paths[extent.inode] = try snapshot.paths(of: extent.inode)
                 } catch VolumeError.noEntry {
-                    damaged.append("the reverse map names inode \(extent.inode), which does not exist")
+                    damaged.append(
+                        "the reverse map names inode \(extent.inode), which does not exist")
                 }
             }
             parts.append(Part(blocks: range, who: .file(extent, paths[extent.inode])))

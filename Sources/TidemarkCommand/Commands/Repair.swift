@@ -24,7 +24,8 @@ struct Repair: TidemarkSubcommand {
     @Argument(help: ArgumentHelp("The volume's directory.", valueName: "target"))
     var target: String
 
-    @Option(help: "The index to repair: rmap or parents. May be given several times; without it: all.")
+    @Option(
+        help: "The index to repair: rmap or parents. May be given several times; without it: all.")
     var index: [IndexName] = []
 
     @Option(help: "How to mend.")

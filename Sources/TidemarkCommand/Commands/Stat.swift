@@ -91,7 +91,8 @@ extension VolumeStatistics {
             "  metadata   \(binarySize(metadataBytes)), of which \(binarySize(freeMetadataBytes)) "
                 + "free; limit \(binarySize(metadataLimit))")
         output.line(
-            "  inodes     \(grouped(counters.inodes)); the next new number is \(counters.nextInode)")
+            "  inodes     \(grouped(counters.inodes)); the next new number is \(counters.nextInode)"
+        )
         output.line("  commit     \(commit), durable \(durableCommit)")
         output.line("  table                  records         size")
         for table in tables { row(table.name, table.records, table.pages, "", output) }
@@ -110,7 +111,8 @@ extension VolumeStatistics {
     private func row(
         _ name: String, _ records: Int, _ pages: Int, _ note: String, _ output: Output
     ) {
-        let line = "  " + padded(name, -14) + padded(grouped(records), 15)
+        let line =
+            "  " + padded(name, -14) + padded(grouped(records), 15)
             + padded(binarySize(pages * pageSize), 13)
         output.line(note.isEmpty ? line : line + "  " + note)
     }

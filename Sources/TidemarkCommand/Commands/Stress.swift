@@ -10,16 +10,17 @@ struct Stress: TidemarkSubcommand {
         discussion: """
             Writers create, write, extend, truncate, punch, rename, link, exchange and delete: in \
             directories of their own, in one that all of them share, and, without touching \
-            contents, with what is in the volume already. All that they make is below the directory \
-            stress-SEED; it stays. With --index these indexes are repaired again and again, with \
-            pauses as long as the runs, and operations per second and latencies are reported with \
-            and without a run in progress. `tidemark verify` says afterwards whether all is right.
+            contents, with what is in the volume already. All that they make is below the \
+            directory stress-SEED; it stays. With --index these indexes are repaired again and \
+            again, with pauses as long as the runs, and operations per second and latencies are \
+            reported with and without a run in progress. `tidemark verify` says afterwards whether \
+            all is right.
 
             Operations that may fail in such a mix (a name that exists, no space) are counted; any \
             other failure ends the stress.
 
-            Exit status: 0 all runs ended clean or repaired; 1 a run left discrepancies; 4 a run was \
-            aborted or incomplete, or an operation failed that must not.
+            Exit status: 0 all runs ended clean or repaired; 1 a run left discrepancies; 4 a run \
+            was aborted or incomplete, or an operation failed that must not.
 
             Example: tidemark stress /tmp/v --seconds 20 --writers 4 --index rmap --damage 100
             """)

@@ -108,8 +108,8 @@ extension VerifyReport {
     func print(_ target: String, _ seconds: Double, to output: Output) {
         let verdict = isClean ? "clean" : "corrupt"
         output.line(
-            "\(target): \(verdict): \(counted(primaryRecords, "primary record")) verified at commit "
-                + "\(commit) in \(duration(seconds))")
+            "\(target): \(verdict): \(counted(primaryRecords, "primary record")) verified at "
+                + "commit \(commit) in \(duration(seconds))")
         for index in indexes {
             var text = "  \(index.name): \(counted(index.entries, "entry", "entries")); "
             text += "\(grouped(index.missing)) missing, \(grouped(index.stray)) stray, "

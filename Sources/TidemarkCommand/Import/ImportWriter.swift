@@ -105,7 +105,9 @@ final class ImportWriter: @unchecked Sendable {
         if case .noSpace = error {
             log.stop(
                 "the volume is full at \(paths.path(item.parent, item.name)); what was imported "
-                    + "before stays: make a larger volume (`tidemark create --size`), or import less")
+                    + "before stays: make a larger volume (`tidemark create --size`), "
+                    + "or import less"
+            )
         } else {
             log.add(paths.path(item.parent, item.name), "\(error)")
         }

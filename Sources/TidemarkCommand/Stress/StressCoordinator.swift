@@ -100,7 +100,9 @@ struct StressCoordinator {
             return try volume.perform { try $0.makeDirectory(parent, name).number }
         } catch VolumeError.exists {
             guard let target = try volume.read().lookup(parent, name), target.type == .directory
-            else { throw CommandFailure("\(escapedName(name)) is not a directory; remove it first") }
+            else {
+                throw CommandFailure("\(escapedName(name)) is not a directory; remove it first")
+            }
             return target.child
         }
     }

@@ -27,8 +27,8 @@ extension StressResult {
         }
         if tally.dataWrites > 0 {
             output.line(
-                "  contents: \(counted(tally.dataWrites, "write")), \(binarySize(tally.dataBytes)), "
-                    + tally.dataLatencies.text)
+                "  contents: \(counted(tally.dataWrites, "write")), "
+                    + "\(binarySize(tally.dataBytes)), " + tally.dataLatencies.text)
         }
         if output.isVerbose {
             for kind in StressOperation.allCases {
@@ -47,8 +47,8 @@ extension StressResult {
 
     private func side(_ words: String, _ side: StressSide, _ output: Output) {
         output.line(
-            "  \(padded(words, -14)) \(grouped(Int(side.operationsPerSecond))) operations/s; jobs of "
-                + "\(StressWriter.jobOperations): \(side.latencies.text)")
+            "  \(padded(words, -14)) \(grouped(Int(side.operationsPerSecond))) operations/s; jobs "
+                + "of \(StressWriter.jobOperations): \(side.latencies.text)")
     }
 }
 

@@ -175,7 +175,8 @@ extension StressWriter {
             files.append(Known(directory: directory, name: name, inode: nil))
         default:
             let kinds: [StressOperation] = [.setAttribute, .removeAttribute]
-            try change(kinds.randomElement(using: &random) ?? .setAttribute, known.inode, &operations)
+            try change(
+                kinds.randomElement(using: &random) ?? .setAttribute, known.inode, &operations)
         }
     }
 }

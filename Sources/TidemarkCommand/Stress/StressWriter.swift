@@ -131,7 +131,8 @@ final class StressWriter: @unchecked Sendable {
         let fill = Double(files.count) / Double(StressWriter.mostFiles)
         switch part {
         case 0..<30:
-            let isMaking = Double.random(in: 0..<1, using: &random) > fill * 0.5 + (fill > 1 ? 1 : 0)
+            let isMaking =
+                Double.random(in: 0..<1, using: &random) > fill * 0.5 + (fill > 1 ? 1 : 0)
             return (isMaking ? making : removing).randomElement(using: &random) ?? .create
         case 30..<50:
             let moving: [StressOperation] = [

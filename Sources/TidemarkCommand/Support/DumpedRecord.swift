@@ -127,7 +127,10 @@ struct DumpedRecord {
     private static func dirent(_ key: RawSpan, _ value: RawSpan) throws(RecordDamage) -> Fields {
         let record = try DirentRecord(key: key, value: value)
         return (
-            [("directory", .unsigned(record.directory)), ("name", .string(escapedName(record.name)))],
+            [
+                ("directory", .unsigned(record.directory)),
+                ("name", .string(escapedName(record.name))),
+            ],
             [
                 ("inode", .unsigned(record.target.child)),
                 ("generation", .unsigned(UInt64(record.target.generation))),

@@ -62,8 +62,12 @@ struct RunSession {
         let rmap = IndexName.all.firstIndex(of: "rmap").map { IndexSlot($0) }
         var records = 0
         for table in statistics.tables {
-            if table.name == "extents", slots.contains(where: { $0 == rmap }) { records += table.records }
-            if table.name == "dirents", slots.contains(where: { $0 != rmap }) { records += table.records }
+            if table.name == "extents", slots.contains(where: { $0 == rmap }) {
+                records += table.records
+            }
+            if table.name == "dirents", slots.contains(where: { $0 != rmap }) {
+                records += table.records
+            }
         }
         return records
     }

@@ -59,7 +59,9 @@ extension IndexReport {
 }
 
 extension DiscrepancyCounts {
-    var text: String { "\(grouped(missing)) missing, \(grouped(stray)) stray, \(grouped(wrong)) wrong" }
+    var text: String {
+        "\(grouped(missing)) missing, \(grouped(stray)) stray, \(grouped(wrong)) wrong"
+    }
 }
 
 extension RunReport.Seconds {

@@ -14,7 +14,9 @@ struct SizeArgument: ExpressibleByArgument {
         if digits.hasSuffix("iB") { digits = digits.dropLast(2) }
         if digits.hasSuffix("B") { digits = digits.dropLast() }
         var factor: UInt64 = 1
-        if let letter = digits.last, let power = "KMGTP".firstIndex(of: Character(letter.uppercased())) {
+        if let letter = digits.last,
+            let power = "KMGTP".firstIndex(of: Character(letter.uppercased()))
+        {
             factor = 1 << (10 * UInt64("KMGTP".distance(from: "KMGTP".startIndex, to: power) + 1))
             digits = digits.dropLast()
         }

@@ -15,7 +15,10 @@ final class VolumeLock: Sendable {
         guard file >= 0 else { throw .system("open", path) }
         guard flock(file, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB) == 0 else {
             let number = Glibc.errno
-            let holder = readSmallFile(path).flatMap { Int32($0.trimmed) }
+            let holder = readSmallFile(path).flatMap { Int32($0.trimmed) }.flatMap {
+                // Of a process that was killed, the number may still stand there.
+                kill($0, 0) == 0 || Glibc.errno == EPERM ? $0 : nil
+            }
             close(file)
             guard number == EWOULDBLOCK else {
                 throw .io(operation: "lock", object: path, errno: number)

@@ -14,10 +14,13 @@ final class ScanDensity: Sendable {
     /// Records of 1,024 inodes, as read last; 0 before the first reading.
     private let records = Atomic<Int>(0)
 
-    /// Inodes that hold about so many records; 0 where that is not known.
-    func inodes(forRecords wanted: Int) -> InodeNumber {
+    /// Inodes that hold about so many records; 0 where that is not known. `mean` is the
+    /// density of the whole volume: behind a gap no window is guessed much wider than that.
+    func inodes(forRecords wanted: Int, mean: Int) -> InodeNumber {
         let known = records.load(ordering: .relaxed)
-        return known > 0 ? InodeNumber(wanted) * 1024 / InodeNumber(known) : 0
+        guard known > 0 else { return 0 }
+        let (product, overflow) = wanted.multipliedReportingOverflow(by: 1024)
+        return overflow ? 0 : InodeNumber(product / max(known, mean / 4, 1))
     }
 
     /// So many records were read from `lower` to the inode `last`. One reading makes the next

@@ -14,22 +14,30 @@ extension VolumeSnapshot: OwnerSnapshot {
     public func boundary(after key: KeyBytes, records: Int) throws -> KeyBytes? {
         precondition(records > 0, "an empty window")
         let inode: InodeNumber = key.count >= 8 ? key.span.integer(at: 0) : 0
-        let stride = core.density.inodes(forRecords: records)
+        let stride = core.density.inodes(forRecords: records, mean: try meanDensity())
         // What the last scan saw at its end says nothing of the start.
         guard key.count > 0, stride >= ScanDensity.leastStride, inode < .max - stride else {
             return try walk(from: key, records: records)
         }
+        guard let next = try firstInode(from: inode + stride) else { return nil }
         var end = KeyBytes()
-        end.append(inode + stride)
-        return try hasRecords(from: end) ? end : nil
+        end.append(next)
+        return end
     }
 
-    private func hasRecords(from key: KeyBytes) throws -> Bool {
+    /// The first inode at or after `inode` that has records: a window ends behind a gap, not
+    /// within it.
+    private func firstInode(from inode: InodeNumber) throws -> InodeNumber? {
+        var key = KeyBytes()
+        key.append(inode)
         let range = KeyRange(lower: key, upper: nil)
         let dirents = try TableScan(transaction.cursor(core.tables.dirents), .dirent, range)
-        if dirents.isThere { return true }
         let extents = try TableScan(transaction.cursor(core.tables.extents), .extent, range)
-        return extents.isThere
+        let found = [
+            dirents.isThere ? dirents.inode : nil, extents.isThere ? extents.inode : nil,
+        ]
+        // A key too short to hold an inode counts as 0; the end must lie ahead all the same.
+        return found.compactMap { $0 }.min().map { max($0, inode) }
     }
 
     /// The exact end of a window, found by walking: where inodes have so many records that
