@@ -25,6 +25,13 @@ extension VolumeSnapshot: OwnerSnapshot {
         return end
     }
 
+    /// Records of 1,024 inodes, on the whole volume.
+    private func meanDensity() throws -> Int {
+        let names = try transaction.statistics(core.tables.dirents).entries
+        let extents = try transaction.statistics(core.tables.extents).entries
+        return (names + extents) * 1024 / Int(clamping: max(1, try counters().nextInode))
+    }
+
     /// The first inode at or after `inode` that has records: a window ends behind a gap, not
     /// within it.
     private func firstInode(from inode: InodeNumber) throws -> InodeNumber? {
@@ -79,7 +86,9 @@ extension VolumeSnapshot: OwnerSnapshot {
             count += 1
         }
         sink.count(records: count)
-        if count == 0, let upper = range.upper, upper.count >= 8 { last = upper.span.integer(at: 0) }
+        if count == 0, let upper = range.upper, upper.count >= 8 {
+            last = upper.span.integer(at: 0)
+        }
         core.density.note(records: count, from: range.lower, to: last)
         return nextKey(dirents, extents)
     }
