@@ -18,7 +18,8 @@ let package = Package(
         .executable(name: "tidemark", targets: ["TidemarkCommand"]),
         .library(name: "Tidemark", targets: ["Tidemark"]),
         .library(name: "Volume", targets: ["Volume", "VolumeVerify"]),
-        .library(name: "VolumeFormat", targets: ["VolumeFormat", "VolumeIndexes", "LMDB", "Bytes"]),
+        .library(
+            name: "VolumeFormat", targets: ["VolumeFormat", "VolumeIndexes", "LMDB", "Bytes"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -61,8 +62,8 @@ let package = Package(
         .executableTarget(
             name: "TidemarkCommand",
             dependencies: [
-                "Bytes", "HostFiles", "LMDB", "Threads", "Tidemark", "Volume", "VolumeFormat", "VolumeIndexes",
-                "VolumeVerify",
+                "Bytes", "HostFiles", "LMDB", "Threads", "Tidemark", "Volume", "VolumeFormat",
+                "VolumeIndexes", "VolumeVerify",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
@@ -71,12 +72,14 @@ let package = Package(
         .testTarget(name: "BytesTests", dependencies: ["Bytes"], swiftSettings: strict),
         .testTarget(name: "LMDBTests", dependencies: ["LMDB", "Bytes"], swiftSettings: strict),
         .testTarget(
-            name: "TidemarkTests", dependencies: ["Tidemark", "Catalogue", "Bytes", "LMDB", "Threads"],
+            name: "TidemarkTests",
+            dependencies: ["Tidemark", "Catalogue", "Bytes", "LMDB", "Threads"],
             swiftSettings: strict),
         .testTarget(
             name: "VolumeTests",
             dependencies: [
-                "Volume", "VolumeFormat", "VolumeIndexes", "VolumeVerify", "Tidemark", "Bytes", "LMDB",
+                "Volume", "VolumeFormat", "VolumeIndexes", "VolumeVerify", "Tidemark", "Bytes",
+                "LMDB",
             ],
             swiftSettings: strict),
         .testTarget(

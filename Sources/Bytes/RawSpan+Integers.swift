@@ -1,7 +1,7 @@
 // Reading big-endian integers out of a span, and comparing byte strings.
 
 #if canImport(Glibc)
-    internal import Glibc
+internal import Glibc
 #endif
 
 extension RawSpan {

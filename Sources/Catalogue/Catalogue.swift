@@ -103,7 +103,7 @@ public final class Catalogue: Sendable {
 
     /// Runs `body` as one transaction: a return commits, a throw leaves everything as it was.
     public func transaction<R>(_ body: (inout Transaction) throws -> R) throws -> R {
-        for hook in state.withLock({ $0.hooks }) { hook.admit() }
+        for hook in state.withLock({ $0.hooks }) { while !hook.admit(within: 0.01) {} }
         // A boundary goes first: writers in a loop would never let it in.
         while boundariesWaiting.load(ordering: .acquiring) > 0 { yieldProcessor() }
         return try state.withLock { state in

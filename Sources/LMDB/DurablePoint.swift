@@ -22,7 +22,7 @@
 internal import Bytes
 internal import CLMDB
 #if canImport(Glibc)
-    internal import Glibc
+internal import Glibc
 #endif
 
 /// A meta page, validated: its header and the fields that liblmdb knows.

@@ -4,7 +4,7 @@
 internal import Bytes
 internal import CLMDB
 #if canImport(Glibc)
-    internal import Glibc
+internal import Glibc
 #endif
 
 extension Environment {

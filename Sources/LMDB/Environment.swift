@@ -16,7 +16,7 @@
 internal import CLMDB
 internal import Synchronization
 #if canImport(Glibc)
-    internal import Glibc
+internal import Glibc
 #endif
 
 @safe public final class Environment: @unchecked Sendable {

@@ -4,7 +4,7 @@
 
 internal import CLMDB
 #if canImport(Glibc)
-    internal import Glibc
+internal import Glibc
 #endif
 
 public struct LMDBError: Error, Hashable, Sendable {

@@ -4,7 +4,7 @@
 internal import Bytes
 internal import CLMDB
 #if canImport(Glibc)
-    internal import Glibc
+internal import Glibc
 #endif
 
 /// The one owner of a liblmdb transaction. Cursors hold it too, so it ends after them,

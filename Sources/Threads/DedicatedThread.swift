@@ -2,7 +2,7 @@
 // way to everybody else.
 
 #if canImport(Glibc)
-    internal import Glibc
+internal import Glibc
 #endif
 
 @safe

@@ -2,7 +2,7 @@
 // library's `Mutex` has no condition to wait for; this is pthread's, wrapped once.
 
 #if canImport(Glibc)
-    internal import Glibc
+internal import Glibc
 #endif
 
 @safe

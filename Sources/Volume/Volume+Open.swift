@@ -35,6 +35,7 @@ extension Volume {
             return Volume(core, lock, nil, nil)
         }
         lock.writeHolder()
+        SideFiles.removeAll(in: path + "/runs")
         let keeper = DurableKeeper(core, durable, lastNumber: point.number, options)
         // Before the first change: from here on the newest durable point is pinned.
         try keeper.makePointAlone(isClean: false)

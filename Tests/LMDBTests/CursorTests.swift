@@ -36,9 +36,10 @@ import Testing
         #expect(try !cursor.previous())
     }
 
-    @Test(arguments: [
-        (5, 10, nil), (10, 10, 10), (11, 20, 10), (49, 50, 40), (50, 50, 50), (51, nil, 50),
-    ] as [(UInt64, UInt8?, UInt8?)])
+    @Test(
+        arguments: [
+            (5, 10, nil), (10, 10, 10), (11, 20, 10), (49, 50, 40), (50, 50, 50), (51, nil, 50),
+        ] as [(UInt64, UInt8?, UInt8?)])
     func `a seek finds the key or the next one, or the one before`(
         _ sought: UInt64, _ after: UInt8?, _ before: UInt8?
     ) throws {

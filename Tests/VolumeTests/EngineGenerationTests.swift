@@ -22,7 +22,7 @@ import VolumeFormat
                         try operations.unlink(.root, name)
                     } else {
                         try operations.begin()
-                        let offset = UInt64.random(in: 0 ... 1 << 40, using: &random)
+                        let offset = UInt64.random(in: 0...1 << 40, using: &random)
                         try operations.map(inode: target.child, blocks: 1, offset: offset)
                     }
                 } else {
@@ -173,7 +173,8 @@ import VolumeFormat
             }
             try withOpen(path) { volume in
                 let states = try volume.read().generations().map(\.state)
-                #expect(states.sorted { $0.rawValue < $1.rawValue } == [.active, .active, .reaping])
+                #expect(
+                    states.sorted { $0.rawValue < $1.rawValue } == [.active, .active, .reaping])
                 try volume.perform { for n in 0..<50 { try $0.unlink(.root, name(n)) } }
                 while try volume.atCommitBoundary({ try $0.reap(limit: 1) }) {}
                 #expect(try volume.read().generations().count == 2)

@@ -25,7 +25,10 @@ final class NotingHook: CommitHook {
     init(_ slots: Set<Int> = [0, 1]) { self.slots = slots }
 
     func wants(_ index: IndexSlot) -> Bool { slots.contains(index.rawValue) }
-    func admit() { notes.withLock { $0.admissions += 1 } }
+    func admit(within seconds: Double) -> Bool {
+        notes.withLock { $0.admissions += 1 }
+        return true
+    }
 
     func committed(_ commit: UInt64, deltas: borrowing DeltaBatch) {
         var position = 0

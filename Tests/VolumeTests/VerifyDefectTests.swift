@@ -46,8 +46,10 @@ private let namePlants: [Plant] = [
         $0.putReclaim(1)
     },
     Plant("root has another parent", [.directoryParent: 1]) { $0.update(1) { $0.parent = 3 } },
-    Plant("root has a name", [.directoryNames: 1, .directorySize: 1, .linkCount: 1],
-        derives: true) {
+    Plant(
+        "root has a name", [.directoryNames: 1, .directorySize: 1, .linkCount: 1],
+        derives: true
+    ) {
         $0.put(F.entry(3, "root", 1, 1, .directory))
     },
     Plant("dangling entry", [.danglingEntry: 1, .directorySize: 1], derives: true) {
@@ -70,8 +72,10 @@ private let namePlants: [Plant] = [
     },
     Plant("file with too many links", [.linkCount: 1]) { $0.update(2) { $0.links = 3 } },
     Plant("directory with too few links", [.linkCount: 1]) { $0.update(1) { $0.links = 2 } },
-    Plant("directory with several names", [.directoryNames: 1, .directorySize: 1, .linkCount: 1],
-        derives: true) {
+    Plant(
+        "directory with several names", [.directoryNames: 1, .directorySize: 1, .linkCount: 1],
+        derives: true
+    ) {
         $0.put(F.entry(3, "again", 3, 30, .directory))
     },
     Plant("directory with another parent", [.directoryParent: 1]) {
@@ -115,8 +119,10 @@ private let spacePlants: [Plant] = [
     Plant("two owners from the same block", [.extentOverlap: 1, .leakedBlocks: 1], derives: true) {
         $0.put(F.extent(6, .data, 3, at: 100, 5))
     },
-    Plant("two extents of a file at the same block", [.extentOverlap: 1, .leakedBlocks: 1],
-        derives: true) {
+    Plant(
+        "two extents of a file at the same block", [.extentOverlap: 1, .leakedBlocks: 1],
+        derives: true
+    ) {
         $0.put(F.extent(2, .attributes, 0, at: 100, 2))
     },
     Plant("owned and free", [.extentOverFree: 1, .leakedBlocks: 1], derives: true) {
@@ -125,8 +131,10 @@ private let spacePlants: [Plant] = [
     Plant("beyond the volume", [.extentBeyondVolume: 1, .leakedBlocks: 1], derives: true) {
         $0.put(F.extent(6, .data, 3, at: 5000, 5))
     },
-    Plant("the highest block that can be written", [.extentBeyondVolume: 1, .leakedBlocks: 1],
-        derives: true) {
+    Plant(
+        "the highest block that can be written", [.extentBeyondVolume: 1, .leakedBlocks: 1],
+        derives: true
+    ) {
         $0.put(F.extent(6, .data, 3, at: .max - 5, 5))
     },
     Plant("one offset twice", [.extentOffsetOverlap: 1], derives: true) {
@@ -271,8 +279,10 @@ private let damagePlants: [Plant] = [
         $0.remove(TableName.dirents, F.entryKey(3, "pipe"))
         $0.put(F.entry(3, "..", 5, 50, .fifo))
     },
-    Plant("damaged extent", [.damagedRecord: 1, .inodeBlocks: 1, .leakedBlocks: 1],
-        rmap: [0, 1, 0]) {
+    Plant(
+        "damaged extent", [.damagedRecord: 1, .inodeBlocks: 1, .leakedBlocks: 1],
+        rmap: [0, 1, 0]
+    ) {
         damage(&$0, TableName.extents, F.extentKey(6, .data, 3))
     },
     Plant("damaged attribute", [.damagedRecord: 1]) {
@@ -287,8 +297,10 @@ private let damagePlants: [Plant] = [
     Plant("damaged free number", [.damagedRecord: 1]) {
         damage(&$0, TableName.freeInodes, F.inodeKey(7))
     },
-    Plant("damaged free space",
-        [.damagedRecord: 1, .leakedBlocks: 1, .freeTables: 1, .counterFreeBlocks: 1]) {
+    Plant(
+        "damaged free space",
+        [.damagedRecord: 1, .leakedBlocks: 1, .freeTables: 1, .counterFreeBlocks: 1]
+    ) {
         damage(&$0, TableName.free, FreeRecord.key(start: 220).span.array)
     },
     Plant("damaged free space by length", [.damagedRecord: 1]) {

@@ -102,10 +102,12 @@ import VolumeVerify
         try fixture.withDirectory { directory in
             try fixture.write(to: directory + "/meta.mdb")
             let path = directory + "/meta.mdb"
-            _ = try Verifier.verify(metadata: path, progress: { step in
-                #expect(step.done <= step.total)
-                if phases.last != step.phase { phases.append(step.phase) }
-            })
+            _ = try Verifier.verify(
+                metadata: path,
+                progress: { step in
+                    #expect(step.done <= step.total)
+                    if phases.last != step.phase { phases.append(step.phase) }
+                })
         }
         #expect(phases == ["inodes", "names", "space"])
     }

@@ -96,8 +96,11 @@ final class Postgres {
 
     private func psql(_ arguments: [String], input: URL? = nil) throws -> String {
         let fixed = ["psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"]
-        let options = ["-d", "host=\(sockets) user=bench dbname=postgres "
-            + "options='-c client_min_messages=warning'"]
+        let options = [
+            "-d",
+            "host=\(sockets) user=bench dbname=postgres "
+                + "options='-c client_min_messages=warning'",
+        ]
         return try call(fixed + options + arguments, input: input)
     }
 

@@ -12,7 +12,7 @@ internal import VolumeFormat
 private final class IdleHook: CommitHook {
     func wants(_ index: IndexSlot) -> Bool { false }
     func committed(_ commit: UInt64, deltas: borrowing DeltaBatch) {}
-    func admit() {}
+    func admit(within seconds: Double) -> Bool { true }
 }
 
 enum WriterWorkers {

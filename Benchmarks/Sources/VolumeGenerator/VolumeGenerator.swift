@@ -92,39 +92,49 @@ public struct VolumeGenerator: Sendable {
         try filler.fill(TableName.inodes, inodes(dirents))
         try filler.fill(TableName.dirents, dirents)
         let extents = extents, reserved = geometry.reservedExtents
-        try filler.fill(TableName.extents, IndexedSource(reserved.count + extents.count) { i, put in
-            let record = i < reserved.count ? reserved[i] : extents.record(i - reserved.count)
-            try put(record.key.span, record.value.span)
-        })
-        try filler.fill(TableName.free, IndexedSource(free.count) { i, put in
-            try put(FreeRecord.key(start: free[i].start).span, free[i].value.span)
-        })
+        try filler.fill(
+            TableName.extents,
+            IndexedSource(reserved.count + extents.count) { i, put in
+                let record = i < reserved.count ? reserved[i] : extents.record(i - reserved.count)
+                try put(record.key.span, record.value.span)
+            })
+        try filler.fill(
+            TableName.free,
+            IndexedSource(free.count) { i, put in
+                try put(FreeRecord.key(start: free[i].start).span, free[i].value.span)
+            })
         let byLength = free.sorted { ($0.length, $0.start) < ($1.length, $1.start) }
-        try filler.fill(TableName.freeByLength, IndexedSource(free.count) { i, put in
-            let run = byLength[i]
-            let key = FreeRecord.lengthKey(length: run.length, start: run.start)
-            try put(key.span, run.lengthValue.span)
-        })
+        try filler.fill(
+            TableName.freeByLength,
+            IndexedSource(free.count) { i, put in
+                let run = byLength[i]
+                let key = FreeRecord.lengthKey(length: run.length, start: run.start)
+                try put(key.span, run.lengthValue.span)
+            })
         try fillSmall(filler)
     }
 
     private func fillSmall(_ filler: TableFiller) throws {
         let extents = extents, names = names
         let attributes = (0..<extents.count).filter { extents.isAttribute($0) }
-        try filler.fill(TableName.xattrs, IndexedSource(attributes.count) { i, put in
-            let extent = extents.record(attributes[i])
-            let record = AttributeRecord(
-                inode: extent.inode, name: Array("user.data".utf8),
-                content: .remote(offset: extent.offset, length: extent.length * 4096 - 1000))
-            let key = AttributeRecord.key(record.inode, record.name.rawSpan)
-            try put(key.span, record.value.rawSpan)
-        })
+        try filler.fill(
+            TableName.xattrs,
+            IndexedSource(attributes.count) { i, put in
+                let extent = extents.record(attributes[i])
+                let record = AttributeRecord(
+                    inode: extent.inode, name: Array("user.data".utf8),
+                    content: .remote(offset: extent.offset, length: extent.length * 4096 - 1000))
+                let key = AttributeRecord.key(record.inode, record.name.rawSpan)
+                try put(key.span, record.value.rawSpan)
+            })
         let symlinks = (1...names.inodes).filter { names.types[$0] == .symlink }
-        try filler.fill(TableName.symlinks, IndexedSource(symlinks.count) { i, put in
-            let inode = InodeNumber(symlinks[i])
-            let value = SymlinkRecord.value(inode: inode, target: VolumeGenerator.target(inode))
-            try put(InodeRecord.key(inode).span, value.rawSpan)
-        })
+        try filler.fill(
+            TableName.symlinks,
+            IndexedSource(symlinks.count) { i, put in
+                let inode = InodeNumber(symlinks[i])
+                let value = SymlinkRecord.value(inode: inode, target: VolumeGenerator.target(inode))
+                try put(InodeRecord.key(inode).span, value.rawSpan)
+            })
     }
 
     private static func target(_ inode: InodeNumber) -> [UInt8] { Array("../target/\(inode)".utf8) }

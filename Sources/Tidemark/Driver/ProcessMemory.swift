@@ -1,7 +1,7 @@
 // What the process takes of the machine.
 
 #if canImport(Glibc)
-    internal import Glibc
+internal import Glibc
 #endif
 
 /// Anonymous memory of the process, in bytes: `RssAnon` in proc(5), `/proc/self/status`.

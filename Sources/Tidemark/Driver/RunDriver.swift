@@ -84,18 +84,26 @@ public final class RunDriver: @unchecked Sendable {
         } catch {
             run.finish(error)
             run.report.outcome = .aborted
-            run.report.reason = "\(error)"
+            run.report.reason = "\(error)" + alreadyChanged
         }
         run.report.seconds.total = seconds(since: start)
+    }
+
+    /// What a run that is about several indexes had done before it was aborted.
+    private var alreadyChanged: String {
+        let changed = run.report.indexes.filter { $0.generation != nil || $0.patched > 0 }
+        guard !changed.isEmpty else { return "" }
+        let names = changed.map(\.name).joined(separator: ", ")
+        return "; \(names) had been repaired before that, check again"
     }
 
     private func work() throws {
         try run.prepare()
         var cut = try scanAndCut()
-        guard run.assistant.damage.isEmpty else {
+        guard run.assistant.damageCount == 0 else {
             run.report.outcome = .incomplete
             run.report.reason =
-                "\(run.assistant.damage.count) primary records could not be read; "
+                "\(run.assistant.damageCount) primary records could not be read; "
                 + "nothing was compared or changed"
             return
         }
@@ -110,7 +118,11 @@ public final class RunDriver: @unchecked Sendable {
         try recheck(changed)
         let left = run.report.indexes.reduce(0) { $0 + ($1.recheck ?? $1.found).total }
         run.report.outcome = left > 0 ? .corrupt : found > 0 ? .repaired : .clean
-        try timed(\.reap) { try reap() }
+        do {
+            try timed(\.reap) { try reap() }
+        } catch {
+            run.report.reason = "the old generation is left to the next repair: \(error)"
+        }
     }
 
     private func recheck(_ changed: [IndexSlot]) throws {
@@ -140,20 +152,36 @@ public final class RunDriver: @unchecked Sendable {
             }
         }
         defer { for thread in threads { thread.join() } }
-        while !run.isScanned {
-            try run.checkAborted()
-            if try !run.handleItem() {
-                run.hook.wait(seconds: 0.1) { !$0.isEmpty || $0.isScanned }
+        try abortingOnFailure {
+            while !run.isScanned {
+                try run.checkAborted()
+                if try !run.handleItem() {
+                    run.hook.wait(seconds: 0.1) { !$0.isEmpty || $0.isScanned }
+                }
+                let done = run.assistant.primaryRecords
+                report(.scanning, nil, done, max(done, options.expectedRecords))
             }
-            let done = run.assistant.primaryRecords
-            report(.scanning, nil, done, max(done, options.expectedRecords))
+        }
+    }
+
+    /// Marks the run as aborted at once where `body` fails: other threads are at work, and
+    /// stop at that mark.
+    private func abortingOnFailure(_ body: () throws -> Void) throws {
+        do {
+            try body()
+        } catch {
+            run.hook.abort(AbortReason("\(error)"))
+            throw error
         }
     }
 
     private func scan(_ scanner: Scanner) {
         do {
             while run.hook.abortReason == nil {
-                run.hook.wait(seconds: 1) { !$0.isFull }
+                guard !run.hook.status.isFull else {
+                    run.hook.wait(seconds: 0.1) { !$0.isFull }
+                    continue
+                }
                 if try scanner.step() == .nothing {
                     if run.isScanned { return }
                     run.hook.wait(seconds: 0.01) { $0.isScanned }
@@ -193,9 +221,11 @@ public final class RunDriver: @unchecked Sendable {
             }
         }
         defer { for thread in threads { thread.join() } }
-        while left.count.load(ordering: .acquiring) > 0 {
-            if try !run.handleItem() { run.hook.wait(seconds: 0.002) { !$0.isEmpty } }
-            report(run.phase, name, 0, 0)
+        try abortingOnFailure {
+            while left.count.load(ordering: .acquiring) > 0 {
+                if try !run.handleItem() { run.hook.wait(seconds: 0.002) { !$0.isEmpty } }
+                report(run.phase, name, 0, 0)
+            }
         }
         try run.checkAborted()
     }

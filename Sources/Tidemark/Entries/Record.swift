@@ -4,7 +4,7 @@
 
 internal import Bytes
 #if canImport(Glibc)
-    internal import Glibc
+internal import Glibc
 #endif
 
 @safe

@@ -62,7 +62,7 @@ package final class HookPoint: CommitHook {
         /// The last commit that was reported.
         var lastCommit: UInt64 = 0
         /// Handled from the front; `head` is the first one that is not.
-        var items: [QueueItem] = []
+        var items: [QueueItem?] = []
         var head = 0
         /// Bytes of the items that are not handled yet.
         var queuedBytes = 0
@@ -74,6 +74,8 @@ package final class HookPoint: CommitHook {
         var openWindows = 0
         var applied = 0
         var elided = 0
+        /// Seconds that a writer has waited for the queue, without success so far.
+        var waited = 0.0
         /// Set by the assistant when nobody will take items any more.
         var isClosed = false
 
@@ -171,13 +173,21 @@ package final class HookPoint: CommitHook {
         state.applied += 1
     }
 
-    package func admit() {
-        let waited: Bool? = monitor.wait(seconds: limits.patience) { state in
-            state.queuedBytes < limits.bytes || state.abort != nil || state.isClosed ? true : nil
+    package func admit(within seconds: Double) -> Bool {
+        let isAdmitted: Bool? = monitor.wait(seconds: seconds) { state in
+            guard state.queuedBytes < limits.bytes || state.abort != nil || state.isClosed
+            else { return nil }
+            state.waited = 0
+            return true
         }
-        if waited == nil {
-            abort(AbortReason("the queue stayed full for \(limits.patience) s: writers go first"))
+        guard isAdmitted == nil else { return true }
+        let waited = monitor.withLock { state in
+            state.waited += seconds
+            return state.waited
         }
+        guard waited >= limits.patience else { return false }
+        abort(AbortReason("the queue stayed full for \(limits.patience) s: writers go first"))
+        return true
     }
 
     // MARK: The run's side
@@ -261,7 +271,9 @@ package final class HookPoint: CommitHook {
     func take() -> QueueItem? {
         monitor.withLock(notify: true) { state in
             guard !state.isEmpty else { return nil }
-            let item = state.items[state.head]
+            guard let item = state.items[state.head].take() else {
+                preconditionFailure("an item is taken once")
+            }
             state.head += 1
             state.queuedBytes -= item.byteCount
             if state.isEmpty {
@@ -277,7 +289,7 @@ package final class HookPoint: CommitHook {
     /// among them.
     func takeAll() -> [QueueItem] {
         monitor.withLock(notify: true) { state in
-            let items = Array(state.items[state.head...])
+            let items = state.items[state.head...].compactMap { $0 }
             state.items.removeAll(keepingCapacity: true)
             state.head = 0
             state.queuedBytes = 0

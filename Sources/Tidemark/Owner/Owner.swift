@@ -116,7 +116,10 @@ public protocol CommitHook: AnyObject, Sendable {
     /// The commit is visible. `deltas` are its changes in order; they are copied.
     func committed(_ commit: UInt64, deltas: borrowing DeltaBatch)
 
-    /// Called before a transaction begins, with no lock held: waits, up to a limit, while
-    /// the queue is full.
-    func admit()
+    /// Called before a transaction begins, with no lock held: waits up to `seconds` while the
+    /// queue is full.
+    /// - Returns: whether the transaction may begin. Else call again, after letting commit
+    ///   boundaries run: the one who would empty the queue may be waiting for one. After a
+    ///   limit in all the run gives way, and the answer is yes.
+    func admit(within seconds: Double) -> Bool
 }

@@ -17,7 +17,10 @@ final class Assistant {
     private(set) var runs: [[SortedRun]]
     private(set) var voids: [VoidRange] = []
     private(set) var primaryRecords = 0
+    /// The first of the primary records that could not be read, and how many there are.
     private(set) var damage: [PrimaryDamage] = []
+    private(set) var damageCount = 0
+    private static let rememberedDamage = 1000
     private var nextRun: UInt32 = 1
     private let sorter = EntrySorter()
     private var chunks: ChunkList
@@ -43,7 +46,8 @@ final class Assistant {
         switch item {
         case .window(let sink):
             primaryRecords += sink.records
-            damage += sink.damage
+            damageCount += sink.damage.count
+            damage += sink.damage.prefix(Assistant.rememberedDamage - damage.count)
             for (slot, batch) in sink.batches.enumerated() { keep(batch, slot) }
         case .deltas(let batches):
             for (slot, batch) in batches.enumerated() {

@@ -69,6 +69,7 @@ extension Run {
     /// - Throws: `AbortReason` where the owner has no room for it.
     public func beginLoad(_ comparison: Comparison) throws -> StretchMerger {
         phase = .loading
+        try checkExact()
         let slot = comparison.slot
         let room = try owner.snapshot().room(
             forEntries: comparison.entries, payload: comparison.payload, of: slot)
@@ -88,6 +89,13 @@ extension Run {
             slot: slot, generation: generation, overlay: overlay, cursor: KeyBytes(),
             stretchEntries: options.stretchEntries)
         return StretchMerger(merge, pool: hook.pool)
+    }
+
+    /// Throws where something is to be read again that was so at the cut: the shadow lacks it.
+    func checkExact() throws {
+        guard hook.status.isScanned else {
+            throw AbortReason("the owner reported records to be read again after the comparison")
+        }
     }
 
     /// Entries that the next stretch should have, for the commit lock to be held no longer
@@ -174,7 +182,8 @@ extension Run {
         phase = .committing
         try atBoundary { boundary in
             try self.checkAborted()
-            precondition(self.assistant.damage.isEmpty, "an incomplete run commits nothing")
+            try self.checkExact()
+            precondition(self.assistant.damageCount == 0, "an incomplete run commits nothing")
             if let problem = try boundary.validate(
                 generation: current.generation, of: current.slot)
             {

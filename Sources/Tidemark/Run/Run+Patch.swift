@@ -24,6 +24,7 @@ extension Run {
         while try handleItem() {}
         let outcome = try atBoundary { boundary -> Patched in
             try self.checkAborted()
+            try self.checkExact()
             let items = self.hook.takeAll()
             for item in items { self.absorb(item, slot, overlay, from: KeyBytes()) }
             let wanted = zip(keys, known).map { key, value in

@@ -122,6 +122,8 @@ public final class Run: @unchecked Sendable {
         while try handleItem() {}
         try checkAborted()
         try assistant.spill()
+        // What came in meanwhile: the boundary that follows is to find little.
+        while try handleItem() {}
     }
 
     /// A barrier that lasts: the owner's snapshots and the frozen shadow are of the same

@@ -9,7 +9,7 @@ internal import LMDB
 internal import Bytes
 internal import Synchronization
 #if canImport(Glibc)
-    internal import Glibc
+internal import Glibc
 #endif
 
 public final class SideFile: SideStore, @unchecked Sendable {

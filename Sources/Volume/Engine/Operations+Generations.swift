@@ -32,6 +32,10 @@ extension Operations {
     ) throws {
         var load = try loading(number, of: slot)
         precondition(!load.isWhole, "a whole generation takes no more")
+        // Rather no new generation than operations without room.
+        guard freePages >= 2 * GroupLimits.reservedPages else {
+            throw VolumeError.noSpace("a new generation of \(state[slot].name)")
+        }
         let isOrdered = end.map { $0 >= load.end } ?? true
         precondition(isOrdered, "the load cursor moves forward only")
         var generation = load.generation

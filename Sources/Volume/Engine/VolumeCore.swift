@@ -80,7 +80,8 @@ final class VolumeCore: Sendable {
     /// Refuses changes from here on: what is on the disk is uncertain.
     func stop(_ why: String) {
         stopped.withLock { if $0 == nil { $0 = why } }
-        logger.info("no more changes to the volume", metadata: ["path": "\(path)", "why": "\(why)"])
+        logger.info(
+            "no more changes to the volume", metadata: ["path": "\(path)", "why": "\(why)"])
     }
 }
 

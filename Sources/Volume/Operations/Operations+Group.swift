@@ -26,7 +26,8 @@ extension Operations {
 
     /// Begins a group. Hooks may make it wait before that, with no lock held.
     mutating func beginGroup() throws(LMDBError) {
-        for hook in hooks { hook.admit() }
+        // Boundaries go on meanwhile: a run empties its queue only after the one it waits for.
+        for hook in hooks { while !hook.admit(within: 0.001) { runBoundaryWork() } }
         // The disk is far behind: writers go no faster than it, or the file grows and grows.
         if core.writtenSincePoint > GroupLimits.pointsBehind * core.durableBytes {
             settleDurably()

@@ -22,7 +22,8 @@ extension VolumeSnapshot {
         var cursor = try transaction.cursor(core.tables.free)
         var isThere = try cursor.seek(atOrBefore: FreeRecord.key(start: block).span)
         if !isThere { isThere = try cursor.first() }
-        while isThere, cursor.key.byteCount < 8 || cursor.key.integer(at: 0, as: UInt64.self) < end {
+        while isThere, cursor.key.byteCount < 8 || cursor.key.integer(at: 0, as: UInt64.self) < end
+        {
             if let run = try? FreeRecord(key: cursor.key, value: cursor.value) {
                 if run.end > block { report.runs.append(run) }
             } else {

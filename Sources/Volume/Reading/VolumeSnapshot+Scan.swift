@@ -19,7 +19,18 @@ extension VolumeSnapshot: OwnerSnapshot {
         guard key.count > 0, stride >= ScanDensity.leastStride, inode < .max - stride else {
             return try walk(from: key, records: records)
         }
-        guard let next = try firstInode(from: inode + stride) else { return nil }
+        var ahead = KeyBytes()
+        ahead.append(inode + stride)
+        let range = KeyRange(lower: ahead, upper: nil)
+        let dirents = try TableScan(transaction.cursor(core.tables.dirents), .dirent, range)
+        let extents = try TableScan(transaction.cursor(core.tables.extents), .extent, range)
+        // A key that is none names no inode to go on from.
+        if dirents.isMisfit || extents.isMisfit { return try walk(from: key, records: records) }
+        let found = [
+            dirents.isThere ? dirents.inode : nil, extents.isThere ? extents.inode : nil,
+        ]
+        // A window ends behind a gap, not within it.
+        guard let next = found.compactMap({ $0 }).min() else { return nil }
         var end = KeyBytes()
         end.append(next)
         return end
@@ -30,21 +41,6 @@ extension VolumeSnapshot: OwnerSnapshot {
         let names = try transaction.statistics(core.tables.dirents).entries
         let extents = try transaction.statistics(core.tables.extents).entries
         return (names + extents) * 1024 / Int(clamping: max(1, try counters().nextInode))
-    }
-
-    /// The first inode at or after `inode` that has records: a window ends behind a gap, not
-    /// within it.
-    private func firstInode(from inode: InodeNumber) throws -> InodeNumber? {
-        var key = KeyBytes()
-        key.append(inode)
-        let range = KeyRange(lower: key, upper: nil)
-        let dirents = try TableScan(transaction.cursor(core.tables.dirents), .dirent, range)
-        let extents = try TableScan(transaction.cursor(core.tables.extents), .extent, range)
-        let found = [
-            dirents.isThere ? dirents.inode : nil, extents.isThere ? extents.inode : nil,
-        ]
-        // A key too short to hold an inode counts as 0; the end must lie ahead all the same.
-        return found.compactMap { $0 }.min().map { max($0, inode) }
     }
 
     /// The exact end of a window, found by walking: where inodes have so many records that
@@ -208,6 +204,8 @@ extension VolumeSnapshot {
         // the page, 2; some more for the pages' headers, the branches, and the splits that
         // changes make meanwhile.
         let bytes = payload + entries * (checksumSize + 10)
-        return (available, bytes + bytes / 6 + 64 * pageSize)
+        // And room is left for the operations that go on meanwhile.
+        let margin = min(64 << 20, core.environment.statistics.mapSize / 32)
+        return (available, bytes + bytes / 6 + 4 * GroupLimits.reservedPages * pageSize + margin)
     }
 }
