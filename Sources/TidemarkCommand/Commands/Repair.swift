@@ -16,7 +16,8 @@ struct Repair: TidemarkSubcommand {
 
             Exit status: 0 clean, or repaired and clean when checked again; 1 discrepancies are \
             left (after --dry-run: those that were found); 4 the repair could not be made or is \
-            incomplete. An aborted or incomplete run never changes what is served.
+            incomplete. An incomplete run changes nothing that is served. An aborted one does not \
+            either, unless it is about two indexes and had finished one of them: it says so then.
 
             Example: tidemark repair /tmp/v --index rmap --strategy rebuild
             """)
@@ -48,11 +49,12 @@ struct Repair: TidemarkSubcommand {
             session.options.isDryRun = dryRun
             session.onDiscrepancy = reporter(list, volume, output)
             let report = try session.perform()
-            try list.finish()
-            // Emptied tables go only when nobody looks at them any more.
-            if !dryRun { try finishReaping(volume, output) }
             output.json(ifAsked: document([("dryRun", .bool(dryRun))] + report.members))
             report.print(target, isDryRun: dryRun, to: output)
+            // What can fail from here on no longer hides what the repair has done.
+            try list.finish()
+            // Emptied tables go only when nobody looks at them any more.
+            if !dryRun, report.outcome != .aborted { try finishReaping(volume, output) }
             return report.outcome.status
         }
     }
