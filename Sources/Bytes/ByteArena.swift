@@ -17,7 +17,7 @@ public struct ByteArena: ~Copyable, @unchecked Sendable {
         unsafe base = ByteArena.allocate(self.capacity)
     }
 
-    deinit { unsafe base.deallocate() }
+    deinit { unsafe ByteArena.deallocate(base, capacity) }
 
     /// Bytes appended so far.
     @inlinable
@@ -87,23 +87,46 @@ public struct ByteArena: ~Copyable, @unchecked Sendable {
     }
 
     /// Large arenas lie in huge pages where the system has them to give (madvise(2)): they are
-    /// read in the order of a sort, and each record would miss the TLB.
+    /// read in the order of a sort, and each record would miss the TLB. They are mapped one by
+    /// one, so that what is freed is gone at once.
     private static func allocate(_ size: Int) -> UnsafeMutableRawPointer {
-        let isLarge = size >= hugePage
-        let memory = UnsafeMutableRawPointer.allocate(
-            byteCount: size, alignment: isLarge ? hugePage : 16)
-        if isLarge { unsafe madvise(memory, size / hugePage * hugePage, MADV_HUGEPAGE) }
-        return unsafe memory
+        guard size >= hugePage else {
+            return UnsafeMutableRawPointer.allocate(byteCount: size, alignment: 16)
+        }
+        let length = mappedLength(size), whole = length + hugePage
+        guard
+            let mapped = unsafe mmap(
+                nil, whole, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+            unsafe mapped != MAP_FAILED
+        else { fatalError("the system has no \(whole) bytes of memory left") }
+        // Only an aligned part is kept of what was mapped.
+        let before = (hugePage - Int(bitPattern: mapped) % hugePage) % hugePage
+        let start = unsafe mapped + before
+        if before > 0 { unsafe munmap(mapped, before) }
+        if before < hugePage { unsafe munmap(start + length, hugePage - before) }
+        unsafe madvise(start, size / hugePage * hugePage, MADV_HUGEPAGE)
+        return unsafe start
+    }
+
+    private static func mappedLength(_ size: Int) -> Int { (size + 4095) / 4096 * 4096 }
+
+    private static func deallocate(_ memory: UnsafeMutableRawPointer, _ size: Int) {
+        if size >= hugePage {
+            unsafe munmap(memory, mappedLength(size))
+        } else {
+            unsafe memory.deallocate()
+        }
     }
 
     private static let hugePage = 2 << 20
 
     @usableFromInline
     mutating func grow(to needed: Int) {
-        capacity = max(needed, capacity * 2)
-        let larger = unsafe ByteArena.allocate(capacity)
+        let size = max(needed, capacity * 2)
+        let larger = unsafe ByteArena.allocate(size)
         unsafe larger.copyMemory(from: base, byteCount: used)
-        unsafe base.deallocate()
+        unsafe ByteArena.deallocate(base, capacity)
         unsafe base = unsafe larger
+        capacity = size
     }
 }

@@ -94,6 +94,7 @@ final class Assistant {
         var entries = 0, bytes = 0
         chunks.removeAll()
         for index in 0..<sorter.count {
+            sorter.prefetch(after: index)
             let record = sorter.record(index)
             if index > 0, sorter.prefix(index) == sorter.prefix(index - 1),
                 record.compareKey(sorter.record(index - 1)) == 0

@@ -52,7 +52,7 @@ public final class Run: @unchecked Sendable {
         self.store = store
         self.onDiscrepancy = onDiscrepancy
         slots = indexes.sorted()
-        let pool = BatchPool(capacity: 256 << 10, limit: 24)
+        let pool = BatchPool(capacity: 256 << 10, limit: 16)
         let wanted = owner.indexes.indices.map { indexes.contains(IndexSlot($0)) }
         hook = HookPoint(
             wanted: wanted,

@@ -18,7 +18,7 @@ public struct RunOptions: Sendable {
     public var windowRecords = 32768
     /// Bytes of entries that are collected before they are sorted and written out as a run.
     /// Sorting takes about as much again.
-    public var sortBudget = 32 << 20
+    public var sortBudget = 24 << 20
     /// Bytes of a chunk of a run in the side file, at the most.
     public var chunkBytes = ChunkList.chunkSize
     /// Bytes in the queue from which on writers and scanners wait.

@@ -34,9 +34,9 @@ struct Check: TidemarkSubcommand {
     func execute(_ output: Output) throws -> ExitStatus {
         let list = try LineList(path: list)
         return try withVolume(target, .readOnly, output) { volume in
-            var session = RunSession(volume: volume, slots: index.slots, output: output)
-            session.onDiscrepancy = reporter(list, volume, output)
-            let report = try session.perform()
+            var execution = RunExecution(volume: volume, slots: index.slots, output: output)
+            execution.onDiscrepancy = reporter(list, volume, output)
+            let report = try execution.perform()
             try list.finish()
             output.json(ifAsked: document(report.members))
             report.print(target, isDryRun: false, to: output)

@@ -44,11 +44,11 @@ struct Repair: TidemarkSubcommand {
         let list = try LineList(path: list)
         return try withVolume(target, dryRun ? .readOnly : .readWrite, output) { volume in
             if !dryRun { try finishReaping(volume, output) }
-            var session = RunSession(volume: volume, slots: index.slots, output: output)
-            session.options.strategy = strategy.strategy
-            session.options.isDryRun = dryRun
-            session.onDiscrepancy = reporter(list, volume, output)
-            let report = try session.perform()
+            var execution = RunExecution(volume: volume, slots: index.slots, output: output)
+            execution.options.strategy = strategy.strategy
+            execution.options.isDryRun = dryRun
+            execution.onDiscrepancy = reporter(list, volume, output)
+            let report = try execution.perform()
             output.json(ifAsked: document([("dryRun", .bool(dryRun))] + report.members))
             report.print(target, isDryRun: dryRun, to: output)
             // What can fail from here on no longer hides what the repair has done.

@@ -170,9 +170,9 @@ struct StressCoordinator {
     }
 
     private func repair() throws -> RunReport {
-        var session = RunSession(volume: volume, slots: options.slots, output: output)
-        session.options.strategy = options.strategy
-        session.showsProgress = false
-        return try session.perform()
+        var execution = RunExecution(volume: volume, slots: options.slots, output: output)
+        execution.options.strategy = options.strategy
+        execution.showsProgress = false
+        return try execution.perform()
     }
 }

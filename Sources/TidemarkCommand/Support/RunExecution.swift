@@ -8,7 +8,7 @@ internal import Tidemark
 internal import Threads
 internal import Volume
 
-struct RunSession {
+struct RunExecution {
     let volume: Volume
     let slots: [IndexSlot]
     var options = RunOptions()
@@ -53,7 +53,7 @@ struct RunSession {
     private static let count = Atomic<Int>(0)
 
     private func sideFilePath() -> String {
-        let number = RunSession.count.add(1, ordering: .relaxed).newValue
+        let number = RunExecution.count.add(1, ordering: .relaxed).newValue
         return "\(volume.runsDirectory)/run-\(processNumber)-\(number).mdb"
     }
 
