@@ -102,7 +102,6 @@ extension WriteTransaction {
         try withVolume(files: 50) { volume in
             let writer = try Started(
                 tidemark, ["stress", volume, "--seconds", "600", "--seed", "1"])
-            defer { writer.signal(SIGKILL) }
             func holder() -> Int32? {
                 let text = try? String(contentsOfFile: volume + "/lock", encoding: .utf8)
                 return text.flatMap { Int32($0.trimmingCharacters(in: .whitespacesAndNewlines)) }

@@ -63,40 +63,59 @@ let tidemark: String = {
 
 /// A command that has been started.
 final class Started {
-    private let process = Process()
+    let number: Int32
     private let outputPath, errorsPath: String
+    /// As waitpid(2) gives it.
+    private var ending: Int32?
 
     init(_ executable: String, _ arguments: [String]) throws {
         let base = NSTemporaryDirectory() + "tidemark-output-\(UUID().uuidString)"
         outputPath = base + ".out"
         errorsPath = base + ".err"
-        for path in [outputPath, errorsPath] {
-            guard FileManager.default.createFile(atPath: path, contents: nil) else {
-                throw CocoaError(.fileWriteUnknown)
-            }
-        }
-        process.executableURL = URL(fileURLWithPath: executable)
-        process.arguments = arguments
-        process.standardInput = FileHandle.nullDevice
-        process.standardOutput = FileHandle(forWritingAtPath: outputPath)
-        process.standardError = FileHandle(forWritingAtPath: errorsPath)
-        try process.run()
+        var actions = posix_spawn_file_actions_t()
+        posix_spawn_file_actions_init(&actions)
+        defer { posix_spawn_file_actions_destroy(&actions) }
+        let flags = O_WRONLY | O_CREAT | O_TRUNC
+        posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
+        posix_spawn_file_actions_addopen(&actions, 1, outputPath, flags, 0o666)
+        posix_spawn_file_actions_addopen(&actions, 2, errorsPath, flags, 0o666)
+        var words = ([executable] + arguments).map { strdup($0) } + [nil]
+        defer { for word in words { free(word) } }
+        var child: pid_t = 0
+        let code = posix_spawn(&child, executable, &actions, nil, &words, environ)
+        guard code == 0 else { throw POSIXError(POSIXErrorCode(rawValue: code) ?? .EIO) }
+        number = child
     }
 
-    var number: Int32 { process.processIdentifier }
-    var isRunning: Bool { process.isRunning }
+    deinit {
+        // Whoever was not waited for is not wanted any more.
+        guard ending == nil else { return }
+        kill(number, SIGKILL)
+        _ = wait()
+    }
 
-    func signal(_ signal: Int32) { kill(process.processIdentifier, signal) }
+    var isRunning: Bool {
+        var status: Int32 = 0
+        if ending == nil, waitpid(number, &status, WNOHANG) == number { ending = status }
+        return ending == nil
+    }
 
+    func signal(_ signal: Int32) { if isRunning { kill(number, signal) } }
+
+    /// Waits for the end. The status of a process that a signal ended is that of a shell.
     func wait() -> Ended {
-        process.waitUntilExit()
-        func text(_ path: String) -> String {
-            defer { try? FileManager.default.removeItem(atPath: path) }
-            return String(
-                decoding: FileManager.default.contents(atPath: path) ?? Data(), as: UTF8.self)
+        var status: Int32 = 0
+        while ending == nil {
+            if waitpid(number, &status, 0) == number { ending = status }
         }
-        return Ended(
-            status: process.terminationStatus, output: text(outputPath), errors: text(errorsPath))
+        func text(_ path: String) -> String {
+            defer { unlink(path) }
+            let contents = FileManager.default.contents(atPath: path)
+            return String(decoding: contents ?? Data(), as: UTF8.self)
+        }
+        let ended = ending ?? 0
+        let code = ended & 0x7f == 0 ? (ended >> 8) & 0xff : 128 + ended & 0x7f
+        return Ended(status: code, output: text(outputPath), errors: text(errorsPath))
     }
 }
 
