@@ -249,6 +249,7 @@ private func smallOptions(_ strategy: Strategy) -> RunOptions {
         try run.prepare()
         let scanner = run.makeScanner()
         while !run.isScanned { _ = try scanner.step() }
+        try run.settle()
         let cut = try #require(try run.cut())
         let comparison = try run.compare(slots[0], at: cut)
         for part in comparison.parts { while try part.step() {} }
@@ -258,7 +259,7 @@ private func smallOptions(_ strategy: Strategy) -> RunOptions {
         let live = catalogue.entries(of: slots[0])
         #expect(throws: AbortReason.self) {
             if strategy == .patch {
-                _ = try run.patch(comparison, from: 0)
+                try run.apply(try #require(try run.beginPatch(comparison, from: 0)))
             } else {
                 _ = try run.beginLoad(comparison)
             }
@@ -277,6 +278,7 @@ private func smallOptions(_ strategy: Strategy) -> RunOptions {
         try run.prepare()
         let scanner = run.makeScanner()
         while !run.isScanned { _ = try scanner.step() }
+        try run.settle()
         let cut = try #require(try run.cut())
         let comparison = try run.compare(slots[0], at: cut)
         for part in comparison.parts { while try part.step() {} }

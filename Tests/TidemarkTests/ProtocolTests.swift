@@ -92,6 +92,13 @@ struct Interleaving {
         return result
     }
 
+    /// Settles, lets writers in between, and cuts.
+    mutating func settleAndCut() throws -> Run.Cut? {
+        try run.settle()
+        write(0.4)
+        return try run.cut()
+    }
+
     /// Compares at a cut, with writers going on.
     mutating func compare(_ cut: Run.Cut, isRecheck: Bool = false) throws -> [Comparison] {
         try slots.map { slot in
@@ -112,10 +119,13 @@ struct Interleaving {
         switch run.plan(comparison) {
         case .none: break
         case .patch:
-            var next: Int? = 0
-            while let start = next {
+            var start = 0
+            while let patch = try run.beginPatch(comparison, from: start) {
                 write(0.4)
-                next = try run.patch(comparison, from: start)
+                if random.chance(0.5) { try run.drain() }
+                write(0.4)
+                try run.apply(patch)
+                start = patch.end
             }
         case .rebuild:
             var merger = try run.beginLoad(comparison)
@@ -142,10 +152,10 @@ struct Interleaving {
     /// The whole run, up to the commits.
     mutating func drive() throws {
         try scan()
-        var cut = try run.cut()
+        var cut = try settleAndCut()
         while cut == nil {
             try scan()
-            cut = try run.cut()
+            cut = try settleAndCut()
         }
         guard let cut else { return }
         let comparisons = try compare(cut)
@@ -197,7 +207,7 @@ struct Interleaving {
         var cut: Run.Cut?
         while cut == nil {
             try it.scan()
-            cut = try it.run.cut()
+            cut = try it.settleAndCut()
         }
         if let cut { _ = try it.compare(cut) }
         for index in it.run.report.indexes { #expect(index.found.total == 0, "SEED=\(seed)") }
@@ -226,13 +236,14 @@ extension Interleaving {
     /// Plants damage, cuts and compares, with no transaction between planting and the cut:
     /// one that touched a damaged entry would mend it.
     mutating func plantAndCompare() throws -> [(Comparison, DiscrepancyCounts)] {
+        try run.settle()
         let planted = slots.map { catalogue.randomDamage(&random, $0) }
         guard let cut = try run.cut() else { throw AbortReason("nothing is to be read again") }
         return Array(zip(try compare(cut), planted))
     }
 
     mutating func recheckIsClean(_ seed: Int) throws {
-        guard let cut = try run.cut() else { throw AbortReason("nothing is to be read again") }
+        guard let cut = try settleAndCut() else { throw AbortReason("nothing is to be read again") }
         _ = try compare(cut, isRecheck: true)
         for index in run.report.indexes {
             #expect(index.recheck?.total == 0, "SEED=\(seed)")

@@ -41,17 +41,23 @@ public struct RunProgress: Sendable {
 
 public final class RunDriver: @unchecked Sendable {
     private let run: Run
+    private let coordinator: Coordinator
     private let options: DriverOptions
     private let progress = Mutex(RunProgress())
     private let isEnded = Atomic<Bool>(false)
     private let isStopped = Atomic<Bool>(false)
     private let peak = Atomic<Int>(0)
     private var start: UInt64 = 0
+    /// The thread that merges ahead of the load.
+    private var ahead: (merger: StretchMerger, prefetcher: Prefetcher)?
+    /// Entries of the index under work.
+    private var expected = 0
     /// The owner's last commit when the coordinator last let go of the lock.
     private var lastSeenCommit: UInt64 = 0
 
     public init(_ run: Run, options: DriverOptions = DriverOptions()) {
         self.run = run
+        coordinator = Coordinator(run)
         self.options = options
     }
 
@@ -78,71 +84,42 @@ public final class RunDriver: @unchecked Sendable {
 
     private func coordinate() {
         start = run.clock.now()
-        do {
-            try work()
-            run.finish(nil)
-        } catch {
-            run.finish(error)
-            run.report.outcome = .aborted
-            run.report.reason = "\(error)" + alreadyChanged
+        while !coordinator.isEnded {
+            let began = run.clock.now()
+            let step = coordinator.next, isRecheck = coordinator.isRecheck
+            abortingOnFailure { try provide(coordinator.need) }
+            if step == .settle, !isRecheck { run.report.seconds.scan += seconds(since: began) }
+            let provided = run.clock.now()
+            coordinator.step()
+            let path = step.secondsPath(isRecheck)
+            let since = step == .settle ? provided : began
+            run.report.seconds[keyPath: path] += seconds(since: since)
+            report(run.phase, indexName, coordinator.loaded, expected)
+            rest(after: coordinator.held)
         }
+        stopPrefetcher()
         run.report.seconds.total = seconds(since: start)
     }
 
-    /// What a run that is about several indexes had done before it was aborted.
-    private var alreadyChanged: String {
-        let changed = run.report.indexes.filter { $0.generation != nil || $0.patched > 0 }
-        guard !changed.isEmpty else { return "" }
-        let names = changed.map(\.name).joined(separator: ", ")
-        return "; \(names) had been repaired before that, check again"
-    }
-
-    private func work() throws {
-        try run.prepare()
-        var cut = try scanAndCut()
-        guard run.assistant.damageCount == 0 else {
-            run.report.outcome = .incomplete
-            run.report.reason =
-                "\(run.assistant.damageCount) primary records could not be read; "
-                + "nothing was compared or changed"
-            return
-        }
-        let comparisons = try timed(\.compare) { try compareAll(cut, isRecheck: false) }
-        cut = nil
-        let found = run.report.indexes.reduce(0) { $0 + $1.found.total }
-        let changed = try comparisons.filter { try mend($0) }.map(\.slot)
-        guard !changed.isEmpty else {
-            run.report.outcome = found == 0 ? .clean : .corrupt
-            return
-        }
-        try recheck(changed)
-        let left = run.report.indexes.reduce(0) { $0 + ($1.recheck ?? $1.found).total }
-        run.report.outcome = left > 0 ? .corrupt : found > 0 ? .repaired : .clean
-        do {
-            try timed(\.reap) { try reap() }
-        } catch {
-            run.report.reason = "the old generation is left to the next repair: \(error)"
+    /// What the coordinator's next step needs.
+    private func provide(_ need: Coordinator.Need) throws {
+        switch need {
+        case .nothing, .ended: break
+        case .scan: try scan()
+        case .comparison(let comparison):
+            expected = comparison.entries
+            try compare(comparison)
+        case .stretch(let merger): try merge(merger)
         }
     }
 
-    private func recheck(_ changed: [IndexSlot]) throws {
-        try timed(\.recheck) {
-            // The hooks have kept the shadow up all the while: no second scan is needed.
-            guard let cut = try run.cut() else {
-                throw AbortReason("the owner reported records to be read again after the commit")
-            }
-            _ = try compareAll(cut, only: changed, isRecheck: true)
-        }
+    /// Marks the run as aborted where `body` fails: other threads, and the coordinator, stop at
+    /// that mark.
+    private func abortingOnFailure(_ body: () throws -> Void) {
+        do { try body() } catch { run.hook.abort(AbortReason("\(error)")) }
     }
 
     // MARK: Scan
-
-    private func scanAndCut() throws -> Run.Cut? {
-        while true {
-            try timed(\.scan) { try scan() }
-            if let cut = try timed(\.settle, { try run.cut() }) { return cut }
-        }
-    }
 
     private func scan() throws {
         let threads = (0..<max(1, options.scanners)).map { number in
@@ -152,7 +129,7 @@ public final class RunDriver: @unchecked Sendable {
             }
         }
         defer { for thread in threads { thread.join() } }
-        try abortingOnFailure {
+        abortingOnFailure {
             while !run.isScanned {
                 try run.checkAborted()
                 if try !run.handleItem() {
@@ -164,19 +141,8 @@ public final class RunDriver: @unchecked Sendable {
         }
     }
 
-    /// Marks the run as aborted at once where `body` fails: other threads are at work, and
-    /// stop at that mark.
-    private func abortingOnFailure(_ body: () throws -> Void) throws {
-        do {
-            try body()
-        } catch {
-            run.hook.abort(AbortReason("\(error)"))
-            throw error
-        }
-    }
-
     private func scan(_ scanner: Scanner) {
-        do {
+        abortingOnFailure {
             while run.hook.abortReason == nil {
                 guard !run.hook.status.isFull else {
                     run.hook.wait(seconds: 0.1) { !$0.isFull }
@@ -187,103 +153,51 @@ public final class RunDriver: @unchecked Sendable {
                     run.hook.wait(seconds: 0.01) { $0.isScanned }
                 }
             }
-        } catch {
-            run.hook.abort(AbortReason("\(error)"))
         }
     }
 
     // MARK: Compare
 
-    private func compareAll(
-        _ cut: Run.Cut?, only: [IndexSlot]? = nil, isRecheck: Bool
-    ) throws -> [Comparison] {
-        guard let cut else { return [] }
-        return try run.slots.filter { only?.contains($0) ?? true }.map { slot in
-            let comparison = try run.compare(slot, at: cut, isRecheck: isRecheck)
-            try compare(comparison)
-            try run.finish(comparison, isRecheck: isRecheck)
-            return comparison
-        }
-    }
-
     /// Steps the parts side by side, and the assistant meanwhile.
     private func compare(_ comparison: Comparison) throws {
         let left = Countdown(comparison.parts.count)
-        let name = run.owner.indexes[comparison.slot.rawValue].name
         let threads = comparison.parts.enumerated().map { number, part in
             DedicatedThread(name: "run-compare-\(number)", niceness: options.niceness) {
-                do {
+                self.abortingOnFailure {
                     while try self.run.hook.abortReason == nil && part.step() {}
-                } catch {
-                    self.run.hook.abort(AbortReason("\(error)"))
                 }
                 left.count.subtract(1, ordering: .releasing)
             }
         }
         defer { for thread in threads { thread.join() } }
-        try abortingOnFailure {
+        abortingOnFailure {
             while left.count.load(ordering: .acquiring) > 0 {
                 if try !run.handleItem() { run.hook.wait(seconds: 0.002) { !$0.isEmpty } }
-                report(run.phase, name, 0, 0)
-            }
-        }
-        try run.checkAborted()
-    }
-
-    // MARK: Mend
-
-    /// Does what the plan says. Returns whether the live index was changed.
-    private func mend(_ comparison: Comparison) throws -> Bool {
-        let action = run.plan(comparison)
-        guard !run.options.isDryRun else { return false }
-        switch action {
-        case .none: return false
-        case .patch:
-            try timed(\.commit) {
-                var next: Int? = 0
-                while let start = next { next = try run.patch(comparison, from: start) }
-            }
-        case .rebuild:
-            try timed(\.load) { try load(comparison) }
-            try timed(\.commit) { try run.commit() }
-        }
-        return true
-    }
-
-    private func load(_ comparison: Comparison) throws {
-        var ahead = Prefetcher(try run.beginLoad(comparison), niceness: options.niceness)
-        defer { ahead.stop() }
-        let name = run.owner.indexes[comparison.slot.rawValue].name
-        var loaded = 0
-        while let stretch = try ahead.next(entries: run.stretchEntries) {
-            loaded += stretch.count
-            let step = try run.load(stretch)
-            report(.loading, name, loaded, comparison.entries)
-            if !step.more { break }
-            try rest(after: step.held)
-            if let merger = try run.refreeze() {
-                ahead.stop()
-                ahead = Prefetcher(merger, niceness: options.niceness)
+                report(run.phase, indexName, 0, 0)
             }
         }
     }
 
-    private func reap() throws {
-        var limit = run.options.reapEntries, deleted = 0
-        while true {
-            while try run.handleItem() {}
-            let step = try run.reap(limit: limit)
-            deleted += limit
-            report(.reaping, nil, deleted, 0)
-            if !step.more { return }
-            if step.held > run.options.holdTarget { limit = max(64, limit / 2) }
-            if step.held < run.options.holdTarget / 2 { limit = min(1 << 16, limit + limit / 4) }
-            try rest(after: step.held)
+    // MARK: Load
+
+    /// Hands over the next stretch, merged ahead of time by a thread.
+    private func merge(_ merger: StretchMerger) throws {
+        guard coordinator.stretch == nil else { return }
+        if ahead?.merger !== merger {
+            stopPrefetcher()
+            ahead = (merger, Prefetcher(merger, niceness: options.niceness))
         }
+        coordinator.stretch = try ahead?.prefetcher.next(entries: run.stretchEntries)
+    }
+
+    private func stopPrefetcher() {
+        ahead?.prefetcher.stop()
+        ahead = nil
     }
 
     /// Leaves the commit lock alone for a while where writers are at work.
-    private func rest(after held: UInt64) throws {
+    private func rest(after held: UInt64) {
+        guard held > 0 else { return }
         let commit = run.hook.status.lastCommit
         defer { lastSeenCommit = run.hook.status.lastCommit }
         guard commit > lastSeenCommit + 1 else { return }
@@ -292,15 +206,11 @@ public final class RunDriver: @unchecked Sendable {
 
     // MARK: Time and progress
 
-    private func timed<R>(
-        _ path: WritableKeyPath<RunReport.Seconds, Double>, _ body: () throws -> R
-    ) rethrows -> R {
-        let start = run.clock.now()
-        defer { run.report.seconds[keyPath: path] += seconds(since: start) }
-        return try body()
-    }
-
     private func seconds(since start: UInt64) -> Double { Double(run.clock.now() - start) / 1e9 }
+
+    private var indexName: String? {
+        coordinator.slot.map { run.owner.indexes[$0.rawValue].name }
+    }
 
     private func report(_ phase: RunPhase, _ index: String?, _ done: Int, _ total: Int) {
         progress.withLock {
@@ -324,6 +234,19 @@ public final class RunDriver: @unchecked Sendable {
             }
             ticks += 1
             sleepMilliseconds(20)
+        }
+    }
+}
+
+extension Coordinator.Step {
+    /// Where the time of a step counts, and of what it waits for.
+    fileprivate func secondsPath(_ isRecheck: Bool) -> WritableKeyPath<RunReport.Seconds, Double> {
+        switch self {
+        case .prepare, .settle, .cut: isRecheck ? \.recheck : \.settle
+        case .compare, .compared, .plan: isRecheck ? \.recheck : \.compare
+        case .beginLoad, .drain, .load, .refreeze: \.load
+        case .beginPatch, .patch, .commit: \.commit
+        case .reap, .end: \.reap
         }
     }
 }

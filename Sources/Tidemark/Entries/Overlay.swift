@@ -9,13 +9,16 @@ internal import Bytes
 
 /// Used by one thread at a time.
 final class Overlay: @unchecked Sendable {
-    private var arena = EntryBatch(capacity: 1 << 16)
+    private var arena = EntryBatch()
     /// Places in the arena, keys ascending, one for each key.
     private var order: [Int] = []
     /// Places before it lie below the load cursor.
     private var start = 0
     private let sorter = EntrySorter()
-    private let incoming = EntryBatch(capacity: 1 << 14)
+    private let mutants: Mutants
+    private let incoming = EntryBatch()
+
+    init(mutants: Mutants = Mutants()) { self.mutants = mutants }
 
     var byteCount: Int { arena.byteCount }
     var count: Int { order.count - start }
@@ -89,7 +92,8 @@ final class Overlay: @unchecked Sendable {
                 let record = stretch.record(at: position)
                 let sign = record.compareKey(change)
                 if sign > 0 { break }
-                if sign < 0 { result.append(record) }
+                let isKept = !change.isPresent && mutants.have(.overlayMissesRemovals)
+                if sign < 0 || isKept { result.append(record) }
                 position += record.size
             }
             if change.isPresent { result.append(change) }
@@ -120,6 +124,9 @@ final class Overlay: @unchecked Sendable {
         let record = arena.record(at: order[low])
         return .some(record.isPresent ? record.value.array : nil)
     }
+
+    /// All items, keys ascending.
+    var changes: [Record] { order[start...].map { arena.record(at: $0) } }
 
     func removeAll() {
         arena.removeAll()

@@ -16,13 +16,16 @@ package struct VoidRange: Sendable, Equatable {
 /// One run's place in the merge.
 struct RunSource: ~Copyable {
     private let reader: any RunReader
-    private var chunk = ByteArena(capacity: ChunkList.chunkSize)
+    private var chunk: ByteArena
     private var position = 0
     /// Prefix of the current record. Only meaningful while not exhausted.
     private(set) var prefix: UInt64 = 0
     private(set) var isExhausted = false
 
-    init(_ reader: any RunReader) { self.reader = reader }
+    init(_ reader: any RunReader, chunkBytes: Int) {
+        self.reader = reader
+        chunk = ByteArena(capacity: chunkBytes)
+    }
 
     /// The record where the source stands, good until it moves.
     @inline(__always)
@@ -75,13 +78,14 @@ final class ShadowMerge {
 
     init(
         _ runs: [SortedRun], in store: any SideStore, voids: [VoidRange],
-        index: any SecondaryIndex, from key: KeyBytes = KeyBytes()
+        index: any SecondaryIndex, from key: KeyBytes = KeyBytes(),
+        chunkBytes: Int = ChunkList.chunkSize
     ) throws {
         let readers = try store.readers(of: runs.map(\.number))
         count = readers.count
         unsafe sources = .allocate(capacity: max(count, 1))
         for (number, reader) in readers.enumerated() {
-            unsafe (sources + number).initialize(to: RunSource(reader))
+            unsafe (sources + number).initialize(to: RunSource(reader, chunkBytes: chunkBytes))
         }
         unsafe losers = .allocate(capacity: max(count, 1))
         unsafe losers.initialize(repeating: -1, count: max(count, 1))

@@ -95,13 +95,15 @@ package final class HookPoint: CommitHook {
     let monitor: Monitor<State>
     private let slots: [Bool]
     private let limits: Limits
+    private let mutants: Mutants
     let pool: BatchPool
 
     /// - Parameter wanted: for each index of the owner whether the run is about it.
-    init(wanted: [Bool], limits: Limits, pool: BatchPool) {
+    init(wanted: [Bool], limits: Limits, pool: BatchPool, mutants: Mutants = Mutants()) {
         monitor = Monitor(State())
         slots = wanted
         self.limits = limits
+        self.mutants = mutants
         self.pool = pool
     }
 
@@ -127,10 +129,13 @@ package final class HookPoint: CommitHook {
         switch delta.kind {
         case .added, .removed:
             guard slots[delta.slot] else { return }
-            guard state.cursor.isAbove(delta.primary) else {
+            guard isApplied(delta, state.cursor) else {
                 state.elided += 1
+                if mutants.have(.elidedCountsAsApplied) { state.applied += 1 }
                 return
             }
+            if delta.kind == .removed, mutants.have(.removalsDropped) { return }
+            if mutants.have(.fullQueueDrops), state.queuedBytes >= limits.bytes { return }
             let batch = tailBatch(delta.slot, &state)
             let before = batch.byteCount
             batch.append(
@@ -142,6 +147,18 @@ package final class HookPoint: CommitHook {
         case .void, .voidToEnd:
             void(delta, sequence, &state)
         }
+    }
+
+    /// The rule: below the cursor a delta is applied; at or above it the scan will find what
+    /// it did.
+    @inline(__always)
+    private func isApplied(_ delta: borrowing Delta, _ cursor: Cursor) -> Bool {
+        if mutants.have(.elidedIsApplied) { return true }
+        if mutants.have(.cursorOffByOne), case .at(let key) = cursor, key.count > 8 {
+            let inode = KeyBytes(key.span.extracting(first: 8))
+            return compareBytes(delta.primary, inode.span) < 0
+        }
+        return cursor.isAbove(delta.primary)
     }
 
     private func tailBatch(_ slot: Int, _ state: inout State) -> EntryBatch {
@@ -175,7 +192,9 @@ package final class HookPoint: CommitHook {
 
     package func admit(within seconds: Double) -> Bool {
         let isAdmitted: Bool? = monitor.wait(seconds: seconds) { state in
-            guard state.queuedBytes < limits.bytes || state.abort != nil || state.isClosed
+            guard
+                state.queuedBytes < limits.bytes || state.abort != nil || state.isClosed
+                    || mutants.have(.fullQueueDrops)
             else { return nil }
             state.waited = 0
             return true
@@ -228,6 +247,7 @@ package final class HookPoint: CommitHook {
         monitor.withLock { state in
             precondition(state.isAttached, "hooks are in force before the first window opens")
             if let range = state.rereads.popLast() {
+                if mutants.have(.rereadLost) { _ = state.rereads.popLast() }
                 state.openWindows += 1
                 return .again(Window(range: range, sequence: .end(of: state.lastCommit)))
             }
@@ -250,8 +270,9 @@ package final class HookPoint: CommitHook {
                 state.cursor = .end
             }
             state.openWindows += 1
+            let commit = state.lastCommit + (mutants.have(.windowStampedLate) ? 1 : 0)
             return Window(
-                range: KeyRange(lower: lower, upper: upper), sequence: .end(of: state.lastCommit))
+                range: KeyRange(lower: lower, upper: upper), sequence: .end(of: commit))
         }
     }
 
@@ -317,7 +338,8 @@ package final class HookPoint: CommitHook {
         Status(
             cursor: state.cursor, lastCommit: state.lastCommit, isEmpty: state.isEmpty,
             isFull: state.queuedBytes >= limits.bytes,
-            isScanned: state.cursor == .end && state.rereads.isEmpty && state.openWindows == 0,
+            isScanned: state.cursor == .end && state.rereads.isEmpty
+                && (state.openWindows == 0 || mutants.have(.openWindowsIgnored)),
             applied: state.applied, elided: state.elided)
     }
 

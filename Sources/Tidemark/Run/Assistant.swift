@@ -7,11 +7,11 @@
 internal import Bytes
 
 final class Assistant {
-    private let store: any SideStore
+    let store: any SideStore
     private let pool: BatchPool
     private let budget: Int
     /// Batches that are in memory, by slot, and the bytes of them all.
-    private var memory: [[EntryBatch]]
+    private(set) var memory: [[EntryBatch]]
     private var memoryBytes = 0
     /// Complete runs, by slot.
     private(set) var runs: [[SortedRun]]
@@ -23,6 +23,7 @@ final class Assistant {
     private static let rememberedDamage = 1000
     private var nextRun: UInt32 = 1
     private let sorter = EntrySorter()
+    private let mutants: Mutants
     private var chunks: ChunkList
     /// The index that is being loaded, if any: its deltas also go to the overlay.
     var loading: (slot: Int, overlay: Overlay, cursor: KeyBytes)?
@@ -32,8 +33,9 @@ final class Assistant {
 
     init(
         store: any SideStore, pool: BatchPool, indexes: Int, budget: Int,
-        chunkBytes: Int = ChunkList.chunkSize
+        chunkBytes: Int = ChunkList.chunkSize, mutants: Mutants = Mutants()
     ) {
+        self.mutants = mutants
         chunks = ChunkList(limit: chunkBytes)
         self.store = store
         self.pool = pool
@@ -51,7 +53,9 @@ final class Assistant {
             for (slot, batch) in sink.batches.enumerated() { keep(batch, slot) }
         case .deltas(let batches):
             for (slot, batch) in batches.enumerated() {
-                if let batch, let loading, loading.slot == slot {
+                if let batch, let loading, loading.slot == slot,
+                    !mutants.have(.overlayMissesDeltas)
+                {
                     loading.overlay.absorb(batch, from: loading.cursor)
                 }
                 keep(batch, slot)
@@ -61,7 +65,7 @@ final class Assistant {
                 throw AbortReason(
                     "the owner could not say exactly what changed while the index was written")
             }
-            voids.append(void)
+            if !mutants.have(.voidForgotten) { voids.append(void) }
         }
         if memoryBytes >= budget { try spill() }
     }
@@ -96,11 +100,7 @@ final class Assistant {
         for index in 0..<sorter.count {
             sorter.prefetch(after: index)
             let record = sorter.record(index)
-            if index > 0, sorter.prefix(index) == sorter.prefix(index - 1),
-                record.compareKey(sorter.record(index - 1)) == 0
-            {
-                continue
-            }
+            if isHidden(index) { continue }
             chunks.append(record)
             entries += 1
             bytes += record.size
@@ -108,6 +108,15 @@ final class Assistant {
         }
         try flush(to: number)
         return SortedRun(number: number, entries: entries, bytes: bytes)
+    }
+
+    /// Whether a newer item of the same key stands before the one at `index`.
+    @inline(__always)
+    private func isHidden(_ index: Int) -> Bool {
+        let other = mutants.have(.oldestWins) ? index + 1 : index - 1
+        guard other >= 0, other < sorter.count, sorter.prefix(index) == sorter.prefix(other)
+        else { return false }
+        return sorter.record(index).compareKey(sorter.record(other)) == 0
     }
 
     private func flush(to number: UInt32) throws {
@@ -133,14 +142,15 @@ struct FrozenShadow {
     func merge(_ slot: Int, index: any SecondaryIndex, from key: KeyBytes = KeyBytes()) throws
         -> ShadowMerge
     {
-        try ShadowMerge(runs[slot], in: store, voids: voids, index: index, from: key)
+        try ShadowMerge(
+            runs[slot], in: store, voids: voids, index: index, from: key, chunkBytes: chunkBytes)
     }
 
     /// Keys that divide the shadow of `slot` into `parts` parts of about the same size.
     func dividers(_ slot: Int, parts: Int) throws -> [KeyBytes] {
         guard parts > 1, let run = runs[slot].max(by: { $0.bytes < $1.bytes }) else { return [] }
         let reader = try store.readers(of: [run.number])[0]
-        var chunk = ByteArena(capacity: ChunkList.chunkSize)
+        var chunk = ByteArena(capacity: chunkBytes)
         let step = max(1, run.bytes / chunkBytes / parts)
         var result: [KeyBytes] = [], number = 0
         while try reader.next(into: &chunk), result.count < parts - 1 {

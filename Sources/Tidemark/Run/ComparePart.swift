@@ -12,10 +12,10 @@ package final class ComparePart {
     private let limit: Int
     private let report: @Sendable (Discrepancy) -> Void
 
-    private var expected = EntryBatch(capacity: 1 << 16)
+    private var expected: EntryBatch
     private var expectedPosition = 0
     private var hasMoreExpected = true
-    private var live = EntryBatch(capacity: 1 << 16)
+    private var live: EntryBatch
     private var livePosition = 0
     /// Where to go on in the live index; nil at its end.
     private var liveKey: KeyBytes?
@@ -29,7 +29,7 @@ package final class ComparePart {
 
     init(
         slot: IndexSlot, index: any SecondaryIndex, snapshot: any OwnerSnapshot,
-        shadow: ShadowMerge, range: KeyRange, limit: Int,
+        shadow: ShadowMerge, range: KeyRange, limit: Int, batchBytes: Int,
         report: @escaping @Sendable (Discrepancy) -> Void
     ) {
         self.slot = slot
@@ -39,6 +39,8 @@ package final class ComparePart {
         end = range.upper
         liveKey = range.lower
         self.limit = limit
+        expected = EntryBatch(capacity: batchBytes)
+        live = EntryBatch(capacity: batchBytes)
         self.report = report
     }
 

@@ -43,7 +43,8 @@ extension Run {
             ComparePart(
                 slot: slot, index: index, snapshot: snapshot,
                 shadow: try cut.shadow.merge(slot.rawValue, index: index, from: range.lower),
-                range: range, limit: options.compareEntries
+                range: range, limit: options.compareEntries,
+                batchBytes: min(options.batchBytes, 1 << 16)
             ) { discrepancy in
                 kept.add(discrepancy)
                 if !isRecheck { tell(discrepancy) }

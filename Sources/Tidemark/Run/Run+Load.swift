@@ -40,8 +40,10 @@ public final class StretchMerger: @unchecked Sendable {
     /// The first entry of the next stretch: it has been merged to learn where one ends.
     private let ahead = EntryBatch()
     private var isDone = false
+    private let mutants: Mutants
 
-    init(_ merge: ShadowMerge, pool: BatchPool) {
+    init(_ merge: ShadowMerge, pool: BatchPool, mutants: Mutants) {
+        self.mutants = mutants
         self.merge = merge
         self.pool = pool
     }
@@ -50,7 +52,7 @@ public final class StretchMerger: @unchecked Sendable {
     public func next(entries: Int) throws -> Stretch? {
         guard !isDone else { return nil }
         let batch = pool.take()
-        if !ahead.isEmpty { batch.append(ahead.record(at: 0)) }
+        if !ahead.isEmpty, !mutants.have(.stretchLosesEntry) { batch.append(ahead.record(at: 0)) }
         var hasMore = try merge.fill(batch, limit: entries)
         ahead.removeAll()
         if hasMore { hasMore = try merge.fill(ahead, limit: 1) || !ahead.isEmpty }
@@ -80,7 +82,7 @@ extension Run {
                     + "\(room.needed >> 20) MiB, \(room.available >> 20) MiB are free; "
                     + "make room, or use --strategy patch")
         }
-        let overlay = Overlay()
+        let overlay = Overlay(mutants: options.mutants)
         assistant.loading = (slot.rawValue, overlay, KeyBytes())
         try assistant.spill()
         let merge = try assistant.freeze().merge(slot.rawValue, index: owner.indexes[slot.rawValue])
@@ -88,7 +90,7 @@ extension Run {
         loading = Loading(
             slot: slot, generation: generation, overlay: overlay, cursor: KeyBytes(),
             stretchEntries: options.stretchEntries)
-        return StretchMerger(merge, pool: hook.pool)
+        return StretchMerger(merge, pool: hook.pool, mutants: options.mutants)
     }
 
     /// Throws where something is to be read again that was so at the cut: the shadow lacks it.
@@ -102,12 +104,11 @@ extension Run {
     /// than is wanted.
     public var stretchEntries: Int { loading?.stretchEntries ?? options.stretchEntries }
 
-    /// Appends a stretch under the commit lock.
+    /// Appends a stretch under the commit lock. A `drain` before it makes that short.
     /// - Returns: whether more follow, and for how many nanoseconds the lock was held.
     public func load(_ stretch: Stretch) throws -> (more: Bool, held: UInt64) {
         guard let current = loading else { preconditionFailure("a load has begun") }
         precondition(!current.isComplete, "nothing follows the last stretch")
-        while try handleItem() {}
         let result = hook.pool.take()
         let loaded = try atBoundary { boundary -> Loaded in
             let start = self.clock.now()
@@ -131,8 +132,8 @@ extension Run {
         _ stretch: Stretch, into result: EntryBatch, _ current: Loading,
         _ boundary: any CommitBoundary
     ) throws -> [QueueItem] {
-        try checkAborted()
-        let items = hook.takeAll()
+        if !options.mutants.have(.abortIgnored) { try checkAborted() }
+        let items = options.mutants.have(.loadWithoutDrain) ? [] : hook.takeAll()
         for item in items { absorb(item, current.slot, current.overlay, from: current.cursor) }
         current.overlay.apply(to: stretch.batch, end: stretch.end, into: result)
         try boundary.append(
@@ -162,15 +163,18 @@ extension Run {
     /// - Returns: the merger to go on with, in place of the one before and of the stretches
     ///   that it has merged ahead; nil where the overlay is small.
     public func refreeze() throws -> StretchMerger? {
-        guard let current = loading, !current.isComplete,
-            current.overlay.byteCount > options.overlayBytes
-        else { return nil }
-        try assistant.spill()
+        guard isRefreezeDue, let current = loading else { return nil }
+        if !options.mutants.have(.refreezeWithoutSpill) { try assistant.spill() }
         current.overlay.removeAll()
         let merge = try assistant.freeze().merge(
             current.slot.rawValue, index: owner.indexes[current.slot.rawValue],
             from: current.cursor)
-        return StretchMerger(merge, pool: hook.pool)
+        return StretchMerger(merge, pool: hook.pool, mutants: options.mutants)
+    }
+
+    var isRefreezeDue: Bool {
+        guard let loading, !loading.isComplete else { return false }
+        return loading.overlay.byteCount > options.overlayBytes
     }
 
     /// The commit: with the lock held the queue is drained, the generation is validated, and
@@ -181,9 +185,11 @@ extension Run {
         }
         phase = .committing
         try atBoundary { boundary in
-            try self.checkAborted()
+            if !self.options.mutants.have(.abortIgnored) { try self.checkAborted() }
             try self.checkExact()
-            precondition(self.assistant.damageCount == 0, "an incomplete run commits nothing")
+            precondition(
+                self.assistant.damageCount == 0 || self.options.mutants.have(.incompleteCommits),
+                "an incomplete run commits nothing")
             if let problem = try boundary.validate(
                 generation: current.generation, of: current.slot)
             {

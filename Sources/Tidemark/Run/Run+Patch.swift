@@ -6,38 +6,64 @@
 
 internal import Bytes
 
+/// One transaction's worth of discrepancies on their way to being mended.
+struct Patch: @unchecked Sendable {
+    let slot: IndexSlot
+    let keys: [[UInt8]]
+    /// The shadow's values when the patch began; nil where it had none.
+    let known: [[UInt8]?]
+    /// What has changed since.
+    let overlay: Overlay
+    /// Where the next patch begins in the list of discrepancies.
+    let end: Int
+    let isLast: Bool
+}
+
 extension Run {
-    /// Mends the entries of one transaction's worth of discrepancies from `start` on.
-    /// - Returns: where to go on, or nil when all are done.
-    public func patch(_ comparison: Comparison, from start: Int) throws -> Int? {
+    /// Looks up in the shadow what the entries of one transaction's worth of discrepancies
+    /// must be, from `start` on. What changes from here on goes into the patch's overlay, up
+    /// to its `apply`.
+    /// - Returns: nil where there are none.
+    func beginPatch(_ comparison: Comparison, from start: Int) throws -> Patch? {
         phase = .committing
         let all = comparison.kept.all
         let end = min(all.count, start + options.patchEntries)
         guard start < end else { return nil }
         let keys = all[start..<end].map(\.key).sorted { $0.lexicographicallyPrecedes($1) }
         let slot = comparison.slot
-        // What changes from here on is looked up in the overlay.
         let overlay = Overlay()
         assistant.loading = (slot.rawValue, overlay, KeyBytes())
+        do {
+            return Patch(
+                slot: slot, keys: keys, known: try shadowValues(slot, keys), overlay: overlay,
+                end: end, isLast: end == all.count)
+        } catch {
+            assistant.loading = nil
+            throw error
+        }
+    }
+
+    /// Mends the entries in one transaction. A `drain` before it makes that short.
+    func apply(_ patch: Patch) throws {
         defer { assistant.loading = nil }
-        let known = try shadowValues(slot, keys)
-        while try handleItem() {}
         let outcome = try atBoundary { boundary -> Patched in
             try self.checkAborted()
             try self.checkExact()
             let items = self.hook.takeAll()
-            for item in items { self.absorb(item, slot, overlay, from: KeyBytes()) }
-            let wanted = zip(keys, known).map { key, value in
-                (key: key, value: unsafe overlay.newest(key.span.bytes) ?? value)
+            for item in items {
+                self.absorb(item, patch.slot, patch.overlay, from: KeyBytes())
             }
-            return Patched(items: items, count: try boundary.amend(slot, wanted))
+            let wanted = zip(patch.keys, patch.known).map { key, value in
+                if options.mutants.have(.patchIsStale) { return (key: key, value: value) }
+                return (key: key, value: unsafe patch.overlay.newest(key.span.bytes) ?? value)
+            }
+            return Patched(items: items, count: try boundary.amend(patch.slot, wanted))
         }
         assistant.loading = nil
         for item in outcome.items { try assistant.handle(item) }
-        if let place = slots.firstIndex(of: slot) {
+        if let place = slots.firstIndex(of: patch.slot) {
             report.indexes[place].patched += outcome.count
         }
-        return end < all.count ? end : nil
     }
 
     private struct Patched: @unchecked Sendable {

@@ -52,14 +52,16 @@ public final class Run: @unchecked Sendable {
         self.store = store
         self.onDiscrepancy = onDiscrepancy
         slots = indexes.sorted()
-        let pool = BatchPool(capacity: 256 << 10, limit: 16)
+        let pool = BatchPool(capacity: options.batchBytes, limit: 16)
         let wanted = owner.indexes.indices.map { indexes.contains(IndexSlot($0)) }
         hook = HookPoint(
             wanted: wanted,
-            limits: .init(bytes: options.queueBytes, patience: options.patience), pool: pool)
+            limits: .init(
+                bytes: options.queueBytes, patience: options.patience, batch: options.batchBytes),
+            pool: pool, mutants: options.mutants)
         assistant = Assistant(
             store: store, pool: pool, indexes: owner.indexes.count, budget: options.sortBudget,
-            chunkBytes: options.chunkBytes)
+            chunkBytes: options.chunkBytes, mutants: options.mutants)
         report.indexes = slots.map {
             IndexReport(slot: $0, name: owner.indexes[$0.rawValue].name)
         }
@@ -88,12 +90,15 @@ public final class Run: @unchecked Sendable {
     public func prepare() throws {
         precondition(phase == .prepared, "a run is prepared once")
         try atBoundary { boundary in
-            for slot in self.slots where boundary.hooks.contains(where: { $0.wants(slot) }) {
+            for slot in self.slots
+            where boundary.hooks.contains(where: { $0.wants(slot) })
+                && !self.options.mutants.have(.secondRunAdmitted)
+            {
                 let name = self.owner.indexes[slot.rawValue].name
                 throw AbortReason("another run is at work on \(name): wait for its end")
             }
             self.hook.attached(at: boundary.lastCommit)
-            boundary.attach(self.hook)
+            if !self.options.mutants.have(.hooksAfterFirstWindow) { boundary.attach(self.hook) }
         }
         phase = .scanning
     }
@@ -119,12 +124,15 @@ public final class Run: @unchecked Sendable {
     /// Settling: everything that is queued is handled and lies in the side file.
     public func settle() throws {
         phase = .settling
-        while try handleItem() {}
+        try drain()
         try checkAborted()
         try assistant.spill()
         // What came in meanwhile: the boundary that follows is to find little.
-        while try handleItem() {}
+        try drain()
     }
+
+    /// Handles all that is queued.
+    public func drain() throws { while try handleItem() {} }
 
     /// A barrier that lasts: the owner's snapshots and the frozen shadow are of the same
     /// commit, whatever is committed and handled afterwards.
@@ -135,9 +143,9 @@ public final class Run: @unchecked Sendable {
     }
 
     /// Cuts: under the commit lock the queue is drained and the owner's snapshots are taken.
+    /// What comes before it in `settle` is what makes this short.
     /// - Returns: nil where something is to be read again first: go on scanning.
     public func cut() throws -> Cut? {
-        try settle()
         let parts = max(1, options.compareParts)
         let drained = try atBoundary { boundary -> Drained in
             let snapshots = try (0..<parts).map { _ in try boundary.snapshot() }
@@ -145,11 +153,12 @@ public final class Run: @unchecked Sendable {
                 snapshots.allSatisfy { $0.commit == boundary.lastCommit },
                 "a snapshot at a boundary is of its commit")
             return Drained(
-                items: self.hook.takeAll(), commit: boundary.lastCommit, snapshots: snapshots,
+                items: self.options.mutants.have(.cutWithoutDrain) ? [] : self.hook.takeAll(),
+                commit: boundary.lastCommit, snapshots: snapshots,
                 isScanned: self.hook.status.isScanned)
         }
         for item in drained.items { try assistant.handle(item) }
-        try assistant.spill()
+        if !options.mutants.have(.cutWithoutSpill) { try assistant.spill() }
         try checkAborted()
         guard drained.isScanned else { return nil }
         return Cut(
@@ -169,8 +178,10 @@ public final class Run: @unchecked Sendable {
         hook.close()
         for scanner in scanners { scanner.close() }
         try? atBoundary { boundary in
-            boundary.detach(self.hook)
-            if let loading = self.loading, !loading.isActive {
+            if !self.options.mutants.have(.hookLeftAttached) { boundary.detach(self.hook) }
+            if let loading = self.loading, !loading.isActive,
+                !self.options.mutants.have(.discardForgotten)
+            {
                 try boundary.discard(generation: loading.generation, of: loading.slot)
             }
         }

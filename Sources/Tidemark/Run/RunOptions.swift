@@ -21,6 +21,8 @@ public struct RunOptions: Sendable {
     public var sortBudget = 24 << 20
     /// Bytes of a chunk of a run in the side file, at the most.
     public var chunkBytes = ChunkList.chunkSize
+    /// Bytes of one batch of entries on its way from the owner to the side file.
+    public var batchBytes = 256 << 10
     /// Bytes in the queue from which on writers and scanners wait.
     public var queueBytes = 16 << 20
     /// Seconds that writers wait for a full queue before the run is aborted.
@@ -42,6 +44,10 @@ public struct RunOptions: Sendable {
     public var compareEntries = 8192
     /// Parts of the key space that are compared side by side.
     public var compareParts = 2
+    /// Deliberate mistakes, for tests.
+    package var mutants = Mutants()
+    /// The owner makes a deliberate mistake that breaks what it promises.
+    package var isOwnerMutant = false
 
     public init() {}
 }

@@ -28,7 +28,7 @@ public struct DiscrepancyCounts: Hashable, Sendable {
     public init() {}
     public var total: Int { missing + stray + wrong }
 
-    mutating func add(_ kind: Discrepancy.Kind) {
+    package mutating func add(_ kind: Discrepancy.Kind) {
         switch kind {
         case .missing: missing += 1
         case .stray: stray += 1

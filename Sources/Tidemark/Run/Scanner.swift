@@ -6,15 +6,21 @@ internal import Bytes
 
 public final class Scanner {
     private let owner: any Owner
-    private let hook: HookPoint
+    let hook: HookPoint
     private let options: RunOptions
     private let clock: RunClock
     private let holds: LockHoldRecorder
+    /// Where the next window is to begin and to end.
+    private(set) var plan: (lower: KeyBytes, upper: KeyBytes?)?
     /// The window that is being read, with what is left of it as its range.
-    private var window: Window?
+    private(set) var window: Window?
+    /// What it is read from.
+    private(set) var snapshot: (any OwnerSnapshot)?
     /// A snapshot that may be older than the next window's opening: good for looking ahead,
     /// never for reading.
-    private var lookahead: (any OwnerSnapshot)?
+    private(set) var lookahead: (any OwnerSnapshot)?
+    /// Only for a mutant.
+    private var early: (any OwnerSnapshot)?
     public private(set) var windows = 0
 
     init(
@@ -28,59 +34,106 @@ public final class Scanner {
         self.holds = holds
     }
 
-    /// What a step has left to do.
-    public enum Progress: Sendable { case opened, read, nothing }
-
-    /// One step: opens a window, or reads a part of the open one.
-    public func step() throws -> Progress {
-        if let window { return try read(window) }
-        return try open() ? .opened : .nothing
+    /// What a step has done.
+    public enum Progress: String, Sendable {
+        /// It has seen where the next window is to end.
+        case looked = "look"
+        /// It has opened a window.
+        case opened = "open"
+        /// It has taken the snapshot that the window is read from.
+        case readied = "ready"
+        /// It has read a part of the window.
+        case read
+        /// There was nothing to do: all is opened, and its own is read.
+        case nothing
     }
 
-    /// Lets go of its snapshot; no step follows.
-    func close() { lookahead = nil }
+    /// One step. Each touches what others change, the cursor, the queue, or the owner, once:
+    /// all that can come in between comes in between two steps.
+    public func step() throws -> Progress {
+        guard let window else { return try plan.take().map(open) ?? look() }
+        guard let snapshot else { return try ready(window) }
+        return try read(window, snapshot)
+    }
 
-    /// Opens a window at a commit boundary: the next range to be read again, or the one at
-    /// the cursor.
-    private func open() throws -> Bool {
+    /// Lets go of its snapshots; no step follows.
+    func close() {
+        lookahead = nil
+        snapshot = nil
+    }
+
+    /// Finds out where the next window is to end, or takes a range that is to be read again,
+    /// which is a window at once.
+    private func look() throws -> Progress {
+        if options.mutants.have(.hooksAfterFirstWindow), windows == 1 {
+            try owner.atCommitBoundary { [hook] boundary in
+                if !boundary.hooks.contains(where: { $0 === hook }) { boundary.attach(hook) }
+            }
+        }
         switch hook.nextWindow() {
         case .end:
             // The run keeps its scanners: a snapshot kept here would keep the owner from using
             // any page again until the run has ended.
             lookahead = nil
-            return false
-        case .again(let window): self.window = window
+            return .nothing
+        case .again(let window):
+            take(window)
+            return .opened
         case .at(let key):
             let snapshot = try lookahead ?? owner.snapshot()
-            let end = try snapshot.boundary(after: key, records: options.windowRecords)
-            let start = clock.now()
-            window = hook.open(from: key, to: end)
-            holds.record(clock.now() - start)
+            if options.mutants.have(.snapshotBeforeCursor) { early = snapshot }
+            lookahead = nil
+            plan = (key, try snapshot.boundary(after: key, records: options.windowRecords))
+            return .looked
         }
-        lookahead = nil
-        if window != nil { windows += 1 }
-        return true
     }
 
-    /// Reads up to a window's worth of records, from a snapshot that is taken now: after the
-    /// cursor has moved.
-    private func read(_ window: Window) throws -> Progress {
+    private func open(_ plan: (lower: KeyBytes, upper: KeyBytes?)) -> Progress {
+        let start = clock.now()
+        let window = hook.open(from: plan.lower, to: plan.upper)
+        holds.record(clock.now() - start)
+        if let window { take(window) }
+        return .opened
+    }
+
+    private func take(_ window: Window) {
+        self.window = window
+        lookahead = nil
+        windows += 1
+    }
+
+    /// Takes a snapshot: after the cursor has moved.
+    private func ready(_ window: Window) throws -> Progress {
+        if options.mutants.have(.snapshotBeforeCursor) {
+            snapshot = early
+            return .readied
+        }
         let snapshot = try owner.snapshot()
         precondition(
-            snapshot.commit >= window.sequence.commit, "a snapshot older than its window")
+            snapshot.commit >= window.sequence.commit || options.isOwnerMutant
+                || options.mutants.have(.windowStampedLate),
+            "a snapshot older than its window")
+        self.snapshot = snapshot
+        return .readied
+    }
+
+    /// Reads up to a window's worth of records.
+    private func read(_ window: Window, _ snapshot: any OwnerSnapshot) throws -> Progress {
         let batches = owner.indexes.indices.map {
             hook.wants(IndexSlot($0)) ? hook.pool.take() : nil
         }
         let sink = WindowSink(batches: batches, sequence: window.sequence)
         let rest = try snapshot.read(window.range, limit: options.windowRecords, into: sink)
-        if let rest {
+        let isCut = options.mutants.have(.windowRestLost)
+        if let rest, !isCut {
             precondition(window.range.lower < rest, "a read window moves on")
             self.window?.range.lower = rest
         } else {
             self.window = nil
         }
+        self.snapshot = nil
         lookahead = snapshot
-        hook.enqueue(sink, isLast: rest == nil)
+        hook.enqueue(sink, isLast: rest == nil || isCut)
         return .read
     }
 }

@@ -63,10 +63,13 @@ public struct ChunkList: ~Copyable {
 
     /// Bytes after which a new chunk begins.
     let limit: Int
-    var bytes = ByteArena(capacity: 1 << 20)
+    var bytes: ByteArena
     var starts: [Int] = []
 
-    init(limit: Int = ChunkList.chunkSize) { self.limit = limit }
+    init(limit: Int = ChunkList.chunkSize) {
+        self.limit = limit
+        bytes = ByteArena(capacity: min(limit * 16, 1 << 20))
+    }
 
     public var count: Int { starts.count }
     public var byteCount: Int { bytes.count }
