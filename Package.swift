@@ -8,6 +8,8 @@ let strict: [SwiftSetting] = [
     .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
     .enableExperimentalFeature("Lifetimes"),
     .treatAllWarnings(as: .error),
+    // Deliberate mistakes of the protocol, which tests must catch: never in a release build.
+    .define("TIDEMARK_MUTANTS", .when(configuration: .debug)),
 ]
 /// For the modules that touch pointers: every use is marked `unsafe`.
 let pointers: [SwiftSetting] = strict + [.strictMemorySafety()]
@@ -25,6 +27,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
+        .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
     ],
     targets: [
         .systemLibrary(name: "CLMDB", pkgConfig: "lmdb", providers: [.apt(["liblmdb-dev"])]),
@@ -57,13 +60,21 @@ let package = Package(
         .target(
             name: "VolumeVerify", dependencies: ["Bytes", "LMDB", "VolumeFormat"],
             swiftSettings: strict),
+        .target(
+            name: "Scenarios",
+            dependencies: [
+                "Bytes", "Catalogue", "LMDB", "Threads", "Tidemark", "Volume", "VolumeFormat",
+                "VolumeIndexes", "VolumeVerify",
+                .product(name: "Yams", package: "Yams"),
+            ],
+            swiftSettings: strict),
         .systemLibrary(name: "CXattr"),
         .target(name: "HostFiles", dependencies: ["CXattr"], swiftSettings: pointers),
         .executableTarget(
             name: "TidemarkCommand",
             dependencies: [
-                "Bytes", "HostFiles", "LMDB", "Threads", "Tidemark", "Volume", "VolumeFormat",
-                "VolumeIndexes", "VolumeVerify",
+                "Bytes", "HostFiles", "LMDB", "Scenarios", "Threads", "Tidemark", "Volume",
+                "VolumeFormat", "VolumeIndexes", "VolumeVerify",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
@@ -80,6 +91,12 @@ let package = Package(
             dependencies: [
                 "Volume", "VolumeFormat", "VolumeIndexes", "VolumeVerify", "Tidemark", "Bytes",
                 "LMDB",
+            ],
+            swiftSettings: strict),
+        .testTarget(
+            name: "ScenariosTests",
+            dependencies: [
+                "Scenarios", "Tidemark", "Bytes", "LMDB", "Volume", "VolumeVerify",
             ],
             swiftSettings: strict),
         .testTarget(

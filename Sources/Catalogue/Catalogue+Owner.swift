@@ -19,6 +19,9 @@ extension Catalogue: Owner {
         }
     }
 
+    /// A catalogue lives as long as its process.
+    public func makeDurable() {}
+
     public func snapshot() throws -> any OwnerSnapshot {
         Snapshot(state.withLock { $0 }, capacity)
     }
@@ -41,8 +44,7 @@ extension Catalogue: Owner {
         /// Every change at a boundary is a transaction of its own.
         private func commit() {
             state.commit += 1
-            let none = DeltaBatch()
-            for hook in state.hooks { hook.committed(state.commit, deltas: none) }
+            state.report(DeltaBatch())
         }
 
         func createGeneration(of index: IndexSlot) throws -> UInt32 {
@@ -100,6 +102,12 @@ extension Catalogue: Owner {
             commit()
         }
 
+        func discardUnfinished(of index: IndexSlot) throws {
+            let generations = state.indexes[index.rawValue].generations
+            let unfinished = generations.filter { $0.value.loadCursor != nil }.keys.sorted()
+            for number in unfinished { try discard(generation: number, of: index) }
+        }
+
         func amend(
             _ index: IndexSlot, _ entries: [(key: [UInt8], value: [UInt8]?)]
         ) throws -> Int {
@@ -134,7 +142,7 @@ extension Catalogue: Owner {
     }
 
     final class Snapshot: OwnerSnapshot {
-        private let state: State
+        let state: State
         private let capacity: Int
         private lazy var records = state.records.sorted { $0.key < $1.key }
 

@@ -7,8 +7,7 @@
 // changes, so that a snapshot is just a value.
 //
 // What an adopter has to give stands in three files: the indexes in CatalogueIndexes.swift,
-// the hook point here in `Transaction.commit`, and scan and generations in
-// Catalogue+Owner.swift.
+// the hook point here in `transaction`, and scan and generations in Catalogue+Owner.swift.
 
 public import Bytes
 public import Tidemark
@@ -109,7 +108,8 @@ public final class Catalogue: Sendable {
         return try state.withLock { state in
             var transaction = Transaction(state)
             let result = try body(&transaction)
-            transaction.commit(&state, indexes)
+            let deltas = transaction.commit(&state, indexes)
+            state.report(deltas)
             return result
         }
     }
@@ -165,8 +165,11 @@ extension Catalogue {
             changes.append((tagging, weight))
         }
 
-        /// Makes the changes, in the indexes too, and then, they being visible, reports them.
-        mutating func commit(_ state: inout State, _ indexes: [any SecondaryIndex]) {
+        /// Makes the changes, in the indexes too: they are visible.
+        /// - Returns: what the hooks are to be told.
+        mutating func commit(
+            _ state: inout State, _ indexes: [any SecondaryIndex]
+        ) -> DeltaBatch {
             before = [:]
             state.commit += 1
             state.deltas.count += 1
@@ -184,8 +187,15 @@ extension Catalogue {
                 }
                 if isVoid { deltas.void(tagging.range) }
             }
-            for hook in state.hooks { hook.committed(state.commit, deltas: deltas) }
+            return deltas
         }
+    }
+}
+
+extension Catalogue.State {
+    /// Tells the hooks of the last commit, which is visible.
+    func report(_ deltas: borrowing DeltaBatch) {
+        for hook in hooks { hook.committed(commit, deltas: deltas) }
     }
 }
 

@@ -119,8 +119,12 @@ public struct WriteCursor: ~Copyable {
         try cursor.seek(atOrBefore: key)
     }
 
+    @inline(__always)
+    private var failures: CallFailures? { cursor.transaction.environment.failures }
+
     /// Stores `value` for `key`; the cursor then stands there.
     public mutating func put(_ key: RawSpan, _ value: RawSpan) throws(LMDBError) {
+        try failures?.check(.put, cursor.table.name)
         try check(put(key, value, flags: 0), "put", cursor.table.name)
     }
 
@@ -128,11 +132,13 @@ public struct WriteCursor: ~Copyable {
     /// and with full pages.
     /// - Throws: `keyExists` where `key` is not above the last key.
     public mutating func append(_ key: RawSpan, _ value: RawSpan) throws(LMDBError) {
+        try failures?.check(.put, cursor.table.name)
         try check(put(key, value, flags: UInt32(MDB_APPEND)), "append", cursor.table.name)
     }
 
     /// Deletes the entry where the cursor stands; `next` then goes to the one after it.
     public mutating func delete() throws(LMDBError) {
+        try failures?.check(.delete, cursor.table.name)
         cursor.forget()
         unsafe try check(mdb_cursor_del(cursor.raw, 0), "delete", cursor.table.name)
     }

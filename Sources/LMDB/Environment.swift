@@ -52,6 +52,13 @@ internal import Glibc
     }
 
     public let path: String
+    #if TIDEMARK_MUTANTS
+    /// What fails on purpose.
+    let failures: CallFailures?
+    #else
+    @inline(__always)
+    var failures: CallFailures? { nil }
+    #endif
     let handle: OpaquePointer
     let state = Mutex(State())
 
@@ -77,6 +84,9 @@ internal import Glibc
             throw error
         }
         self.path = path
+        #if TIDEMARK_MUTANTS
+        failures = CallFailures.registered(for: path)
+        #endif
         unsafe self.handle = unsafe handle
     }
 
@@ -114,6 +124,7 @@ internal import Glibc
     }
 
     func begin(flags: UInt32) throws(LMDBError) -> OpaquePointer {
+        if flags == 0 { try failures?.check(.begin, path) }
         state.withLock { $0.active += 1 }
         var raw: OpaquePointer?
         var code = unsafe mdb_txn_begin(handle, nil, flags, &raw)

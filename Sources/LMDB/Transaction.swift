@@ -105,6 +105,7 @@ public struct WriteTransaction: ~Copyable {
     public mutating func put(
         _ table: Table, _ key: RawSpan, _ value: RawSpan
     ) throws(LMDBError) {
+        try handle.environment.failures?.check(.put, table.name)
         try check(put(table, key, value, flags: 0), "put", table.name)
     }
 
@@ -135,6 +136,7 @@ public struct WriteTransaction: ~Copyable {
     public mutating func append(
         _ table: Table, _ key: RawSpan, size: Int, fill: (inout ValueWriter) -> Void
     ) throws(LMDBError) {
+        try handle.environment.failures?.check(.put, table.name)
         var value = unsafe MDB_val(mv_size: size, mv_data: nil)
         let code = unsafe withValue(key) { key in
             var key = unsafe key
@@ -149,6 +151,7 @@ public struct WriteTransaction: ~Copyable {
 
     /// - Returns: false where there was nothing to delete.
     public mutating func delete(_ table: Table, _ key: RawSpan) throws(LMDBError) -> Bool {
+        try handle.environment.failures?.check(.delete, table.name)
         let code = unsafe withValue(key) { key in
             var key = unsafe key
             return unsafe mdb_del(handle.live, table.dbi, &key, nil)
@@ -193,6 +196,12 @@ public struct WriteTransaction: ~Copyable {
         unsafe handle.raw = nil
         defer { handle.environment.transactionEnded(writer: true) }
         if commit {
+            do throws(LMDBError) {
+                try handle.environment.failures?.check(.commit, handle.environment.path)
+            } catch {
+                unsafe mdb_txn_abort(raw)
+                throw error
+            }
             unsafe try check(mdb_txn_commit(raw), "commit", handle.environment.path)
         } else {
             unsafe mdb_txn_abort(raw)

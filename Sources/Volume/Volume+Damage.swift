@@ -7,7 +7,7 @@
 
 internal import Bytes
 internal import LMDB
-internal import Tidemark
+package import Tidemark
 internal import VolumeFormat
 internal import VolumeIndexes
 
@@ -42,6 +42,26 @@ extension Volume {
         return try perform { operations in
             var vandal = Vandal(slot: IndexSlot(slot), seed: seed)
             return try vandal.damage(&operations, count, kind)
+        }
+    }
+}
+
+extension Volume {
+    /// Makes the live index hold `payload` at `key`, with a good checksum, or nothing where it
+    /// is nil: one discrepancy, chosen by hand.
+    /// - Returns: whether there was an entry.
+    package func alter(_ slot: IndexSlot, key: [UInt8], payload: [UInt8]?) throws -> Bool {
+        try perform { operations in
+            try operations.begin(growing: payload != nil)
+            operations.hasChanged = true
+            let table = operations.state[slot].active.table
+            guard let payload else {
+                return try operations.transaction.delete(table, key.rawSpan)
+            }
+            let value = SealedValue(key: key.rawSpan, payload: payload.rawSpan)
+            if try operations.transaction.insert(table, key.rawSpan, value.span) { return false }
+            try operations.transaction.put(table, key.rawSpan, value.span)
+            return true
         }
     }
 }

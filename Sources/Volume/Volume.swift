@@ -107,4 +107,6 @@ extension Volume: Owner {
     }
 
     public func snapshot() throws -> any OwnerSnapshot { try read() }
+
+    public func makeDurable() throws { try sync() }
 }

@@ -29,6 +29,10 @@ public protocol Owner: AnyObject, Sendable {
 
     /// A snapshot of the last commit or a newer one, taken without waiting for anybody.
     func snapshot() throws -> any OwnerSnapshot
+
+    /// Returns when everything committed before the call survives a failure of the system: a
+    /// repair is not reported before it is there to stay.
+    func makeDurable() throws
 }
 
 /// What may be done while the commit lock is held. Each change is one transaction of the
@@ -70,6 +74,10 @@ public protocol CommitBoundary {
 
     /// Gives up a generation that was never active: it is to be reaped.
     func discard(generation: UInt32, of index: IndexSlot) throws
+
+    /// Gives up a generation of `index` that is being loaded by a run that has ended and could
+    /// not give it up itself. Nothing happens where there is none.
+    func discardUnfinished(of index: IndexSlot) throws
 
     /// Makes the active generation hold exactly `entry.value` for each key, or nothing
     /// where the value is nil, in one transaction.

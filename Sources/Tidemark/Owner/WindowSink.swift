@@ -19,7 +19,7 @@ public struct PrimaryDamage: Hashable, Sendable {
 public final class WindowSink {
     /// One batch for each index; nil for those that the run does not want.
     let batches: [EntryBatch?]
-    let sequence: SequenceNumber
+    package let sequence: SequenceNumber
     /// Primary records read so far.
     public internal(set) var records = 0
     public private(set) var damage: [PrimaryDamage] = []

@@ -77,9 +77,7 @@ public final class Coordinator {
         precondition(!isEnded, "nothing follows the end")
         held = 0
         do {
-            if next != .reap, next != .end, !run.options.mutants.have(.abortIgnored) {
-                try run.checkAborted()
-            }
+            if next != .reap, next != .end, !isAbortIgnored { try run.checkAborted() }
             try perform(next)
         } catch {
             fail(error)
@@ -90,6 +88,16 @@ public final class Coordinator {
     public var isEnded: Bool {
         if case .ended = need { return true }
         return false
+    }
+
+    /// By a mutant, which must have all that the step needs.
+    private var isAbortIgnored: Bool {
+        guard run.options.mutants.have(.abortIgnored) else { return false }
+        switch next {
+        case .commit: return true
+        case .load: return stretch != nil
+        default: return false
+        }
     }
 
     private func perform(_ step: Step) throws {
@@ -120,6 +128,7 @@ public final class Coordinator {
             endMending(true)
         case .reap: reap()
         case .end:
+            if !changed.isEmpty { try run.owner.makeDurable() }
             run.finish(nil)
             go(.end, .ended)
         }
@@ -236,7 +245,9 @@ public final class Coordinator {
         slot = nil
         guard !changed.isEmpty else {
             run.report.outcome = found == 0 ? .clean : .corrupt
-            return go(.end)
+            // An earlier run may have left something to be reaped.
+            let mayChange = run.options.strategy != .check && !run.options.isDryRun
+            return go(mayChange ? .reap : .end)
         }
         // The hooks have kept the shadow up all the while: no second scan is needed.
         isRecheck = true

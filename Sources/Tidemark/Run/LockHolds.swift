@@ -5,21 +5,27 @@ internal import Histogram
 internal import Synchronization
 
 final class LockHoldRecorder: Sendable {
-    private let histogram = Mutex(
-        Histogram<UInt64>(
-            highestTrackableValue: 600_000_000_000, numberOfSignificantValueDigits: .two))
+    /// Made when the first hold is recorded: it takes some hundred KiB.
+    private let histogram = Mutex<Histogram<UInt64>?>(nil)
 
-    /// - Parameter nanoseconds: how long one hold lasted.
+    /// - Parameter nanoseconds: how long one hold lasted; 0 where time stands still.
     func record(_ nanoseconds: UInt64) {
-        _ = histogram.withLock { $0.record(max(nanoseconds, 1)) }
+        guard nanoseconds > 0 else { return }
+        histogram.withLock { histogram in
+            if histogram == nil {
+                histogram = Histogram(
+                    highestTrackableValue: 600_000_000_000, numberOfSignificantValueDigits: .two)
+            }
+            _ = histogram?.record(nanoseconds)
+        }
     }
 
     var report: RunReport.LockHolds {
         histogram.withLock {
-            guard $0.totalCount > 0 else { return RunReport.LockHolds() }
+            guard let histogram = $0 else { return RunReport.LockHolds() }
             return RunReport.LockHolds(
-                maximum: $0.max, percentile999: $0.valueAtPercentile(99.9),
-                percentile99: $0.valueAtPercentile(99), count: Int($0.totalCount))
+                maximum: histogram.max, percentile999: histogram.valueAtPercentile(99.9),
+                percentile99: histogram.valueAtPercentile(99), count: Int(histogram.totalCount))
         }
     }
 }

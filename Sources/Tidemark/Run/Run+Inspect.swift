@@ -109,6 +109,34 @@ extension Run {
     /// Marks the run as aborted, as a driver does where a step of another thread fails.
     package func abort(_ error: any Error) { hook.abort(AbortReason("\(error)")) }
 
+    package func spill() throws { try assistant.spill() }
+    package var rereads: Int { hook.rereadCount }
+    package var openWindows: Int { hook.openWindowCount }
+    /// Primary records that could not be read, among those that were handled.
+    package var damagedPrimaries: Int { assistant.damageCount }
+    package var sortedRuns: Int { assistant.runs.map(\.count).max() ?? 0 }
+    /// Whether the last window to be read is read from a snapshot newer than it.
+    package var isReadLate: Bool { scanners.contains { $0.isLate } }
+    package var lastReadRecords: Int { scanners.last?.lastRecords ?? 0 }
+
+    /// Whether among the items of one key a delta is older, or newer, than what a window holds.
+    package func orders() throws -> (deltaOlder: Bool, deltaNewer: Bool) {
+        var result = (deltaOlder: false, deltaNewer: false)
+        for slot in slots {
+            let sorter = EntrySorter()
+            sorter.sort([try assistant.collect(slot.rawValue)])
+            for place in 0..<max(0, sorter.count - 1) {
+                let newer = sorter.record(place), older = sorter.record(place + 1)
+                guard newer.compareKey(older) == 0 else { continue }
+                let isNewerRead = newer.sequence.ordinal == SequenceNumber.maximumOrdinal
+                let isOlderRead = older.sequence.ordinal == SequenceNumber.maximumOrdinal
+                if isNewerRead, !isOlderRead { result.deltaOlder = true }
+                if !isNewerRead, isOlderRead { result.deltaNewer = true }
+            }
+        }
+        return result
+    }
+
     /// What a writer does that has waited long enough for room in the queue.
     package func admitNow() -> Bool { hook.admit(within: options.patience) }
 
@@ -266,6 +294,13 @@ extension Scanner {
     package var hasWork: Bool {
         if window != nil || plan != nil { return true }
         return hook.monitor.withLock { $0.cursor != .end || !$0.rereads.isEmpty }
+    }
+
+    package var hasWindow: Bool { window != nil }
+    package func isOpen(at key: KeyBytes) -> Bool { window?.range.contains(key.span) ?? false }
+    var isLate: Bool {
+        guard let window, let snapshot else { return false }
+        return snapshot.commit > window.sequence.commit
     }
 
     fileprivate func describe(

@@ -97,6 +97,9 @@ public final class Run: @unchecked Sendable {
                 let name = self.owner.indexes[slot.rawValue].name
                 throw AbortReason("another run is at work on \(name): wait for its end")
             }
+            if self.options.strategy != .check, !self.options.isDryRun {
+                for slot in self.slots { try boundary.discardUnfinished(of: slot) }
+            }
             self.hook.attached(at: boundary.lastCommit)
             if !self.options.mutants.have(.hooksAfterFirstWindow) { boundary.attach(self.hook) }
         }

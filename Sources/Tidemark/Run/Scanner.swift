@@ -22,6 +22,8 @@ public final class Scanner {
     /// Only for a mutant.
     private var early: (any OwnerSnapshot)?
     public private(set) var windows = 0
+    /// Records of the last part that was read.
+    private(set) var lastRecords = 0
 
     init(
         owner: any Owner, hook: HookPoint, options: RunOptions, clock: RunClock,
@@ -133,6 +135,7 @@ public final class Scanner {
         }
         self.snapshot = nil
         lookahead = snapshot
+        lastRecords = sink.records
         hook.enqueue(sink, isLast: rest == nil || isCut)
         return .read
     }

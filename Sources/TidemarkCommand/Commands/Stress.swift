@@ -1,6 +1,7 @@
 // `tidemark stress`: writers at full speed, and repairs meanwhile.
 
 internal import ArgumentParser
+internal import Scenarios
 internal import Tidemark
 internal import Volume
 
@@ -15,6 +16,12 @@ struct Stress: TidemarkSubcommand {
             again, with pauses as long as the runs, and operations per second and latencies are \
             reported with and without a run in progress. `tidemark verify` says afterwards whether \
             all is right.
+
+            With --record the operations, and the order in which they and the steps of the repairs \
+            happened, are written to a file as a scenario, which `tidemark replay` plays to the \
+            same end. Contents and extended attributes are left out meanwhile, everything is of \
+            whole blocks, and the volume must be small at the start: a fresh one is best. Phases \
+            of runs and holds of the commit lock are not timed then.
 
             Operations that may fail in such a mix (a name that exists, no space) are counted; any \
             other failure ends the stress.
@@ -46,6 +53,10 @@ struct Stress: TidemarkSubcommand {
     @Option(help: "Plant this many mixed discrepancies in each index before each run.")
     var damage = 0
 
+    @Option(
+        help: ArgumentHelp("Write what happened to this file, as a scenario.", valueName: "file"))
+    var record: String?
+
     @OptionGroup var common: CommonOptions
 
     var target: String { volume }
@@ -59,6 +70,10 @@ struct Stress: TidemarkSubcommand {
         guard damage == 0 || !index.isEmpty else {
             throw ValidationError("--damage goes with --index.")
         }
+        guard damage == 0 || record == nil else {
+            throw ValidationError(
+                "--damage and --record don't go together: a scenario damages before its runs only.")
+        }
     }
 
     func execute(_ output: Output) throws -> ExitStatus {
@@ -69,7 +84,15 @@ struct Stress: TidemarkSubcommand {
             options.slots = index.isEmpty ? [] : index.slots
             options.strategy = strategy.strategy
             options.damage = damage
+            options.isRecorded = record != nil
+            // Where it can't be written that is better known before the stress than after it.
+            if let record {
+                try ScenarioFiles.write("# The recording did not come to its end.\n", to: record)
+            }
             let result = try StressCoordinator(opened, options, output).run()
+            if let record, let scenario = result.scenario {
+                try ScenarioFiles.write(ScenarioWriter.write(scenario), to: record)
+            }
             try finishReaping(opened, output)
             output.json(ifAsked: document(result.members(options)))
             result.print(volume, options, to: output)

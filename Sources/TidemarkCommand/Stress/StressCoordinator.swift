@@ -3,6 +3,7 @@
 
 internal import Bytes
 internal import HostFiles
+internal import Scenarios
 internal import Synchronization
 internal import Threads
 internal import Tidemark
@@ -18,6 +19,8 @@ struct StressOptions: Sendable {
     var strategy = Strategy.rebuild
     /// Mixed discrepancies that are planted in each index before each run.
     var damage = 0
+    /// Whether all of it is recorded, for a scenario.
+    var isRecorded = false
 }
 
 struct StressRun: Sendable {
@@ -31,6 +34,8 @@ struct StressResult: Sendable {
     var seconds = 0.0
     /// Why it ended before its time.
     var failure: String?
+    /// What came of it, where it was recorded.
+    var scenario: Scenario?
 
     var status: ExitStatus {
         var status: ExitStatus = failure == nil ? .success : .operational
@@ -52,7 +57,8 @@ struct StressCoordinator {
     }
 
     func run() throws -> StressResult {
-        let writers = try makeWriters()
+        let recording = try makeWriters()
+        let writers = recording.writers
         let start = monotonicNanoseconds()
         let threads = writers.map { writer in
             DedicatedThread(name: "writer-\(writer.number)") { writer.run() }
@@ -65,30 +71,50 @@ struct StressCoordinator {
             progress.show("stress, \(words)", min(elapsed, total), of: total, "seconds")
         }
         var result = StressResult()
-        let failure = coordinate(until: start + UInt64(options.seconds * 1e9), &result)
+        let failure = coordinate(
+            until: start + UInt64(options.seconds * 1e9), recording.recorder, &result)
         control.isStopped.store(true, ordering: .releasing)
         for thread in threads { thread.join() }
         watch.end()
         result.seconds = Double(monotonicNanoseconds() - start) / 1e9
         for writer in writers { result.tally.add(writer.tally) }
         result.failure = control.failure ?? failure
+        do {
+            result.scenario = try recording.recorder?.finish(volume, title: title)
+        } catch {
+            if result.failure == nil { result.failure = explanation(of: error) }
+        }
         return result
+    }
+
+    private var title: [String] {
+        let repairs = options.slots.map { volume.indexes[$0.rawValue].name }
+        let words = repairs.isEmpty ? "" : ", and repairs of \(repairs.joined(separator: ", "))"
+        return [
+            "Recorded by tidemark stress: \(counted(options.writers, "writer")), seed "
+                + "\(options.seed)\(words).",
+            "Each transaction is a job of a writer, in the order in which they were done.",
+        ]
     }
 
     // MARK: Writers
 
-    private func makeWriters() throws -> [StressWriter] {
+    private func makeWriters() throws -> (writers: [StressWriter], recorder: Recorder?) {
         let name = Array("stress-\(options.seed)".utf8)
         var random = SplitMix64(seed: options.seed)
         let existing = try ExistingTree(volume, leavingOut: name, random: &random)
         let root = try directory(.root, name)
         let shared = try directory(root, Array("shared".utf8))
-        return try (0..<options.writers).map { number in
-            let home = try directory(root, Array("writer-\(number)-\(freshNumber())".utf8))
-            return StressWriter(
-                number: number, volume: volume, control: control, seed: options.seed, home: home,
-                shared: shared, existing: existing, of: options.writers)
+        let homes = try (0..<options.writers).map { number in
+            try directory(root, Array("writer-\(number)-\(freshNumber())".utf8))
         }
+        let recorder = options.isRecorded ? try Recorder(volume, writers: options.writers) : nil
+        let writers = homes.enumerated().map { number, home in
+            StressWriter(
+                number: number, volume: volume, control: control, seed: options.seed, home: home,
+                shared: shared, existing: existing, of: options.writers, recorder: recorder)
+        }
+        return (writers, recorder)
     }
 
     /// A directory is new for each stress, also for a second one with the same seed.
@@ -110,7 +136,9 @@ struct StressCoordinator {
     // MARK: Runs
 
     /// - Returns: why the stress ended early, if it did.
-    private func coordinate(until deadline: UInt64, _ result: inout StressResult) -> String? {
+    private func coordinate(
+        until deadline: UInt64, _ recorder: Recorder?, _ result: inout StressResult
+    ) -> String? {
         var pause = min(2, options.seconds / 10)
         var sides = (withRun: 0.0, withoutRun: 0.0)
         defer {
@@ -129,7 +157,9 @@ struct StressCoordinator {
                 let damage = try plant(result.runs.count)
                 control.isRunning.store(true, ordering: .relaxed)
                 defer { control.isRunning.store(false, ordering: .relaxed) }
-                let report = try repair()
+                var report = try repair(recorder)
+                // For the run itself time stood still.
+                if recorder != nil { report.seconds.total = seconds(since: start) }
                 result.runs.append(StressRun(damage: damage, report: report))
             } catch {
                 return explanation(of: error)
@@ -169,9 +199,14 @@ struct StressCoordinator {
         return done
     }
 
-    private func repair() throws -> RunReport {
+    private func repair(_ recorder: Recorder?) throws -> RunReport {
         var execution = RunExecution(volume: volume, slots: options.slots, output: output)
         execution.options.strategy = options.strategy
+        if let recorded = recorder?.beginRun(volume, options.slots, options.strategy) {
+            execution.owner = recorded.owner
+            execution.options = recorded.options
+            execution.clock = recorded.clock
+        }
         execution.showsProgress = false
         return try execution.perform()
     }

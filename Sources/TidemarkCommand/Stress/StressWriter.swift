@@ -9,6 +9,7 @@
 internal import Bytes
 internal import Histogram
 internal import HostFiles
+internal import Scenarios
 internal import Synchronization
 internal import Volume
 internal import VolumeFormat
@@ -42,13 +43,17 @@ final class StressWriter: @unchecked Sendable {
     var directories: [Known]
     var existing: [ExistingName]
     let existingDirectories: [InodeNumber]
+    let recorder: Recorder?
     private var serial: UInt64 = 0
+    /// Jobs so far.
+    private var jobs = 0
 
     init(
         number: Int, volume: Volume, control: StressControl, seed: UInt64, home: InodeNumber,
-        shared: InodeNumber, existing: ExistingTree, of writers: Int
+        shared: InodeNumber, existing: ExistingTree, of writers: Int, recorder: Recorder?
     ) {
         self.number = number
+        self.recorder = recorder
         self.volume = volume
         self.control = control
         self.shared = shared
@@ -62,14 +67,17 @@ final class StressWriter: @unchecked Sendable {
 
     /// Runs until it is stopped, or something fails that must not.
     func run() {
-        var jobs = 0
         do {
             while !control.isStopped.load(ordering: .acquiring) {
                 try job()
                 jobs += 1
-                if jobs % StressWriter.dataInterval == 0 { try writeData() }
+                // A scenario has no contents.
+                if recorder == nil, jobs % StressWriter.dataInterval == 0 { try writeData() }
+                if let failure = recorder?.failure { throw failure }
             }
         } catch {
+            // What was noted of a group that failed has not happened.
+            if error is VolumeError { recorder?.lose() }
             control.fail("writer \(number): \(explanation(of: error))")
         }
     }
@@ -90,7 +98,10 @@ final class StressWriter: @unchecked Sendable {
     private func operate(_ operations: inout Operations) throws {
         let kind = choose()
         do {
-            try perform(kind, &operations)
+            if let operation = try perform(kind, &operations) {
+                recorder?.note(
+                    operation, writer: number, job: jobs, commit: operations.commitUnderWay)
+            }
             tally.kinds[kind, default: 0] += 1
         } catch let error as VolumeError {
             guard let answer = error.expectedAnswer else { throw error }

@@ -11,6 +11,9 @@ internal import Volume
 struct RunExecution {
     let volume: Volume
     let slots: [IndexSlot]
+    /// What the run is given as the owner; nil: the volume itself.
+    var owner: (any Tidemark.Owner)?
+    var clock = RunClock(now: monotonicNanoseconds)
     var options = RunOptions()
     var output: Output
     /// Whether progress is shown.
@@ -21,9 +24,8 @@ struct RunExecution {
     /// Runs to the end. What goes wrong inside the run is in the report.
     func perform() throws -> RunReport {
         let store = try SideFile(path: sideFilePath())
-        let clock = RunClock(now: monotonicNanoseconds)
         let run = Run(
-            owner: volume, indexes: slots, store: store, options: options, clock: clock,
+            owner: owner ?? volume, indexes: slots, store: store, options: options, clock: clock,
             onDiscrepancy: onDiscrepancy)
         var driving = DriverOptions()
         driving.expectedRecords = (try? expectedRecords()) ?? 0

@@ -80,6 +80,11 @@ final class VolumeBoundary: CommitBoundary {
         try change { try $0.discard(generation, of: index) }
     }
 
+    func discardUnfinished(of index: IndexSlot) throws {
+        guard let load = unsafe operations?.pointee.state[index].load else { return }
+        try discard(generation: load.generation.number, of: index)
+    }
+
     func amend(_ index: IndexSlot, _ entries: [(key: [UInt8], value: [UInt8]?)]) throws -> Int {
         try change { try $0.amend(index, entries) }
     }

@@ -1,11 +1,11 @@
 // The map of a fork, from file offsets to blocks, as plain values: gaps, parts and merges.
 // Everything counts blocks. Nothing here reads or writes a table.
 
-internal import VolumeFormat
+package import VolumeFormat
 
 extension ExtentRecord {
     /// The part of the extent that lies in `range`, if any.
-    func clipped(to range: Range<UInt64>) -> ExtentRecord? {
+    package func clipped(to range: Range<UInt64>) -> ExtentRecord? {
         let lower = max(offset, range.lowerBound)
         let upper = min(offsetEnd, range.upperBound)
         guard lower < upper else { return nil }
@@ -18,7 +18,7 @@ extension ExtentRecord {
 
     /// The extent that both make together, where they lie side by side in the file and on the
     /// volume, in one state, and one length can say it.
-    func joined(with next: ExtentRecord) -> ExtentRecord? {
+    package func joined(with next: ExtentRecord) -> ExtentRecord? {
         guard inode == next.inode, fork == next.fork, state == next.state,
             offsetEnd == next.offset, startEnd == next.start
         else { return nil }
@@ -32,9 +32,9 @@ extension ExtentRecord {
     var blocks: BlockRange { BlockRange(start: start, end: startEnd) }
 }
 
-enum FileMap {
+package enum FileMap {
     /// `extents` in the order of their offsets, neighbours joined where they can be.
-    static func normalized(_ extents: [ExtentRecord]) -> [ExtentRecord] {
+    package static func normalized(_ extents: [ExtentRecord]) -> [ExtentRecord] {
         var result: [ExtentRecord] = []
         result.reserveCapacity(extents.count)
         for extent in extents.sorted(by: { $0.offset < $1.offset }) {
@@ -48,12 +48,14 @@ enum FileMap {
     }
 
     /// The parts inside `range`, in order.
-    static func inside(_ extents: [ExtentRecord], _ range: Range<UInt64>) -> [ExtentRecord] {
+    package static func inside(_ extents: [ExtentRecord], _ range: Range<UInt64>) -> [ExtentRecord]
+    {
         extents.compactMap { $0.clipped(to: range) }
     }
 
     /// The parts outside `range`, in order.
-    static func outside(_ extents: [ExtentRecord], _ range: Range<UInt64>) -> [ExtentRecord] {
+    package static func outside(_ extents: [ExtentRecord], _ range: Range<UInt64>) -> [ExtentRecord]
+    {
         extents.flatMap { extent in
             [0..<range.lowerBound, range.upperBound..<UInt64.max]
                 .compactMap { extent.clipped(to: $0) }
@@ -61,7 +63,7 @@ enum FileMap {
     }
 
     /// What of `range` no extent covers. `extents` are in order.
-    static func gaps(_ extents: [ExtentRecord], _ range: Range<UInt64>) -> [Range<UInt64>] {
+    package static func gaps(_ extents: [ExtentRecord], _ range: Range<UInt64>) -> [Range<UInt64>] {
         var gaps: [Range<UInt64>] = []
         var from = range.lowerBound
         for extent in extents where extent.offsetEnd > from {
@@ -74,13 +76,15 @@ enum FileMap {
     }
 
     /// The blocks that `[offset, offset + count)`, in bytes, touches.
-    static func blocks(_ offset: UInt64, _ count: UInt64, _ blockSize: UInt64) -> Range<UInt64> {
+    package static func blocks(_ offset: UInt64, _ count: UInt64, _ blockSize: UInt64) -> Range<
+        UInt64
+    > {
         guard count > 0 else { return 0..<0 }
         return (offset / blockSize)..<((offset + count - 1) / blockSize + 1)
     }
 
     /// The blocks that lie wholly in `[offset, offset + count)`, in bytes.
-    static func wholeBlocks(
+    package static func wholeBlocks(
         _ offset: UInt64, _ count: UInt64, _ blockSize: UInt64
     ) -> Range<UInt64> {
         let lower = (offset + blockSize - 1) / blockSize

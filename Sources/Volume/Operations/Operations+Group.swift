@@ -118,6 +118,10 @@ extension Operations {
         ended.removeAll(keepingCapacity: true)
     }
 
+    /// The number that the group under way gets when it commits: whoever means several
+    /// operations to be one transaction can see whether they were.
+    package var commitUnderWay: UInt64 { transaction.commit }
+
     /// Ends the group and begins another where it has grown large.
     mutating func rollOverIfLarge() throws {
         let isLarge =

@@ -1,9 +1,9 @@
 // What the primitives derive from primary records: entries of the reverse map and of the
 // parent pointers, in the live generations and, where a hook wants them, as deltas.
 
-internal import Bytes
+package import Bytes
 internal import Tidemark
-internal import VolumeFormat
+package import VolumeFormat
 internal import VolumeIndexes
 
 // MARK: Parent pointers
@@ -91,10 +91,10 @@ extension Operations {
 }
 
 /// The keys of primary records in the order of a scan: inode u64, kind u8, subkey.
-enum PrimaryKey {
-    static let prefixSize = 9
+package enum PrimaryKey {
+    package static let prefixSize = 9
 
-    static func dirent(_ directory: InodeNumber, _ name: RawSpan) -> KeyBytes {
+    package static func dirent(_ directory: InodeNumber, _ name: RawSpan) -> KeyBytes {
         var key = KeyBytes()
         key.append(directory)
         key.append(RecordKind.dirent.rawValue)
@@ -102,7 +102,7 @@ enum PrimaryKey {
         return key
     }
 
-    static func extent(_ e: ExtentRecord) -> FixedBytes<18> {
+    package static func extent(_ e: ExtentRecord) -> FixedBytes<18> {
         var key = FixedBytes<18>()
         key.store(e.inode, at: 0)
         key.store(RecordKind.extent.rawValue, at: 8)

@@ -87,6 +87,13 @@ extension Operations {
         return inode
     }
 
+    /// What a name leads to, as the transaction has it; nil where the directory has no such
+    /// name.
+    package func entry(_ dir: InodeNumber, _ name: [UInt8]) throws -> DirentTarget? {
+        guard !name.isEmpty, name.count <= DirentRecord.maximumNameLength else { return nil }
+        return try dirent(dir, name)
+    }
+
     /// What the entry leads to.
     func target(_ dir: InodeNumber, _ name: [UInt8]) throws -> DirentTarget {
         guard let target = try dirent(dir, name) else {

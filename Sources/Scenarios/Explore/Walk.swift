@@ -1,0 +1,144 @@
+// A walk: lanes stepped in an order that a seed chooses, with every check after every step.
+
+internal import Bytes
+internal import Tidemark
+
+final class Walk {
+    let player: Player
+    private var random: SplitMix64?
+    /// How often the store comes down, per step; every fourth time the whole machine.
+    var crashRate = 0.0
+    /// What was done so far: steps of lanes, and turns that are none.
+    private var done: [Move] = []
+    private(set) var crashes = 0
+
+    private enum Move {
+        case step(Int, WriterLane.Part?, position: Int)
+        case turn(Turn)
+    }
+
+    /// Steps after which a walk that has not ended never will.
+    private static let bound = 100_000
+
+    /// - Parameter seed: nil: always the last of the lanes that can go on, which brings the
+    ///   runs to their ends before the writers.
+    init(_ player: Player, seed: UInt64?) {
+        self.player = player
+        random = seed.map { SplitMix64(seed: $0) }
+    }
+
+    /// Walks until all lanes have come to their ends.
+    func play() throws {
+        try player.check()
+        for _ in 0..<Walk.bound {
+            if player.isOver { return try player.checkEnd() }
+            try crashNowAndThen()
+            let choices = player.choices
+            guard !choices.isEmpty else {
+                throw Violation(rule: "liveness", text: "nothing can go on: " + player.standing)
+            }
+            let lane = choices[random?.next(below: choices.count) ?? choices.count - 1]
+            note(lane)
+            try player.step(lane)
+            try player.check()
+        }
+        throw Violation(rule: "liveness", text: "no end after \(Walk.bound) steps")
+    }
+
+    private func crashNowAndThen() throws {
+        guard crashRate > 0, let dice = random?.next(below: 1_000_000),
+            Double(dice) < crashRate * 1e6, player.runs.contains(where: { !$0.isOver })
+        else { return }
+        try crash(isMachine: dice % 4 == 0)
+    }
+
+    func crash(isMachine: Bool) throws {
+        crashes += 1
+        done.append(.turn(Turn(.crash(isMachine: isMachine), .steps(1))))
+        try player.crash(isMachine: isMachine)
+        try player.check()
+        for name in player.lost { try restart(name) }
+    }
+
+    func restart(_ name: String) throws {
+        done.append(.turn(Turn(.restart(run: name), .steps(1))))
+        try player.restart(name)
+    }
+
+    private func note(_ lane: Int) {
+        guard case .writer = player.lanes[lane] else {
+            return done.append(.step(lane, nil, position: 0))
+        }
+        let writer = player.writers[lane]
+        done.append(.step(lane, writer.part, position: writer.position))
+    }
+
+    /// The scenario with the order in which it was walked through, without what was refused.
+    func scenario() -> Scenario {
+        var scenario = player.scenario
+        let refused = player.refused
+        for (lane, position) in refused.sorted(by: { $0.position > $1.position }) {
+            scenario.writers[lane].transactions.remove(at: position)
+        }
+        var order: [Turn] = []
+        for move in done {
+            switch move {
+            case .turn(let turn): order.append(turn)
+            case .step(let lane, let part?, let position):
+                if refused.contains(where: { $0 == (lane, position) }) { continue }
+                order.append(Turn(player.lanes[lane], .step(part.rawValue)))
+            case .step(let lane, nil, _): Turn.append(player.lanes[lane], to: &order)
+            }
+        }
+        let isIdle = { (writer: Writer) in writer.transactions.isEmpty }
+        scenario.writers.removeAll(where: isIdle)
+        scenario.order = order
+        scenario.expect = scenario.expectationsOfAnyEnd
+        for run in scenario.runs.indices { scenario.runs[run].expect = nil }
+        return scenario
+    }
+}
+
+extension Scenario {
+    /// Where calls fail, the store comes down, or runs are in each other's way, a run may end in
+    /// any way: what must hold is checked after every step all the same.
+    var expectationsOfAnyEnd: Expectations {
+        var expectations = Expectations()
+        let hasCrash = order.contains {
+            if case .crash = $0.lane { return true }
+            return false
+        }
+        guard hasCrash || !faults.isEmpty || runs.count > 1 else { return expectations }
+        let outcomes: [RunReport.Outcome] = [.clean, .repaired, .corrupt, .incomplete, .aborted]
+        expectations.run.outcomes = outcomes.map(\.rawValue)
+        expectations.isExact = false
+        return expectations
+    }
+}
+
+extension Turn {
+    /// One more step of a lane that is no writer's.
+    static func append(_ lane: Lane, to turns: inout [Turn]) {
+        if let last = turns.last, last.lane == lane, case .steps(let count) = last.until {
+            turns[turns.count - 1] = Turn(lane, .steps(count + 1))
+        } else {
+            turns.append(Turn(lane, .steps(1)))
+        }
+    }
+
+    /// Single steps of lanes as turns, where no transaction is refused.
+    static func turns(_ order: [Int], _ lanes: [Lane]) -> [Turn] {
+        var turns: [Turn] = []
+        var parts: [Int: Int] = [:]
+        for lane in order {
+            guard lanes[lane].isWriter else {
+                append(lanes[lane], to: &turns)
+                continue
+            }
+            let names = ["begin", "commit", "report"]
+            turns.append(Turn(lanes[lane], .step(names[parts[lane, default: 0] % 3])))
+            parts[lane, default: 0] += 1
+        }
+        return turns
+    }
+}

@@ -1,0 +1,331 @@
+// A scenario: a store, a run, what others do meanwhile, and what must come of it. These are
+// its parts as values; ScenarioReader makes them of a YAML file, ScenarioWriter a file of
+// them. Docs/scenarios.md describes the language.
+//
+// A lane is a sequence of steps that one thread would take: a writer's transactions, a
+// scanner, the assistant, the coordinator. `order` says how the lanes interleave; the
+// explorer disregards it and tries them all.
+
+public import Tidemark
+
+public struct Scenario: Hashable, Sendable {
+    /// The lines of the comment with which the file opens: why the race is hard.
+    public var title: [String] = []
+    public var store = StoreDescription()
+    /// Operations that make the store's first contents, one transaction each.
+    public var setup: [Operation] = []
+    public var damage: [Damage] = []
+    /// One run, named `run`, or several, each with a name of its own.
+    public var runs: [RunDescription] = [RunDescription()]
+    public var writers: [Writer] = []
+    public var faults: [Fault] = []
+    public var order: [Turn] = []
+    public var expect = Expectations()
+
+    public init() {}
+}
+
+public struct StoreDescription: Hashable, Sendable {
+    public enum Kind: String, Hashable, Sendable, CaseIterable {
+        /// A filesystem: names, inodes, extents; indexes `rmap` and `parents`.
+        case tree
+        /// The store of Docs/adopting.md: items and tags; indexes `tags` and `weights`.
+        case catalogue
+    }
+
+    public var kind = Kind.tree
+    /// Blocks of a tree's data area.
+    public var blocks = 1024
+    /// Every nth transaction says "read these records again" instead of what it changed; 0:
+    /// none. Only in memory: a volume always knows.
+    public var voidEvery = 0
+
+    public init() {}
+}
+
+// MARK: Writers
+
+/// A path from the root, or from an inode by its number: `a/b`, `#17`, `#17/b`; `/` is the
+/// root.
+public struct Path: Hashable, Sendable {
+    /// nil: the root.
+    public var base: UInt64?
+    public var names: [String]
+
+    public init(base: UInt64? = nil, names: [String]) {
+        self.base = base
+        self.names = names
+    }
+}
+
+public enum Operation: Hashable, Sendable {
+    public enum Making: String, Hashable, Sendable, CaseIterable {
+        case create, mkdir, symlink, fifo
+    }
+    public enum Renaming: String, Hashable, Sendable, CaseIterable {
+        /// An entry of the new name is replaced.
+        case rename
+        /// It must not exist.
+        case move
+        /// It must exist, and gets the old name.
+        case exchange
+    }
+    public enum Mapping: String, Hashable, Sendable, CaseIterable {
+        /// Written blocks where there are none.
+        case write
+        /// Unwritten blocks where there are none.
+        case allocate
+        /// The blocks are given back.
+        case punch
+        /// The blocks become unwritten; where there are none they are allocated.
+        case zero
+    }
+
+    case make(Making, Path)
+    case link(Path, Path)
+    case unlink(Path)
+    case rmdir(Path)
+    case rename(Renaming, Path, Path)
+    /// Offset and length in blocks.
+    case map(Mapping, Path, offset: UInt64, length: UInt64)
+    /// To a length in blocks.
+    case truncate(Path, UInt64)
+    /// Keeps an inode, with or without names, until `close` of the same path.
+    case open(Path)
+    case close(Path)
+    /// A record that no index is derived from: permissions.
+    case chmod(Path, UInt16)
+    /// Catalogue: the item carries the tag, with this weight.
+    case set(item: UInt64, tag: String, weight: UInt32)
+    case remove(item: UInt64, tag: String)
+}
+
+public struct Transaction: Hashable, Sendable {
+    public var operations: [Operation]
+    /// It is taken back instead of committed.
+    public var isAborted = false
+    /// Makes everything committed so far durable, instead of changing something.
+    public var isSync = false
+
+    public init(_ operations: [Operation], isAborted: Bool = false, isSync: Bool = false) {
+        self.operations = operations
+        self.isAborted = isAborted
+        self.isSync = isSync
+    }
+}
+
+public struct Writer: Hashable, Sendable {
+    public var name: String
+    public var transactions: [Transaction]
+
+    public init(name: String, transactions: [Transaction]) {
+        self.name = name
+        self.transactions = transactions
+    }
+}
+
+// MARK: Places, damage, faults
+
+/// Some primary records: `PATH`: all of an inode; `PATH:NAME`: an entry of a directory;
+/// `PATH@BLOCK`: the extent at an offset; `ITEM:TAG` for a catalogue.
+public struct Place: Hashable, Sendable {
+    public enum Part: Hashable, Sendable {
+        case all
+        case entry(String)
+        case extent(UInt64)
+        case tagging(item: UInt64, tag: String)
+    }
+
+    public var path: Path
+    public var part: Part
+
+    public init(path: Path, part: Part = .all) {
+        self.path = path
+        self.part = part
+    }
+}
+
+/// A discrepancy made on purpose in the live index, before the run: at the entry that the
+/// record at `place` derives, or would derive.
+public struct Damage: Hashable, Sendable {
+    public var kind: Discrepancy.Kind
+    /// The index by name.
+    public var index: String
+    public var place: Place
+
+    public init(kind: Discrepancy.Kind, index: String, place: Place) {
+        self.kind = kind
+        self.index = index
+        self.place = place
+    }
+}
+
+/// Something that fails when it is called for the `call`th time.
+public struct Fault: Hashable, Sendable {
+    /// What fails, by the call that fails.
+    public enum Point: String, Hashable, Sendable, CaseIterable {
+        case sideFileAppend = "side file append"
+        case sideFileRead = "side file read"
+        case snapshot, lookahead
+        case windowRead = "window read"
+        case entriesRead = "entries read"
+        case room
+        case createGeneration = "create generation"
+        case appendStretch = "append stretch"
+        case validate, activate, amend, discard, reap
+        case makeDurable = "make durable"
+    }
+
+    public enum Cause: String, Hashable, Sendable, CaseIterable {
+        case noSpace = "no space"
+        case noMemory = "no memory"
+        case ioError = "i/o error"
+        case damaged
+    }
+
+    public var point: Point
+    /// Counted from 1; 0: every call.
+    public var call: Int
+    public var cause: Cause
+    /// For `window read`: instead of failing, these records can't be read and are skipped.
+    public var unreadable: Place?
+
+    public init(_ point: Point, call: Int = 1, cause: Cause, unreadable: Place? = nil) {
+        self.point = point
+        self.call = call
+        self.cause = cause
+        self.unreadable = unreadable
+    }
+}
+
+// MARK: Runs
+
+public struct RunDescription: Hashable, Sendable {
+    public var name = "run"
+    /// By name; empty: all that the store has.
+    public var indexes: [String] = []
+    public var strategy = Strategy.rebuild
+    /// Scanners, each a lane.
+    public var scanners = 1
+    /// Primary records of a window.
+    public var window = 1
+    /// Bytes that the assistant collects before it writes a sorted run.
+    public var spill = 1 << 20
+    /// Entries of a stretch of a load.
+    public var stretch = 1
+    /// Bytes of changes over a load from which on the shadow is frozen again.
+    public var overlay = 1 << 20
+    /// Parts of a comparison, each a lane, and the entries of one step of it.
+    public var parts = 1
+    public var compare = 64
+    /// Entries that one transaction of a patch mends.
+    public var patch = 64
+    /// Entries that one step of reaping deletes.
+    public var reap = 2
+    /// Bytes in the queue from which on writers wait.
+    public var queue = 1 << 20
+    /// Whether a writer that meets a full queue waits for good, or makes the run give way.
+    public var isPatient = true
+    public var expect: RunExpectations?
+
+    public init() {}
+}
+
+// MARK: Order
+
+/// One turn of a lane: some steps of it, one after the other.
+public struct Turn: Hashable, Sendable {
+    public enum Lane: Hashable, Sendable {
+        case writer(String)
+        /// Of a run by name, counted from 1.
+        case scanner(run: String, number: Int)
+        case assistant(run: String)
+        /// A part of the comparison, counted from 1.
+        case compare(run: String, number: Int)
+        /// Merges stretches ahead of the load.
+        case merger(run: String)
+        case coordinator(run: String)
+        /// The process, or the machine, comes down; the store is opened again, and what the
+        /// runs were at is over.
+        case crash(isMachine: Bool)
+        /// A run begins once more, from the start.
+        case restart(run: String)
+    }
+
+    public enum Until: Hashable, Sendable {
+        case steps(Int)
+        case end
+        /// Writer: up to and with the next `begin`, `commit` or `report`. Coordinator: up
+        /// to and with the next step of this name. Assistant: `spill`.
+        case step(String)
+        /// Scanner: until the cursor is beyond these records.
+        case opened(Place)
+        /// Scanner: and until what was opened has been read.
+        case read(Place)
+    }
+
+    public var lane: Lane
+    public var until: Until
+    /// Where the file says so: for errors.
+    public var line: Int
+
+    public init(_ lane: Lane, _ until: Until, line: Int = 0) {
+        self.lane = lane
+        self.until = until
+        self.line = line
+    }
+}
+
+// MARK: Expectations
+
+/// A number, or bounds of one.
+public struct Bounds: Hashable, Sendable {
+    public var lower: Int
+    public var upper: Int
+
+    public init(_ lower: Int, _ upper: Int) {
+        self.lower = lower
+        self.upper = upper
+    }
+
+    public func contains(_ number: Int) -> Bool { lower <= number && number <= upper }
+
+    /// As a scenario says it.
+    var text: String {
+        if lower == upper { return "\(lower)" }
+        return upper == .max ? "\(lower).." : "\(lower)..\(upper)"
+    }
+}
+
+public struct RunExpectations: Hashable, Sendable {
+    /// One of these; empty: clean or repaired.
+    public var outcomes: [String] = []
+    /// Words that the reason contains.
+    public var reason: String?
+    // What follows depends on the order, and holds for a replay only.
+    public var applied: Bounds?
+    public var elided: Bounds?
+    public var windows: Bounds?
+    /// By index: missing, stray, wrong.
+    public var found: [String: [Discrepancy.Kind: Bounds]] = [:]
+    /// By index: the number of the active generation at the end.
+    public var generations: [String: UInt32] = [:]
+
+    public init() {}
+}
+
+public struct Expectations: Hashable, Sendable {
+    /// Of each run that has none of its own.
+    public var run = RunExpectations()
+    /// Whether at the end each index holds exactly what the primary records derive. Else each
+    /// is as the damage left it, kept up by the writers.
+    public var isExact = true
+    /// On a volume: no hold of the commit lock is longer, in milliseconds.
+    public var longestHold: Double?
+    /// Situations that the replay of `order` must meet, by name.
+    public var meets: [String] = []
+    /// Of the store's contents at the end: see `Stage.digest`.
+    public var digest: String?
+
+    public init() {}
+}

@@ -1,0 +1,276 @@
+// What must hold after every step, whatever the order: the invariants of Docs/protocol.md, as
+// seen from outside, by plain code.
+
+internal import Bytes
+internal import Tidemark
+
+/// An invariant that does not hold.
+struct Violation: Error, Hashable, CustomStringConvertible {
+    /// `I1`…`I6`, or what else was expected.
+    let rule: String
+    let text: String
+    var description: String { "\(rule): \(text)" }
+}
+
+extension Player {
+    struct Difference {
+        let kind: Discrepancy.Kind
+        let key: [UInt8]
+    }
+
+    /// How the live index differs from what the primary records derive.
+    static func differences(_ stage: any Stage, _ slot: IndexSlot) throws -> [Difference] {
+        let expected = try stage.expected(slot, below: nil), live = try stage.live(slot)
+        var result: [Difference] = [], place = 0
+        for entry in live {
+            while place < expected.count, expected[place].key.precedes(entry.key) {
+                result.append(Difference(kind: .missing, key: expected[place].key))
+                place += 1
+            }
+            guard place < expected.count, expected[place].key == entry.key else {
+                result.append(Difference(kind: .stray, key: entry.key))
+                continue
+            }
+            if expected[place].value != entry.value {
+                result.append(Difference(kind: .wrong, key: entry.key))
+            }
+            place += 1
+        }
+        for entry in expected[place...] {
+            result.append(Difference(kind: .missing, key: entry.key))
+        }
+        return result
+    }
+
+    /// Looks at everything without a fault getting in the way.
+    private func looking<R>(_ body: () throws -> R) rethrows -> R {
+        let isArmed = stage.faults.isArmed
+        stage.faults.isArmed = false
+        defer { stage.faults.isArmed = isArmed }
+        return try body()
+    }
+
+    /// Checks what must hold now.
+    func check() throws {
+        // Between "visible" and "reported" the store is ahead of what a run can know.
+        guard holder == nil else { return }
+        try looking {
+            for run in runs where run.isAttached && !run.isAborted {
+                try checkCoverage(run.run)
+                try checkLoading(run.run)
+            }
+            for slot in stage.owner.indexes.indices { try checkLive(IndexSlot(slot)) }
+        }
+    }
+
+    /// I1: at a barrier the shadow is what the records below the cursor derive.
+    private func checkCoverage(_ run: Run) throws {
+        // What could not be read is missing: the run goes no further than to its cut.
+        guard run.isAtBarrier, run.damagedPrimaries == 0 else { return }
+        for slot in run.slots {
+            let shadow = try run.shadow(slot)
+            let expected = try stage.expected(slot, below: run.cursor)
+            guard shadow == expected else {
+                throw Violation(
+                    rule: "I1",
+                    text: "the shadow of \(name(slot)) is not what the records below the cursor "
+                        + "derive: " + text(slot, shadow, expected))
+            }
+        }
+    }
+
+    /// What is loaded of a new generation is kept up: the same entries as derived, below the
+    /// load cursor.
+    private func checkLoading(_ run: Run) throws {
+        // With records to be read again the load has no future: the commit refuses it.
+        guard let load = run.loadPosition, run.rereads == 0 else { return }
+        let entries = try stage.entries(load.slot, generation: load.generation)
+        let bound = load.cursor?.array
+        let expected = try stage.expected(load.slot, below: nil).filter { entry in
+            bound.map { entry.key.precedes($0) } ?? true
+        }
+        guard entries == expected else {
+            throw Violation(
+                rule: "load",
+                text: "the new generation of \(name(load.slot)) is not what is derived below the "
+                    + "load cursor: " + text(load.slot, entries, expected))
+        }
+    }
+
+    /// I5, and nothing invented: the live index differs from what is derived only where it was
+    /// damaged, and not at all once a rebuilt generation is active.
+    private func checkLive(_ slot: IndexSlot) throws {
+        let differences = try Player.differences(stage, slot)
+        guard !differences.isEmpty else { return }
+        let isOld = try stage.activeGeneration(slot) == damagedGenerations[slot.rawValue]
+        let allowed = isOld ? damaged[slot.rawValue] : []
+        guard let wrong = differences.first(where: { !allowed.contains($0.key) }) else { return }
+        throw Violation(
+            rule: "I5",
+            text: "the live index \(name(slot)) has a \(wrong.kind.rawValue) entry that nobody "
+                + "damaged: " + text(slot, wrong.key))
+    }
+
+    /// Whether a key that was damaged does not differ any more, though no run has mended it.
+    func hasTouchedDamage() -> Bool {
+        for slot in damaged.indices where !damaged[slot].isEmpty {
+            guard let left = try? differences(IndexSlot(slot)).count else { continue }
+            if left < damaged[slot].count,
+                runs.allSatisfy({
+                    $0.run.report.indexes.allSatisfy { $0.patched == 0 && $0.generation == nil }
+                })
+            {
+                return true
+            }
+        }
+        return false
+    }
+
+    /// Before the cut: what a comparison at it must find.
+    func noteCut(_ lanes: RunLanes) throws {
+        try looking {
+            for slot in lanes.run.slots {
+                var counts = DiscrepancyCounts()
+                for difference in try Player.differences(stage, slot) {
+                    counts.add(difference.kind)
+                }
+                lanes.atCut[slot] = counts
+            }
+        }
+    }
+
+    /// After a comparison: it has found exactly what was there at the cut.
+    func checkFound(_ lanes: RunLanes) throws {
+        guard !lanes.isAborted else { return }
+        for index in lanes.run.report.indexes {
+            let isRecheck = lanes.coordinator.isRecheck
+            guard let found = isRecheck ? index.recheck : lanes.compared(index),
+                let expected = lanes.atCut[index.slot], found != expected
+            else { continue }
+            throw Violation(
+                rule: "found",
+                text: "the comparison of \(index.name) found \(found.text), and at the cut it was "
+                    + expected.text)
+        }
+    }
+
+    /// At the end of everything: what must be so then.
+    func checkEnd() throws {
+        try looking {
+            for run in runs where !run.isLost { try checkEnd(run) }
+            for slot in stage.owner.indexes.indices { try checkNothingLoads(IndexSlot(slot)) }
+            let hooks = try stage.owner.atCommitBoundary { $0.hooks.count }
+            guard hooks == 0 else {
+                throw Violation(
+                    rule: "I3", text: "\(hooks) hooks are attached after the end of all runs")
+            }
+        }
+    }
+
+    /// What a run could not load to the end it has given up, where that did not fail too.
+    private func checkNothingLoads(_ slot: IndexSlot) throws {
+        guard runs.allSatisfy({ !$0.isLost }) else { return }
+        guard !stage.faults.struck.contains(where: { $0.point == .discard }) else { return }
+        guard let generation = explorable?.loadingGeneration(slot) else { return }
+        throw Violation(
+            rule: "I4",
+            text: "generation \(generation) of \(name(slot)) is being loaded, and no run is at work"
+        )
+    }
+
+    private func checkEnd(_ lanes: RunLanes) throws {
+        let report = lanes.run.report
+        let isChecking = lanes.description.strategy == .check
+        for index in report.indexes {
+            let slot = index.slot
+            let active = try stage.activeGeneration(slot)
+            let isExact = try Player.differences(stage, slot).isEmpty
+            if [.clean, .repaired].contains(report.outcome),
+                !isChecking || report.outcome == .clean,
+                !isExact
+            {
+                throw Violation(
+                    rule: "outcome",
+                    text: "the run ended \(report.outcome.rawValue), and \(index.name) is not exact"
+                )
+            }
+            if [.aborted, .incomplete].contains(report.outcome), index.generation == nil,
+                runs.count == 1, active != lanes.initial[slot.rawValue]
+            {
+                throw Violation(
+                    rule: "I4", text: "the \(report.outcome.rawValue) run changed \(index.name)")
+            }
+            if [.clean, .repaired].contains(report.outcome), !isChecking, haveAllReaped,
+                try stage.generations(slot) != [active]
+            {
+                throw Violation(
+                    rule: "reap",
+                    text: "generations of \(index.name) are left behind: "
+                        + "\(try stage.generations(slot)), active is \(active)")
+            }
+        }
+    }
+
+    /// After nothing has failed: every run has come to a good end, but for one that another
+    /// was in the way of.
+    func checkRecovered() throws {
+        for run in runs {
+            let report = run.run.report
+            let isGood =
+                [.clean, .repaired].contains(report.outcome)
+                || report.outcome == .corrupt && run.description.strategy == .check
+            // A store that can't say what has changed may change too often for a repair.
+            let isExcused = report.reason.map { reason in
+                reason.contains("another run is at work") || reason.contains("read again")
+                    || reason.contains("could not say exactly")
+                    || reason.contains("writers go first")
+            }
+            guard isGood || isExcused == true else {
+                throw Violation(
+                    rule: "recovery",
+                    text: "nothing fails any more, and the run ends \(report.outcome.rawValue): "
+                        + "\(report.reason ?? "")")
+            }
+        }
+    }
+
+    /// Whether every run has come to the end of its reaping: one that was aborted behind its
+    /// commit leaves that to the next.
+    private var haveAllReaped: Bool {
+        runs.allSatisfy { [.clean, .repaired, .corrupt].contains($0.run.report.outcome) }
+            && runs.allSatisfy { $0.run.report.reason == nil && !$0.isLost }
+    }
+
+    // MARK: Words
+
+    func name(_ slot: IndexSlot) -> String { stage.owner.indexes[slot.rawValue].name }
+
+    private func text(_ slot: IndexSlot, _ key: [UInt8]) -> String {
+        let index = stage.owner.indexes[slot.rawValue]
+        let value = (try? stage.expected(slot, below: nil).first { $0.key == key }?.value) ?? []
+        return index.fields(key: key.rawSpan, value: value.rawSpan)
+            .map { "\($0.name) \($0.value)" }.joined(separator: ", ")
+    }
+
+    private func text(_ slot: IndexSlot, _ found: [Entry], _ expected: [Entry]) -> String {
+        let missing = expected.filter { !found.contains($0) }
+        let stray = found.filter { !expected.contains($0) }
+        let words =
+            missing.map { "lacks \(text(slot, $0))" } + stray.map { "has \(text(slot, $0))" }
+        return words.prefix(4).joined(separator: "; ")
+    }
+
+    private func text(_ slot: IndexSlot, _ entry: Entry) -> String {
+        stage.owner.indexes[slot.rawValue]
+            .fields(key: entry.key.rawSpan, value: entry.value.rawSpan)
+            .map { "\($0.name) \($0.value)" }.joined(separator: ", ")
+    }
+}
+
+extension DiscrepancyCounts {
+    var text: String { "\(missing) missing, \(stray) stray, \(wrong) wrong" }
+}
+
+extension [UInt8] {
+    func precedes(_ other: [UInt8]) -> Bool { lexicographicallyPrecedes(other) }
+}

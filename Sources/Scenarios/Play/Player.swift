@@ -1,0 +1,316 @@
+// The player: steps the lanes of a scenario, one at a time, in an order that somebody else
+// chooses: the file (Replay), or the explorer. What it steps is the very code that a run
+// consists of elsewhere: `Coordinator`, `Scanner`, `Run.handleItem`, `ComparePart`,
+// `StretchMerger`. It decides nothing, it only knows which lanes can go on.
+//
+// After each step it can check what must hold at every moment (Player+Checks.swift).
+
+internal import Bytes
+internal import Tidemark
+
+final class Player {
+    let scenario: Scenario
+    let stage: any Stage
+    let explorable: (any ExplorableStage)?
+    /// Every lane, writers first. A lane's number is its place.
+    let lanes: [Turn.Lane]
+    private(set) var writers: [WriterLane]
+    private(set) var runs: [RunLanes]
+    /// The writer whose transaction is under way.
+    private(set) var holder: Int?
+    /// Whether the store came down: what follows may be refused, for what it needs is gone.
+    private(set) var hasCrashed = false
+    /// Keys that differ at the start, by index: nothing else may ever differ before a repair.
+    let damaged: [Set<[UInt8]>]
+    /// The generations that are damaged, by index.
+    let damagedGenerations: [UInt32]
+    /// What the steps so far have shown, for traces and for counting situations.
+    var observer: (any Observer)?
+    /// The deliberate mistake of the runs, if any.
+    private let mutants: Mutants
+    private let isOwnerMutant: Bool
+    /// Whether transactions may be refused, as those are that a seed has chosen.
+    private let toleratesRefusals: Bool
+    /// Transactions that were refused: writer and place.
+    private(set) var refused: [(writer: Int, position: Int)] = []
+    private let clock: RunClock
+
+    init(
+        _ scenario: Scenario, on stage: any Stage, mutants: Mutants = Mutants(),
+        isOwnerMutant: Bool = false, toleratesRefusals: Bool = false
+    ) throws {
+        self.toleratesRefusals = toleratesRefusals
+        self.scenario = scenario
+        self.stage = stage
+        explorable = stage as? any ExplorableStage
+        self.mutants = mutants
+        self.isOwnerMutant = isOwnerMutant
+        clock = stillClock
+        writers = scenario.writers.map { WriterLane(transactions: $0.transactions) }
+        lanes = Player.lanes(of: scenario)
+        for damage in scenario.damage { try stage.damage(damage) }
+        damaged = try stage.owner.indexes.indices.map { slot in
+            Set(try Player.differences(stage, IndexSlot(slot)).map(\.key))
+        }
+        damagedGenerations = try stage.owner.indexes.indices.map {
+            try stage.activeGeneration(IndexSlot($0))
+        }
+        runs = []
+        runs = try scenario.runs.map { try begin($0) }
+        stage.faults.isArmed = true
+    }
+
+    static func lanes(of scenario: Scenario) -> [Turn.Lane] {
+        var lanes: [Turn.Lane] = scenario.writers.map { .writer($0.name) }
+        for run in scenario.runs {
+            for number in 1...max(1, run.scanners) {
+                lanes.append(.scanner(run: run.name, number: number))
+            }
+            lanes.append(.assistant(run: run.name))
+            for number in 1...max(1, run.parts) {
+                lanes.append(.compare(run: run.name, number: number))
+            }
+            lanes.append(.merger(run: run.name))
+            lanes.append(.coordinator(run: run.name))
+        }
+        return lanes
+    }
+
+    private func begin(_ description: RunDescription) throws -> RunLanes {
+        var options = description.options
+        options.mutants = mutants
+        options.isOwnerMutant = isOwnerMutant
+        let names = stage.owner.indexes.map(\.name)
+        let wanted = description.indexes.isEmpty ? names : description.indexes
+        let slots = try wanted.map { name in
+            guard let slot = names.firstIndex(of: name) else {
+                throw StageError.refused("the store has no index \(name)")
+            }
+            return IndexSlot(slot)
+        }
+        let run = Run(
+            owner: stage.owner, indexes: slots, store: try stage.makeSideStore(),
+            options: options, clock: clock)
+        return RunLanes(
+            description: description, run: run,
+            initial: try stage.owner.indexes.indices.map {
+                try stage.activeGeneration(IndexSlot($0))
+            })
+    }
+
+    // MARK: What can go on
+
+    /// Whether a step of the lane is possible and would do something.
+    func canStep(_ lane: Int) -> Bool {
+        switch lanes[lane] {
+        case .writer: canWrite(lane)
+        case .scanner(let name, let number): run(name).canScan(number - 1)
+        case .assistant(let name): run(name).canHandle
+        case .compare(let name, let number): run(name).canCompare(number - 1)
+        case .merger(let name): run(name).canMerge
+        case .coordinator(let name): holder == nil && run(name).canCoordinate
+        case .crash, .restart: preconditionFailure("not a lane of steps")
+        }
+    }
+
+    private func canWrite(_ number: Int) -> Bool {
+        let writer = writers[number]
+        if let holder {
+            guard holder == number else { return false }
+            // Opening and closing are calls of their own, which wait for room when they are made.
+            guard writer.part == .commit, writer.current.isOpenOrClose else { return true }
+        }
+        guard !writer.isDone else { return false }
+        return runs.allSatisfy {
+            !$0.isAttached || !$0.run.isQueueFull || !$0.description.isPatient
+        }
+    }
+
+    /// The lanes among which the order matters now. While a transaction is under way only the
+    /// scanners' steps meet it: all others commute with its parts, and are as well taken
+    /// before or after it.
+    var choices: [Int] {
+        if let holder, canStep(holder) {
+            return lanes.indices.filter { lane in
+                if lane == holder { return true }
+                if case .scanner = lanes[lane] { return canStep(lane) }
+                return false
+            }
+        }
+        return lanes.indices.filter { canStep($0) }
+    }
+
+    /// Whether all lanes have come to their ends.
+    var isOver: Bool { writers.allSatisfy(\.isDone) && runs.allSatisfy(\.isOver) }
+
+    func run(_ name: String) -> RunLanes {
+        guard let run = runs.first(where: { $0.description.name == name }) else {
+            preconditionFailure("the reader knows the runs")
+        }
+        return run
+    }
+
+    // MARK: Steps
+
+    /// One step of a lane that can go on.
+    func step(_ lane: Int) throws {
+        let event: StepEvent
+        observer?.willStep(lane, self)
+        explorable?.beginStep()
+        switch lanes[lane] {
+        case .writer: event = try stepWriter(lane)
+        case .scanner(let name, let number): event = run(name).scan(number - 1)
+        case .assistant(let name): event = run(name).handle()
+        case .compare(let name, let number): event = run(name).compare(number - 1)
+        case .merger(let name): event = run(name).merge()
+        case .coordinator(let name): event = try coordinate(run(name))
+        case .crash, .restart: preconditionFailure("not a lane of steps")
+        }
+        observer?.stepped(lane, event, self)
+    }
+
+    private func stepWriter(_ number: Int) throws -> StepEvent {
+        let transaction = writers[number].current
+        let part = writers[number].part
+        do {
+            switch part {
+            case .begin:
+                for run in runs where run.isAttached && run.run.isQueueFull {
+                    run.refuseAdmission()
+                }
+                try stage.begin(transaction)
+                holder = number
+            case .commit: try stage.commit()
+            case .report:
+                try stage.report()
+                holder = nil
+            }
+        } catch {
+            // What a transaction needs may have been lost in a crash, or a call may fail.
+            holder = nil
+            guard hasCrashed && error is StageError || toleratesRefusals else { throw error }
+            refused.append((number, writers[number].position))
+            writers[number].skip()
+            return .writer(part, transaction)
+        }
+        writers[number].advance()
+        return .writer(part, transaction)
+    }
+
+    private func coordinate(_ lanes: RunLanes) throws -> StepEvent {
+        let step = lanes.coordinator.next
+        if step == .cut { try noteCut(lanes) }
+        let event = lanes.coordinate()
+        if step == .compared { try checkFound(lanes) }
+        return event
+    }
+
+    /// The store comes down and is opened again. All runs are lost.
+    /// - Parameter commits: the process comes down within the last step, behind so many of the
+    ///   commits that it made.
+    func crash(isMachine: Bool, afterCommits commits: Int? = nil) throws {
+        observer?.willCrash(self, isMachine: isMachine)
+        if let commits, let explorable {
+            try explorable.crash(afterCommits: commits)
+        } else {
+            try stage.crash(isMachine: isMachine)
+        }
+        hasCrashed = true
+        if let holder { writers[holder].skip() }
+        holder = nil
+        if isMachine { for number in writers.indices { writers[number].end() } }
+        for run in runs { run.lose() }
+        observer?.crashed(self)
+    }
+
+    /// Begins a run again that was lost or has ended.
+    func restart(_ name: String) throws {
+        guard let place = runs.firstIndex(where: { $0.description.name == name }) else {
+            preconditionFailure("the reader knows the runs")
+        }
+        guard runs[place].isOver else {
+            throw StageError.refused("\(name) is restarted while it is at work")
+        }
+        runs[place] = try begin(runs[place].description)
+    }
+
+    /// Runs that a crash has ended and that nobody has begun again.
+    var lost: [String] { runs.filter(\.isLost).map(\.description.name) }
+}
+
+extension Transaction {
+    var isOpenOrClose: Bool { operations.contains(where: \.isOpenOrClose) }
+}
+
+/// What a step was, for those who watch.
+enum StepEvent {
+    case writer(WriterLane.Part, Transaction)
+    case scanned(Scanner.Progress)
+    case handled
+    case compared
+    case merged
+    case coordinated(Coordinator.Step)
+}
+
+protocol Observer: AnyObject {
+    func willStep(_ lane: Int, _ player: Player)
+    func stepped(_ lane: Int, _ event: StepEvent, _ player: Player)
+    func willCrash(_ player: Player, isMachine: Bool)
+    func crashed(_ player: Player)
+}
+
+/// A writer's transactions, and how far it has come.
+struct WriterLane {
+    enum Part: String { case begin, commit, report }
+
+    let transactions: [Transaction]
+    private(set) var position = 0
+    private(set) var part = Part.begin
+
+    init(transactions: [Transaction]) { self.transactions = transactions }
+
+    var isDone: Bool { position == transactions.count }
+    var current: Transaction { transactions[position] }
+
+    mutating func advance() {
+        switch part {
+        case .begin: part = .commit
+        case .commit: part = .report
+        case .report: skip()
+        }
+    }
+
+    mutating func skip() {
+        part = .begin
+        position += 1
+    }
+
+    mutating func end() {
+        part = .begin
+        position = transactions.count
+    }
+}
+
+/// Time stands still: what a run fits to the time its steps took stays as it was set.
+private let stillClock = RunClock { 0 }
+
+extension RunDescription {
+    var options: RunOptions {
+        var options = RunOptions()
+        options.strategy = strategy
+        options.windowRecords = window
+        options.sortBudget = spill
+        options.chunkBytes = 256
+        options.batchBytes = 512
+        options.queueBytes = queue
+        options.patience = isPatient ? 1e9 : 1e-9
+        options.stretchEntries = stretch
+        options.overlayBytes = overlay
+        options.compareEntries = compare
+        options.compareParts = parts
+        options.patchEntries = patch
+        options.reapEntries = reap
+        options.holdTarget = 1
+        return options
+    }
+}

@@ -1,0 +1,189 @@
+// The lanes of one run: scanners, assistant, parts of a comparison, merger, coordinator.
+// Failures are treated as the threaded driver treats them: the run is marked as aborted.
+
+internal import Bytes
+internal import Tidemark
+
+final class RunLanes {
+    let description: RunDescription
+    let run: Run
+    let coordinator: Coordinator
+    private let scanners: [Scanner]
+    /// Of the comparison under way: whether each part has come to its end.
+    private var partsDone: [Bool] = []
+    private var partSteps = 0
+    private var comparison: Comparison?
+    /// What merges for the load under way, and the stretches that it has merged ahead.
+    private var merger: StretchMerger?
+    private var merged: [Stretch] = []
+    private var isMerged = false
+    /// The active generations when the run began, by index of the owner.
+    let initial: [UInt32]
+    /// How the live indexes differed from the primary records at the last cut.
+    var atCut: [IndexSlot: DiscrepancyCounts] = [:]
+    /// Indexes that have been compared at the first cut.
+    private var comparedSlots: Set<IndexSlot> = []
+    /// Whether some of the old generation was deleted.
+    private(set) var hasReaped = false
+    /// Whether a crash has ended it.
+    private(set) var isLost = false
+    /// What must be part of a state's digest because a comparison, a patch or a merger has
+    /// seen it at its beginning.
+    var memory: UInt64 = 0
+
+    /// Stretches that are merged ahead at the most.
+    private static let mergedAhead = 2
+
+    init(description: RunDescription, run: Run, initial: [UInt32]) {
+        self.description = description
+        self.run = run
+        self.initial = initial
+        coordinator = Coordinator(run)
+        scanners = (0..<max(1, description.scanners)).map { _ in run.makeScanner() }
+    }
+
+    var isOver: Bool { isLost || coordinator.isEnded }
+    var isAborted: Bool { run.abortReason != nil }
+    /// Whether its hook is in force.
+    var isAttached: Bool { !isOver && coordinator.next != .prepare }
+
+    /// A crash: nothing of it goes on.
+    func lose() { if !isOver { isLost = true } }
+
+    /// A writer has lost its patience.
+    func refuseAdmission() { while !run.admitNow() {} }
+
+    /// What the comparison of an index found, where it has come to its end.
+    func compared(_ index: IndexReport) -> DiscrepancyCounts? {
+        comparedSlots.contains(index.slot) ? index.found : nil
+    }
+
+    // MARK: What can go on
+
+    func canScan(_ number: Int) -> Bool {
+        guard !isOver, !isAborted, case .scan = coordinator.need else { return false }
+        return scanners[number].hasWork && !run.isQueueFull
+    }
+
+    var canHandle: Bool {
+        guard !isOver, !isAborted, !run.isQueueEmpty else { return false }
+        switch coordinator.need {
+        case .scan, .comparison: return true
+        default: return false
+        }
+    }
+
+    func canCompare(_ number: Int) -> Bool {
+        guard !isOver, !isAborted, case .comparison = coordinator.need else { return false }
+        return number < partsDone.count && !partsDone[number]
+    }
+
+    var canMerge: Bool {
+        guard !isOver, !isAborted, merger != nil else { return false }
+        return !isMerged && merged.count < RunLanes.mergedAhead
+    }
+
+    var canCoordinate: Bool {
+        guard !isOver else { return false }
+        if isAborted { return true }
+        switch coordinator.need {
+        case .nothing: return true
+        case .scan: return run.isScanned
+        case .comparison: return partsDone.allSatisfy { $0 }
+        case .stretch: return coordinator.stretch != nil || !merged.isEmpty
+        case .ended: return false
+        }
+    }
+
+    // MARK: Steps
+
+    func scan(_ number: Int) -> StepEvent {
+        var progress = Scanner.Progress.nothing
+        aborting { progress = try scanners[number].step() }
+        return .scanned(progress)
+    }
+
+    func handle() -> StepEvent {
+        aborting { _ = try run.handleItem() }
+        return .handled
+    }
+
+    func compare(_ number: Int) -> StepEvent {
+        partSteps += 1
+        aborting {
+            if let part = comparison?.parts[number], try !part.step() { partsDone[number] = true }
+        }
+        return .compared
+    }
+
+    func merge() -> StepEvent {
+        aborting {
+            guard let stretch = try merger?.next(entries: run.stretchEntries) else {
+                isMerged = true
+                return
+            }
+            merged.append(stretch)
+        }
+        return .merged
+    }
+
+    func coordinate() -> StepEvent {
+        let step = coordinator.next
+        if step == .reap { hasReaped = true }
+        if step == .compared, let slot = coordinator.slot { comparedSlots.insert(slot) }
+        if case .stretch = coordinator.need, coordinator.stretch == nil, !merged.isEmpty {
+            coordinator.stretch = merged.removeFirst()
+        }
+        coordinator.step()
+        if step == .commit { merger = nil }
+        takeNeed()
+        return .coordinated(step)
+    }
+
+    /// A comparison or a load that has begun makes work for its lanes.
+    private func takeNeed() {
+        if case .comparison(let comparison) = coordinator.need, comparison !== self.comparison {
+            self.comparison = comparison
+            partsDone = comparison.parts.map { _ in false }
+            partSteps = 0
+        }
+        if case .stretch(let merger) = coordinator.need, merger !== self.merger {
+            self.merger = merger
+            merged = []
+            isMerged = false
+        }
+    }
+
+    private func aborting(_ body: () throws -> Void) {
+        do { try body() } catch { run.abort(error) }
+    }
+
+    // MARK: For those who watch
+
+    func isIdle(_ number: Int) -> Bool { !scanners[number].hasWindow }
+    var hasMerged: Bool { !merged.isEmpty || coordinator.stretch != nil }
+    func isInOpenWindow(_ key: KeyBytes) -> Bool { scanners.contains { $0.isOpen(at: key) } }
+
+    // MARK: State
+
+    /// Everything that the further steps depend on.
+    func describe(
+        into digest: inout StateDigest, snapshots: (any OwnerSnapshot) -> UInt64
+    ) throws {
+        digest.add(isLost ? 1 : 0)
+        digest.add(coordinator.isEnded ? 1 : 0)
+        guard !isOver else { return }
+        for (place, step) in Coordinator.Step.allCases.enumerated() where step == coordinator.next {
+            digest.add(place)
+        }
+        digest.add(coordinator.slot?.rawValue ?? -1)
+        digest.add(coordinator.isRecheck ? 1 : 0)
+        digest.add(coordinator.stretch == nil ? 0 : 1)
+        digest.add(merged.count)
+        digest.add(isMerged ? 1 : 0)
+        digest.add(partSteps)
+        for part in partsDone { digest.add(part ? 1 : 0) }
+        digest.add(memory)
+        try run.describe(into: &digest, snapshots: snapshots)
+    }
+}

@@ -1,0 +1,241 @@
+// Situations: what a race has to come to for its name to be deserved. They are counted while
+// lanes are stepped; one that no scenario ever meets is a hole in the suite.
+
+internal import Bytes
+internal import Tidemark
+
+public enum Situation: String, CaseIterable, Sendable {
+    case splitDirectory = "window split inside a directory"
+    case splitFile = "window split inside a file's extents"
+    case emptyWindow = "window without a record"
+    case openBeforeReport = "window opened between visible and reported"
+    case readyBeforeReport = "window read between visible and reported"
+    case lateRead = "window read after a later commit"
+    case manyWindows = "several windows open at once"
+    case reread = "records read again"
+    case cutRefused = "cut put off by records to be read again"
+    case applied = "delta applied"
+    case elided = "delta elided"
+    case bothSides = "transaction on both sides of the cursor"
+    case abortedTransaction = "transaction taken back while a run is at work"
+    case reusedBelow = "inode number reused below the cursor"
+    case reusedAbove = "inode number reused above the cursor"
+    case reusedInside = "inode number reused inside an open window"
+    case olderThanWindow = "delta older than window"
+    case newerThanWindow = "delta newer than window"
+    case severalRuns = "index in several sorted runs"
+    case duringSettle = "delta between settle and cut"
+    case duringCompare = "delta while the cut is compared"
+    case beforeStretch = "delta for a stretch that is merged and not yet loaded"
+    case duringLoad = "delta while a generation is loaded"
+    case beforeCommit = "delta between the last stretch and the commit"
+    case refrozen = "shadow frozen again during a load"
+    case duringPatch = "delta between a patch's look and its transaction"
+    case duringReap = "delta while the old generation is reaped"
+    case damageTouched = "damaged entry changed by a writer during a run"
+    case fullQueue = "writer meets a full queue"
+    case refused = "second run on an index refused"
+    case twoRuns = "two runs at work at once"
+    case unreadable = "primary record that can't be read"
+    case abortedScanning = "run aborted while it scans"
+    case abortedComparing = "run aborted between scan and load"
+    case abortedLoading = "run aborted while it loads"
+    case abortedCommitting = "run aborted at its commit"
+    case reapingFailed = "reaping fails"
+    case crashScanning = "crash while a run scans"
+    case crashComparing = "crash between scan and load"
+    case crashLoading = "crash while a run loads"
+    case crashBeforeFlip = "crash between load and flip"
+    case crashReaping = "crash between flip and the end of reaping"
+    case crashHalfReaped = "crash in the middle of reaping"
+    case crashVisible = "crash between visible and reported"
+    case crashMachine = "failure of the machine"
+}
+
+final class SituationCounter: Observer {
+    private(set) var counts = [Int](repeating: 0, count: Situation.allCases.count)
+    private(set) var steps = 0
+
+    private var applied = 0, elided = 0
+    private var wasEmpty = true
+    private var rereads = 0
+    private var wasAborted = false
+
+    var met: [Situation] { zip(Situation.allCases, counts).filter { $0.1 > 0 }.map(\.0) }
+
+    func count(_ situation: Situation) { counts[SituationCounter.place(situation)] += 1 }
+
+    func add(_ other: [Int]) { for place in counts.indices { counts[place] += other[place] } }
+
+    private static func place(_ situation: Situation) -> Int {
+        places[situation.rawValue] ?? 0
+    }
+
+    private static let places = Dictionary(
+        uniqueKeysWithValues: Situation.allCases.enumerated().map { ($1.rawValue, $0) })
+
+    // MARK: Steps
+
+    func willStep(_ lane: Int, _ player: Player) {
+        applied = player.runs.reduce(0) { $0 + $1.run.applied }
+        elided = player.runs.reduce(0) { $0 + $1.run.elided }
+        wasAborted = player.runs.contains { $0.isAborted && !$0.isOver }
+        if case .scanner(let name, _) = player.lanes[lane] {
+            rereads = player.run(name).run.rereads
+        }
+        if case .writer = player.lanes[lane], player.holder == nil,
+            player.runs.contains(where: { $0.isAttached && $0.run.isQueueFull })
+        {
+            count(.fullQueue)
+        }
+    }
+
+    func stepped(_ lane: Int, _ event: StepEvent, _ player: Player) {
+        steps += 1
+        switch event {
+        case .writer(let part, let transaction): wrote(part, transaction, player)
+        case .scanned(let progress): scanned(lane, progress, player)
+        case .coordinated(let step): coordinated(lane, step, player)
+        case .handled, .compared, .merged: break
+        }
+        if player.runs.count > 1, player.runs.filter({ $0.isAttached && !$0.isAborted }).count > 1 {
+            count(.twoRuns)
+        }
+    }
+
+    private func scanned(_ lane: Int, _ progress: Scanner.Progress, _ player: Player) {
+        guard case .scanner(let name, _) = player.lanes[lane] else { return }
+        let run = player.run(name).run
+        switch progress {
+        case .opened:
+            if let cursor = run.cursor, cursor.count > 9 {
+                let kind: UInt8 = cursor.span.integer(at: 8)
+                if kind == 2 { count(.splitDirectory) }
+                if kind == 3, cursor.count == 18,
+                    cursor.span.integer(at: 10, as: UInt64.self) > 0
+                {
+                    count(.splitFile)
+                }
+            }
+            if run.rereads < rereads { count(.reread) }
+            if run.openWindows > 1 { count(.manyWindows) }
+            if isUnreported(player) { count(.openBeforeReport) }
+        case .readied:
+            if isUnreported(player) { count(.readyBeforeReport) }
+            if run.isReadLate { count(.lateRead) }
+        case .read where run.lastReadRecords == 0: count(.emptyWindow)
+        case .looked, .read, .nothing: break
+        }
+    }
+
+    private func isUnreported(_ player: Player) -> Bool {
+        guard let holder = player.holder else { return false }
+        return player.writers[holder].part == .report
+    }
+
+    private func wrote(_ part: WriterLane.Part, _ transaction: Transaction, _ player: Player) {
+        if part == .commit { countReuse(player) }
+        guard part == .report, player.runs.contains(where: \.isAttached) else { return }
+        if transaction.isAborted { count(.abortedTransaction) }
+        let newApplied = player.runs.reduce(0) { $0 + $1.run.applied } > applied
+        let newElided = player.runs.reduce(0) { $0 + $1.run.elided } > elided
+        if newApplied { count(.applied) }
+        if newElided { count(.elided) }
+        if newApplied, newElided { count(.bothSides) }
+        for run in player.runs where run.isAttached && newApplied {
+            if let situation = run.whereDeltasCome { count(situation) }
+        }
+        if player.hasTouchedDamage() { count(.damageTouched) }
+    }
+
+    private func countReuse(_ player: Player) {
+        for number in player.stage.reusedInodes {
+            var key = KeyBytes()
+            key.append(number)
+            for run in player.runs where run.isAttached {
+                guard let cursor = run.run.cursor else {
+                    count(.reusedBelow)
+                    continue
+                }
+                if run.isInOpenWindow(key) {
+                    count(.reusedInside)
+                } else {
+                    count(key < cursor ? .reusedBelow : .reusedAbove)
+                }
+            }
+        }
+    }
+
+    private func coordinated(_ lane: Int, _ step: Coordinator.Step, _ player: Player) {
+        guard case .coordinator(let name) = player.lanes[lane] else { return }
+        let lanes = player.run(name)
+        if lanes.isOver, lanes.run.report.outcome == .aborted {
+            switch step {
+            case .prepare: count(.refused)
+            case .settle, .cut: count(.abortedScanning)
+            case .compare, .compared, .plan, .beginPatch, .beginLoad: count(.abortedComparing)
+            case .drain, .load, .refreeze, .patch: count(.abortedLoading)
+            case .commit: count(.abortedCommitting)
+            case .reap, .end: break
+            }
+            return
+        }
+        switch step {
+        case .cut:
+            if lanes.coordinator.next == .settle { count(.cutRefused) }
+            if lanes.run.report.outcome == .incomplete { count(.unreadable) }
+            if lanes.run.sortedRuns > 1 { count(.severalRuns) }
+            // Looking reads the side file, which is no call that is to fail.
+            let isArmed = player.stage.faults.isArmed
+            player.stage.faults.isArmed = false
+            countOrders(lanes)
+            player.stage.faults.isArmed = isArmed
+        case .refreeze: count(.refrozen)
+        case .reap where lanes.run.report.reason != nil: count(.reapingFailed)
+        default: break
+        }
+    }
+
+    private func countOrders(_ lanes: RunLanes) {
+        guard let orders = try? lanes.run.orders() else { return }
+        if orders.deltaOlder { count(.olderThanWindow) }
+        if orders.deltaNewer { count(.newerThanWindow) }
+    }
+
+    func crashed(_ player: Player) {}
+
+    /// Before a crash: where it strikes.
+    func willCrash(_ player: Player, isMachine: Bool) {
+        if isMachine { count(.crashMachine) }
+        if isUnreported(player) { count(.crashVisible) }
+        for run in player.runs where run.isAttached {
+            switch run.coordinator.next {
+            case .prepare: break
+            case .settle, .cut: count(run.coordinator.isRecheck ? .crashReaping : .crashScanning)
+            case .compare, .compared, .plan:
+                count(run.coordinator.isRecheck ? .crashReaping : .crashComparing)
+            case .beginLoad, .beginPatch: count(.crashComparing)
+            case .drain, .load, .refreeze, .patch: count(.crashLoading)
+            case .commit: count(.crashBeforeFlip)
+            case .reap, .end: count(run.hasReaped ? .crashHalfReaped : .crashReaping)
+            }
+        }
+    }
+}
+
+extension RunLanes {
+    /// The situation of a delta that is applied now.
+    var whereDeltasCome: Situation? {
+        switch coordinator.next {
+        case .prepare, .settle, .end: nil
+        case .cut: .duringSettle
+        case .compare, .compared, .plan: .duringCompare
+        case .beginPatch, .beginLoad: .duringCompare
+        case .drain: hasMerged ? .beforeStretch : .duringLoad
+        case .load, .refreeze: .duringLoad
+        case .patch: .duringPatch
+        case .commit: .beforeCommit
+        case .reap: .duringReap
+        }
+    }
+}

@@ -1,0 +1,141 @@
+// A scenario that a seed chooses: a tree, damage, options, writers. Everything small, so that
+// things meet; now and then everything a little larger.
+
+internal import Bytes
+internal import Tidemark
+internal import Volume
+internal import VolumeFormat
+
+struct ScenarioGenerator {
+    private var random: SplitMix64
+    private var names: [String] = []
+
+    init(seed: UInt64) { random = SplitMix64(seed: seed) }
+
+    private mutating func number(_ range: ClosedRange<Int>) -> Int {
+        Int.random(in: range, using: &random)
+    }
+
+    private mutating func chance(_ percent: Int) -> Bool { number(1...100) <= percent }
+
+    private mutating func pick<T>(_ list: [T]) -> T { list[number(0...(list.count - 1))] }
+
+    /// A scenario whose setup is possible. Its writers' transactions may be refused.
+    mutating func generate() throws -> Scenario {
+        var scenario = Scenario()
+        scenario.title = ["Chosen by a seed."]
+        scenario.store.blocks = pick([24, 64, 256])
+        if chance(20) { scenario.store.voidEvery = number(2...5) }
+        names = (0..<number(2...6)).map { String(UnicodeScalar(UInt8(97 + $0))) }
+        let tree = try MemoryTree(scenario.store)
+        scenario.setup = setup(tree)
+        scenario.runs = [run("run")]
+        if chance(15) {
+            var second = run("second")
+            second.indexes = [pick(["rmap", "parents"])]
+            if chance(70) { scenario.runs[0].indexes = [pick(["rmap", "parents"])] }
+            scenario.runs.append(second)
+        }
+        scenario.damage = damage(tree)
+        scenario.writers = (1...number(1...3)).map { Writer(name: "w\($0)", transactions: []) }
+        for _ in 0..<number(1...24) {
+            let writer = number(0...(scenario.writers.count - 1))
+            scenario.writers[writer].transactions.append(transaction(tree))
+        }
+        scenario.writers.removeAll { $0.transactions.isEmpty }
+        return scenario
+    }
+
+    /// Operations that are possible one after the other.
+    private mutating func setup(_ tree: MemoryTree) -> [Operation] {
+        (0..<number(0...14)).compactMap { _ in
+            let transaction = transaction(tree, isSetup: true)
+            return transaction.isSync ? nil : transaction.operations[0]
+        }
+    }
+
+    /// Some of the names and extents that are there, damaged, and some that are not.
+    private mutating func damage(_ tree: MemoryTree) -> [Damage] {
+        guard chance(60) else { return [] }
+        var damage: [Damage] = []
+        for record in tree.current.state.records where chance(15) {
+            let kind = pick([Discrepancy.Kind.missing, .wrong])
+            if let extent = record.extent, extent.inode > 0 {
+                let place = Place(
+                    path: Path(base: extent.inode, names: []), part: .extent(extent.offset))
+                damage.append(Damage(kind: kind, index: "rmap", place: place))
+            } else if record.target != nil {
+                let name = String(decoding: record.key[PrimaryKey.prefixSize...], as: UTF8.self)
+                let place = Place(path: Path(base: record.inode, names: []), part: .entry(name))
+                damage.append(Damage(kind: kind, index: "parents", place: place))
+            }
+        }
+        if chance(40) {
+            let place = Place(path: Path(names: []), part: .entry("ghost"))
+            damage.append(Damage(kind: .stray, index: "parents", place: place))
+        }
+        return damage
+    }
+
+    private mutating func run(_ name: String) -> RunDescription {
+        var run = RunDescription()
+        run.name = name
+        run.strategy = pick([.rebuild, .rebuild, .patch, .auto, .check])
+        run.scanners = number(1...3)
+        run.window = number(1...4)
+        run.spill = pick([1, 64, 300, 1 << 20])
+        run.stretch = number(1...4)
+        run.overlay = pick([1, 100, 1 << 20])
+        run.parts = number(1...3)
+        run.compare = number(1...5)
+        run.patch = number(1...3)
+        run.reap = number(1...4)
+        run.queue = pick([1, 200, 1 << 20, 1 << 20])
+        run.isPatient = chance(80)
+        return run
+    }
+
+    /// A transaction that is possible after those before it, after a few tries; where writers
+    /// come in another order it may be refused.
+    private mutating func transaction(_ tree: MemoryTree, isSetup: Bool = false) -> Transaction {
+        for _ in 0..<12 {
+            let chosen = isSetup ? Transaction([operation()]) : transaction()
+            if isSetup, chosen.operations[0].isOpenOrClose { continue }
+            if (try? tree.run(chosen)) != nil { return chosen }
+        }
+        return Transaction([], isSync: true)
+    }
+
+    private mutating func transaction() -> Transaction {
+        if chance(4) { return Transaction([], isSync: true) }
+        var operations = (0..<(chance(70) ? 1 : number(2...4))).map { _ in operation() }
+        if operations.count > 1 { operations.removeAll(where: \.isOpenOrClose) }
+        if operations.isEmpty { operations = [.make(.create, path())] }
+        let isAborted = chance(12) && !operations.contains(where: \.isOpenOrClose)
+        return Transaction(operations, isAborted: isAborted)
+    }
+
+    private mutating func path() -> Path {
+        Path(names: (0..<(chance(60) ? 1 : 2)).map { _ in pick(names) })
+    }
+
+    private mutating func operation() -> Operation {
+        switch number(1...100) {
+        case ...22:
+            return .make(
+                pick([.create, .create, .create, .mkdir, .mkdir, .symlink, .fifo]), path())
+        case ...30: return .link(path(), path())
+        case ...38: return .unlink(path())
+        case ...42: return .rmdir(path())
+        case ...60: return .rename(pick([.rename, .rename, .move, .exchange]), path(), path())
+        case ...82:
+            return .map(
+                pick([.write, .write, .allocate, .punch, .zero]), path(),
+                offset: UInt64(number(0...9)), length: UInt64(number(1...6)))
+        case ...90: return .truncate(path(), UInt64(number(0...8)))
+        case ...93: return .open(path())
+        case ...96: return .close(path())
+        default: return .chmod(path(), 0o600)
+        }
+    }
+}

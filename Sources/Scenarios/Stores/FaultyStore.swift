@@ -1,0 +1,47 @@
+// A side file under the scenario's hand: every append and every read may fail.
+
+internal import Bytes
+internal import Tidemark
+
+final class FaultyStore: SideStore, @unchecked Sendable {
+    private let inner: any SideStore
+    private let faults: Faults
+
+    init(_ inner: any SideStore, _ faults: Faults) {
+        self.inner = inner
+        self.faults = faults
+    }
+
+    func append(_ chunks: borrowing ChunkList, to number: UInt32) throws {
+        try faults.check(.sideFileAppend)
+        try inner.append(chunks, to: number)
+    }
+
+    func readers(of numbers: [UInt32]) throws -> [any RunReader] {
+        try faults.check(.sideFileRead)
+        return try inner.readers(of: numbers).map { FaultyReader($0, faults) }
+    }
+
+    func sync() throws { try inner.sync() }
+    func remove() { inner.remove() }
+}
+
+private final class FaultyReader: RunReader {
+    private let inner: any RunReader
+    private let faults: Faults
+
+    init(_ inner: any RunReader, _ faults: Faults) {
+        self.inner = inner
+        self.faults = faults
+    }
+
+    func seek(_ key: KeyBytes, into chunk: inout ByteArena) throws -> Bool {
+        try faults.check(.sideFileRead)
+        return try inner.seek(key, into: &chunk)
+    }
+
+    func next(into chunk: inout ByteArena) throws -> Bool {
+        try faults.check(.sideFileRead)
+        return try inner.next(into: &chunk)
+    }
+}

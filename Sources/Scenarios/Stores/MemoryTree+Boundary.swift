@@ -1,0 +1,211 @@
+// What a run does to the tree in memory at a commit boundary. A generation lives as it does in
+// a volume (Sources/Volume/Engine/Operations+Generations.swift): made empty, loaded in
+// stretches, validated, made active; the one before it is deleted in steps.
+
+internal import Bytes
+internal import Tidemark
+internal import Volume
+internal import VolumeFormat
+
+struct MemoryBoundary: CommitBoundary {
+    private unowned let tree: MemoryTree
+
+    init(_ tree: MemoryTree) { self.tree = tree }
+
+    var lastCommit: UInt64 { tree.current.commit }
+    var hooks: [any CommitHook] { tree.attached }
+    func attach(_ hook: any CommitHook) { tree.attach(hook) }
+    func detach(_ hook: any CommitHook) { tree.detach(hook) }
+    func snapshot() throws -> any OwnerSnapshot { tree.current }
+
+    func createGeneration(of index: IndexSlot) throws -> UInt32 {
+        try tree.change { try $0.createGeneration(of: index) }
+    }
+
+    func append(
+        _ stretch: EntryBatch, to generation: UInt32, of index: IndexSlot, end: KeyBytes?
+    ) throws {
+        try tree.change { try $0.load(stretch, into: generation, of: index, end: end) }
+    }
+
+    func validate(generation: UInt32, of index: IndexSlot) throws -> String? {
+        try tree.change { try $0.validate(generation, of: index) }
+    }
+
+    func activate(generation: UInt32, of index: IndexSlot) throws {
+        try tree.change { $0.emptyTooEarly(index) }
+        try tree.change { try $0.activate(generation, of: index) }
+    }
+
+    func discard(generation: UInt32, of index: IndexSlot) throws {
+        try tree.change { try $0.discard(generation, of: index) }
+    }
+
+    func discardUnfinished(of index: IndexSlot) throws {
+        guard let load = tree.current.state[index].load else { return }
+        try discard(generation: load.generation.number, of: index)
+    }
+
+    func amend(_ index: IndexSlot, _ entries: [(key: [UInt8], value: [UInt8]?)]) throws -> Int {
+        try tree.change { $0.amend(index, entries) }
+    }
+
+    func reap(limit: Int) throws -> Bool { try tree.change { $0.reap(limit: limit) } }
+}
+
+extension MemoryOperations {
+    mutating func createGeneration(of slot: IndexSlot) throws -> UInt32 {
+        guard state[slot].load == nil else {
+            throw VolumeError.invalid("a second new generation: one is being loaded already")
+        }
+        dropEmptied()
+        hasChanged = true
+        let used = state.retired.filter { $0.slot == slot && !$0.isForgotten }
+            .map(\.generation.number)
+        let number = max(state[slot].active.number, used.max() ?? 0) + 1
+        state[slot].load = MemoryLoad(generation: MemoryGeneration(number: number))
+        return number
+    }
+
+    /// Appends sorted entries above all that are there, and moves the load cursor.
+    mutating func load(
+        _ stretch: EntryBatch, into number: UInt32, of slot: IndexSlot, end: KeyBytes?
+    ) throws {
+        let load = try loading(number, of: slot)
+        guard let cursor = load.end else {
+            preconditionFailure("a whole generation takes no more")
+        }
+        let isOrdered = end.map { compareBytes($0.span, cursor.rawSpan) >= 0 } ?? true
+        precondition(isOrdered, "the load cursor moves forward only")
+        hasChanged = true
+        var position = stretch.startPosition
+        while position < stretch.endPosition {
+            let entry = MemoryEntry(
+                key: stretch.key(at: position).array, value: stretch.value(at: position).array)
+            guard state[slot].load?.generation.table.append(entry) == true else {
+                throw VolumeError.invalid("appending an entry that is not above all others")
+            }
+            state[slot].load?.expected += 1
+            position = stretch.position(after: position)
+        }
+        state[slot].load?.end = end?.array
+    }
+
+    /// - Returns: what is wrong with the generation, or nil.
+    func validate(_ number: UInt32, of slot: IndexSlot) throws -> String? {
+        let load = try loading(number, of: slot)
+        if let spoilt = load.spoilt { return spoilt }
+        guard load.end == nil else { return "it is not loaded to its end" }
+        guard load.generation.table.count == load.expected else {
+            return "it holds \(load.generation.table.count) entries, and should hold "
+                + "\(load.expected)"
+        }
+        return nil
+    }
+
+    /// By a mistake made on purpose the active generation is emptied before another is active.
+    mutating func emptyTooEarly(_ slot: IndexSlot) {
+        guard mutants.have(.reapBeforeFlip) else { return }
+        hasChanged = true
+        state[slot].active.table.removeLast(state[slot].active.table.count)
+    }
+
+    mutating func activate(_ number: UInt32, of slot: IndexSlot) throws {
+        if let problem = try validate(number, of: slot) {
+            throw VolumeError.invalid("making generation \(number) active: \(problem)")
+        }
+        let load = try loading(number, of: slot)
+        hasChanged = true
+        state.retired.append(MemoryState.Retired(slot: slot, generation: state[slot].active))
+        state[slot].active = load.generation
+        state[slot].load = nil
+    }
+
+    mutating func discard(_ number: UInt32, of slot: IndexSlot) throws {
+        let load = try loading(number, of: slot)
+        hasChanged = true
+        state.retired.append(MemoryState.Retired(slot: slot, generation: load.generation))
+        state[slot].load = nil
+    }
+
+    private func loading(_ number: UInt32, of slot: IndexSlot) throws -> MemoryLoad {
+        guard let load = state[slot].load, load.generation.number == number else {
+            throw VolumeError.invalid("generation \(number): it is not being loaded")
+        }
+        return load
+    }
+
+    /// Makes entries of the active generation what they should be.
+    /// - Returns: how many were not so before.
+    mutating func amend(
+        _ slot: IndexSlot, _ entries: [(key: [UInt8], value: [UInt8]?)]
+    ) -> Int {
+        var amended = 0
+        for (key, value) in entries {
+            guard state[slot].active.table.find(key.rawSpan)?.value != value else { continue }
+            amended += 1
+            if let value {
+                state[slot].active.table.put(MemoryEntry(key: key, value: value))
+            } else {
+                state[slot].active.table.remove(key.rawSpan)
+            }
+        }
+        if amended > 0 { hasChanged = true }
+        return amended
+    }
+
+    // MARK: Deleting
+
+    /// Deletes up to `limit` entries.
+    /// - Returns: false when no generation that is to be deleted holds an entry any more.
+    mutating func reap(limit: Int) -> Bool {
+        let waiting = state.retired.firstIndex { !$0.isForgotten && $0.generation.table.count > 0 }
+        if let waiting {
+            hasChanged = true
+            state.retired[waiting].generation.table.removeLast(limit)
+        }
+        dropEmptied()
+        return state.retired.contains { !$0.isForgotten }
+    }
+
+    private mutating func dropEmptied() {
+        guard state.retired.contains(where: \.isDone) else { return }
+        hasChanged = true
+        state.retired.removeAll(where: \.isDone)
+    }
+
+    // MARK: Opening again
+
+    /// What opening a store does with what a crash has left: nothing is open any more, so
+    /// inodes without names go; what was being loaded is to be deleted.
+    mutating func reopen() {
+        state.opens = []
+        for inode in state.inodes where inode.links == 0 { reclaim(inode) }
+        for slot in [MemoryState.rmapSlot, MemoryState.parentsSlot] {
+            guard let load = state[slot].load else { continue }
+            state.retired.append(MemoryState.Retired(slot: slot, generation: load.generation))
+            state[slot].load = nil
+        }
+        // They are found by the keys of their records: by name, and the number in decimal.
+        state.retired.sort { $0.recordKey.lexicographicallyPrecedes($1.recordKey) }
+        guard mutants.have(.forgetsReapingInCrash) else { return }
+        for place in state.retired.indices { state.retired[place].isForgotten = true }
+    }
+}
+
+extension MemoryState {
+    /// Whether opening it again would change nothing.
+    var isAsReopened: Bool {
+        opens.isEmpty && rmap.load == nil && parents.load == nil && retired.isEmpty
+            && !inodes.contains { $0.links == 0 }
+    }
+}
+
+extension MemoryState.Retired {
+    fileprivate var isDone: Bool { !isForgotten && generation.table.count == 0 }
+
+    fileprivate var recordKey: [UInt8] {
+        let name = slot == MemoryState.rmapSlot ? "rmap" : "parents"
+        return Array("\(name)/\(generation.number)".utf8)
+    }
+}

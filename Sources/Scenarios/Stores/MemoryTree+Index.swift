@@ -1,0 +1,88 @@
+// A secondary index of the tree in memory: the active generation, and at most one that a run
+// is loading. Below the load cursor the second is kept up by every transaction.
+
+internal import Bytes
+internal import Tidemark
+
+/// One complete copy of an index.
+struct MemoryGeneration {
+    let number: UInt32
+    var table = MemoryTable<MemoryEntry>()
+
+    func add(to hash: inout StateHash) {
+        hash.add(UInt64(number))
+        hash.add(table.sum)
+    }
+}
+
+/// The generation that a run is loading.
+struct MemoryLoad {
+    var generation: MemoryGeneration
+    /// The load cursor; nil: beyond every key.
+    var end: [UInt8]? = []
+    /// What the generation must hold by the changes that were made.
+    var expected = 0
+    /// Why the generation can't be used, once that is so. Never cleared.
+    private(set) var spoilt: String?
+
+    func covers(_ entry: MemoryEntry) -> Bool {
+        guard let end else { return true }
+        return entry.compare(end.rawSpan) < 0
+    }
+
+    mutating func spoil(_ reason: String) {
+        if spoilt == nil { spoilt = reason }
+    }
+
+    func add(to hash: inout StateHash) {
+        generation.add(to: &hash)
+        hash.add(
+            UInt64(bitPattern: Int64(expected)) << 2 | (end == nil ? 2 : 0)
+                | (spoilt == nil ? 0 : 1))
+        if let end { hash.add(end) }
+    }
+}
+
+/// As with a volume's live index, no change fails because the active generation is damaged: an
+/// addition replaces what is there, a removal need not find anything. In the generation that
+/// is being loaded either spoils it.
+struct MemoryIndex {
+    var active = MemoryGeneration(number: 1)
+    var load: MemoryLoad?
+
+    /// - Parameter keepsUp: whether the generation that is being loaded follows.
+    mutating func add(_ entry: MemoryEntry, keepsUp: Bool) {
+        active.table.put(entry)
+        guard keepsUp, load != nil, load!.covers(entry) else { return }
+        if let found = load!.generation.table.put(entry) {
+            load!.generation.table.put(found)
+            load!.spoil("an entry that was added was there already")
+        }
+        load!.expected += 1
+    }
+
+    mutating func remove(_ entry: MemoryEntry, keepsUp: Bool) {
+        let key = entry.key
+        active.table.remove(key.rawSpan)
+        guard keepsUp, load != nil, load!.covers(entry) else { return }
+        if load!.generation.table.remove(key.rawSpan) == nil {
+            load!.spoil("an entry that was removed was not there")
+        }
+        load!.expected -= 1
+    }
+
+    /// Gives an entry another value.
+    mutating func change(_ entry: MemoryEntry, keepsUp: Bool) {
+        active.table.put(entry)
+        guard keepsUp, load != nil, load!.covers(entry) else { return }
+        if load!.generation.table.put(entry) == nil {
+            load!.spoil("an entry that was changed was not there")
+        }
+    }
+
+    func add(to hash: inout StateHash) {
+        active.add(to: &hash)
+        hash.add(load == nil ? 0 : 1)
+        load?.add(to: &hash)
+    }
+}

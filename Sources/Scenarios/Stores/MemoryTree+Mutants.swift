@@ -1,0 +1,27 @@
+// Deliberate mistakes of an owner, one at a time, to show that the scenarios would catch them.
+// They exist in debug builds alone: in a release build every question is answered no at
+// compile time.
+
+enum OwnerMutant: String, CaseIterable, Sendable {
+    case reportedBeforeCommit = "hooks are told of a commit before it is visible"
+    case keptOnAbort = "the deltas of an aborted transaction are reported"
+    case exchangeReportedHalf = "of an exchange only the first half is reported"
+    case loadNotKeptUp = "what is loaded is not kept up by transactions"
+    case reapBeforeFlip = "the old generation is deleted before the new one is active"
+    case forgetsReapingInCrash = "a generation that waits to be deleted is forgotten in a crash"
+    case replacedNameNotReported = "the entry that a rename replaces is not reported as removed"
+    case truncateNotReported = "what a truncation takes away is not reported"
+}
+
+/// The mistake that an owner is to make, if any.
+struct OwnerMutants {
+    #if TIDEMARK_MUTANTS
+    var mistake: OwnerMutant?
+
+    @inline(__always)
+    func have(_ mutant: OwnerMutant) -> Bool { mistake == mutant }
+    #else
+    @inline(__always)
+    func have(_ mutant: OwnerMutant) -> Bool { false }
+    #endif
+}

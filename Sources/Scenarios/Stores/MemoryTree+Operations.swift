@@ -1,0 +1,172 @@
+// The changes of one transaction of the tree in memory. They are those of a volume
+// (Sources/Volume/Operations), in the same order, with the same answers: a scenario must be
+// the same race on both. What derives from a record, index entries and deltas, is kept up
+// here and nowhere else.
+
+internal import Bytes
+internal import Tidemark
+internal import Volume
+internal import VolumeFormat
+
+struct MemoryOperations: ~Copyable {
+    /// What the transaction has made of the state.
+    var state: MemoryState
+    /// The changes for the hooks.
+    var deltas = DeltaBatch()
+    /// Whether the transaction has changed anything. Else it makes no commit.
+    var hasChanged = false
+    /// Whether what is open has changed: no matter of commits.
+    var hasOpenedOrClosed = false
+    /// Numbers of new inodes that others had before.
+    var reused: [InodeNumber] = []
+    /// Whether it is reported as "read these again".
+    var isVoid = false
+    /// Whether any hook wants the deltas of an index, by slot.
+    var wants = [false, false]
+    /// Blocks of the data area.
+    let blocks: UInt64
+    var mutants = OwnerMutants()
+    /// By a mistake made on purpose: changes are made and not reported.
+    var isSilent = false
+
+    init(_ state: MemoryState, blocks: UInt64) {
+        self.state = state
+        self.blocks = blocks
+    }
+
+    /// A transaction begins, on a state that is as it was committed last.
+    mutating func begin(isVoid: Bool) {
+        hasChanged = false
+        hasOpenedOrClosed = false
+        self.isVoid = isVoid
+        if !reused.isEmpty { reused = [] }
+        deltas.removeAll()
+    }
+
+    mutating func perform(_ operation: Operation) throws(VolumeError) {
+        switch operation {
+        case .make(let making, let path): try make(making, path)
+        case .link(let path, let new): try link(path, new)
+        case .unlink(let path): try unlink(path)
+        case .rmdir(let path): try removeDirectory(path)
+        case .rename(let mode, let path, let new): try rename(mode, path, new)
+        case .map(let mapping, let path, let offset, let length):
+            try map(mapping, try resolve(path), offset, length)
+        case .truncate(let path, let length): try truncate(try resolve(path), length)
+        case .open(let path): try open(path)
+        case .close(let path): try close(path)
+        case .chmod(let path, let permissions):
+            var inode = try existing(try resolve(path))
+            inode.permissions = permissions & 0o7777
+            put(inode)
+        case .set, .remove: throw .notSupported("an operation of a catalogue on a tree")
+        }
+    }
+
+    // MARK: Inodes
+
+    func existing(_ number: InodeNumber) throws(VolumeError) -> MemoryInode {
+        guard let inode = state.inode(number) else { throw .noEntry("inode \(number)") }
+        return inode
+    }
+
+    mutating func put(_ inode: MemoryInode) {
+        hasChanged = true
+        state.put(inode)
+    }
+
+    /// A number for a new inode, the lowest that is free, and its generation.
+    mutating func allocateInode() -> (InodeNumber, generation: UInt32) {
+        hasChanged = true
+        let generation = state.nextGeneration
+        state.nextGeneration &+= 1
+        guard state.freeInodes.isEmpty else {
+            let number = state.freeInodes.removeFirst()
+            reused.append(number)
+            return (number, generation)
+        }
+        state.nextInode += 1
+        return (state.nextInode - 1, generation)
+    }
+
+    // MARK: Records
+
+    func record(_ directory: InodeNumber, _ name: [UInt8]) -> MemoryRecord? {
+        let key = PrimaryKey.dirent(directory, name.rawSpan)
+        return state.records.find(key.span)
+    }
+
+    /// Makes the name lead to `target`, in place of what it led to.
+    mutating func putDirent(_ directory: InodeNumber, _ name: [UInt8], _ target: DirentTarget) {
+        hasChanged = true
+        let record = MemoryRecord(directory, name, target)
+        guard let old = state.records.put(record) else { return add(record) }
+        guard old.target?.child != target.child else {
+            guard old.target?.generation != target.generation else { return }
+            return change(record)
+        }
+        if mutants.have(.replacedNameNotReported) { isSilent = true }
+        remove(old, isReplaced: true)
+        if mutants.have(.replacedNameNotReported) { isSilent = false }
+        add(record)
+    }
+
+    mutating func removeDirent(_ record: MemoryRecord) {
+        hasChanged = true
+        let key = record.key
+        state.records.remove(key.rawSpan)
+        remove(record)
+    }
+
+    /// Stores an extent, in place of one at the same offset.
+    mutating func putExtent(_ extent: ExtentRecord) {
+        hasChanged = true
+        let record = MemoryRecord(extent)
+        guard let old = state.records.put(record) else { return add(record) }
+        guard old.entry.key != record.entry.key else { return change(record) }
+        remove(old, isReplaced: true)
+        add(record)
+    }
+
+    mutating func removeExtent(_ extent: ExtentRecord) {
+        hasChanged = true
+        let key = PrimaryKey.extent(extent)
+        guard let record = state.records.remove(key.span) else {
+            preconditionFailure("an extent is looked up before it is removed")
+        }
+        remove(record)
+    }
+
+    // MARK: What is derived
+
+    private mutating func add(_ record: MemoryRecord) {
+        state[record.slot].add(record.entry, keepsUp: !mutants.have(.loadNotKeptUp))
+        reportAdded(record)
+    }
+
+    private mutating func change(_ record: MemoryRecord) {
+        state[record.slot].change(record.entry, keepsUp: !mutants.have(.loadNotKeptUp))
+        reportAdded(record)
+    }
+
+    /// - Parameter isReplaced: whether another record has its primary key: that is reported
+    ///   as void once.
+    private mutating func remove(_ record: MemoryRecord, isReplaced: Bool = false) {
+        state[record.slot].remove(record.entry, keepsUp: !mutants.have(.loadNotKeptUp))
+        guard wants[record.slot.rawValue], !isSilent else { return }
+        guard !isVoid else {
+            if !isReplaced { deltas.void(record.range) }
+            return
+        }
+        let primary = record.key, key = record.entry.key
+        deltas.remove(record.slot, primary: primary.rawSpan, key: key.rawSpan)
+    }
+
+    private mutating func reportAdded(_ record: MemoryRecord) {
+        guard wants[record.slot.rawValue], !isSilent else { return }
+        guard !isVoid else { return deltas.void(record.range) }
+        let primary = record.key, key = record.entry.key, value = record.entry.value
+        deltas.add(
+            record.slot, primary: primary.rawSpan, key: key.rawSpan, value: value.rawSpan)
+    }
+}

@@ -1,0 +1,71 @@
+// The tree in memory at one commit. Immutable, so any number of readers may share it.
+
+internal import Bytes
+internal import Tidemark
+
+final class MemorySnapshot: OwnerSnapshot {
+    let state: MemoryState
+    let fingerprint: UInt64
+    /// See `MemoryTree.crashFingerprint`; nil before it is first asked for.
+    var crashFingerprint: UInt64?
+    /// Kept by `MemoryStage`, which is asked for the same again and again.
+    var view: MemoryView?
+
+    init(_ state: MemoryState) {
+        self.state = state
+        fingerprint = state.fingerprint
+    }
+
+    var commit: UInt64 { state.commit }
+
+    func boundary(after key: KeyBytes, records: Int) throws -> KeyBytes? {
+        precondition(records > 0, "an empty window")
+        let first = state.records.firstPlace(atOrAbove: key.span)
+        guard records < state.records.count - first else { return nil }
+        return state.records[first + records].keyBytes
+    }
+
+    func read(_ range: KeyRange, limit: Int, into sink: WindowSink) throws -> KeyBytes? {
+        precondition(limit > 0, "a reading of nothing")
+        var place = state.records.firstPlace(atOrAbove: range.lower.span)
+        var end = state.records.count
+        if let upper = range.upper { end = state.records.firstPlace(atOrAbove: upper.span) }
+        var count = 0
+        defer { sink.count(records: count) }
+        while place < end {
+            let record = state.records[place]
+            place += 1
+            // A kind that no index needs is as if there were none.
+            guard sink.wants(record.slot) else { continue }
+            if count == limit { return record.keyBytes }
+            let key = record.entry.key, value = record.entry.value
+            sink.emit(record.slot, key: key.rawSpan, value: value.rawSpan)
+            count += 1
+        }
+        return nil
+    }
+
+    func entries(
+        of index: IndexSlot, from key: KeyBytes, limit: Int, into batch: EntryBatch
+    ) throws -> KeyBytes? {
+        let table = state.activeTable(index)
+        var place = table.firstPlace(atOrAbove: key.span)
+        var left = limit
+        while place < table.count {
+            let entry = table[place]
+            if left == 0 { return entry.keyBytes }
+            let key = entry.key, value = entry.value
+            batch.append(key: key.rawSpan, value: value.rawSpan)
+            left -= 1
+            place += 1
+        }
+        return nil
+    }
+
+    /// There is always room: where there is to be none, a fault says so.
+    func room(
+        forEntries entries: Int, payload: Int, of index: IndexSlot
+    ) throws -> (available: Int, needed: Int) {
+        (available: .max, needed: payload)
+    }
+}

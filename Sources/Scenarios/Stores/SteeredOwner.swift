@@ -1,0 +1,294 @@
+// An owner under the scenario's hand. It forwards every call, and adds what a scenario can
+// ask for: the call fails, a record can't be read, a window ends exactly after as many
+// records as it should, a hook is told of a commit when the stage says so.
+//
+// Hooks: with a `gate` each hook is attached in a wrapper that calls the gate before it tells
+// the real hook. Nobody sees the wrappers: `hooks` are the real ones, and a hook is detached
+// by itself. Commits that the boundary's own calls make pass the gate too.
+//
+// What is counted and measured here is not guarded: the calls come from one thread at a time.
+
+internal import Bytes
+internal import Tidemark
+#if canImport(Glibc)
+internal import Glibc
+#endif
+
+final class SteeredOwner: Owner, @unchecked Sendable {
+    struct Options {
+        /// For an owner whose own window ends are guesses: records are counted by reading.
+        var exactBoundaries = false
+        /// Whether holds of the commit boundary are measured.
+        var measuresHolds = true
+        /// Called with the number of a commit before a hook is told of it, on the thread on
+        /// which the owner reports. With several hooks attached, once for each.
+        var gate: (@Sendable (UInt64) -> Void)?
+
+        init() {}
+    }
+
+    /// Primary records that can't be read, as long as a fault says so.
+    struct Unreadable {
+        var range: KeyRange
+        /// What is told of them.
+        var damage: PrimaryDamage
+
+        /// - Parameter object: which records, in words.
+        init(_ range: KeyRange, object: String) {
+            self.range = range
+            damage = PrimaryDamage(object: object, problem: "unreadable, says the scenario")
+        }
+    }
+
+    /// Told when everything has been made durable: for a stage that keeps what is.
+    var madeDurable: (() -> Void)?
+    let inner: any Owner
+    let faults: Faults
+    let options: Options
+    /// Set by the stage, in the order of their keys.
+    var unreadable: [Unreadable] = []
+    /// Nanoseconds of the longest time for which a caller has held the commit boundary.
+    private(set) var longestHold: UInt64 = 0
+
+    init(_ inner: any Owner, faults: Faults, options: Options = Options()) {
+        self.inner = inner
+        self.faults = faults
+        self.options = options
+    }
+
+    var label: String { inner.label }
+    var indexes: [any SecondaryIndex] { inner.indexes }
+
+    func atCommitBoundary<R: Sendable>(
+        _ body: @Sendable (any CommitBoundary) throws -> R
+    ) throws -> R {
+        try inner.atCommitBoundary { boundary in
+            let steered = SteeredBoundary(boundary, self)
+            guard self.options.measuresHolds else { return try body(steered) }
+            let start = monotonicNanoseconds()
+            defer { self.longestHold = max(self.longestHold, monotonicNanoseconds() - start) }
+            return try body(steered)
+        }
+    }
+
+    func makeDurable() throws {
+        try faults.check(.makeDurable)
+        try inner.makeDurable()
+        madeDurable?()
+    }
+
+    func snapshot() throws -> any OwnerSnapshot {
+        try faults.check(.snapshot)
+        return SteeredSnapshot(try inner.snapshot(), self)
+    }
+}
+
+private func monotonicNanoseconds() -> UInt64 {
+    var time = timespec()
+    clock_gettime(CLOCK_MONOTONIC, &time)
+    return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+}
+
+// MARK: At a commit boundary
+
+/// Good as long as the boundary that it wraps.
+private final class SteeredBoundary: CommitBoundary {
+    private let inner: any CommitBoundary
+    private let owner: SteeredOwner
+
+    init(_ inner: any CommitBoundary, _ owner: SteeredOwner) {
+        self.inner = inner
+        self.owner = owner
+    }
+
+    var lastCommit: UInt64 { inner.lastCommit }
+
+    var hooks: [any CommitHook] {
+        guard owner.options.gate != nil else { return inner.hooks }
+        return inner.hooks.map { ($0 as? GatedHook)?.real ?? $0 }
+    }
+
+    func attach(_ hook: any CommitHook) {
+        guard let gate = owner.options.gate else { return inner.attach(hook) }
+        inner.attach(GatedHook(hook, gate))
+    }
+
+    func detach(_ hook: any CommitHook) {
+        let wrapper = inner.hooks.first { ($0 as? GatedHook)?.real === hook }
+        inner.detach(wrapper ?? hook)
+    }
+
+    func snapshot() throws -> any OwnerSnapshot {
+        try owner.faults.check(.snapshot)
+        return SteeredSnapshot(try inner.snapshot(), owner)
+    }
+
+    func createGeneration(of index: IndexSlot) throws -> UInt32 {
+        try owner.faults.check(.createGeneration)
+        return try inner.createGeneration(of: index)
+    }
+
+    func append(
+        _ stretch: EntryBatch, to generation: UInt32, of index: IndexSlot, end: KeyBytes?
+    ) throws {
+        try owner.faults.check(.appendStretch)
+        try inner.append(stretch, to: generation, of: index, end: end)
+    }
+
+    func validate(generation: UInt32, of index: IndexSlot) throws -> String? {
+        try owner.faults.check(.validate)
+        return try inner.validate(generation: generation, of: index)
+    }
+
+    func activate(generation: UInt32, of index: IndexSlot) throws {
+        try owner.faults.check(.activate)
+        try inner.activate(generation: generation, of: index)
+    }
+
+    func discard(generation: UInt32, of index: IndexSlot) throws {
+        try owner.faults.check(.discard)
+        try inner.discard(generation: generation, of: index)
+    }
+
+    func discardUnfinished(of index: IndexSlot) throws {
+        try inner.discardUnfinished(of: index)
+    }
+
+    func amend(_ index: IndexSlot, _ entries: [(key: [UInt8], value: [UInt8]?)]) throws -> Int {
+        try owner.faults.check(.amend)
+        return try inner.amend(index, entries)
+    }
+
+    func reap(limit: Int) throws -> Bool {
+        try owner.faults.check(.reap)
+        return try inner.reap(limit: limit)
+    }
+}
+
+/// A hook behind a gate.
+private final class GatedHook: CommitHook {
+    let real: any CommitHook
+    private let gate: @Sendable (UInt64) -> Void
+
+    init(_ real: any CommitHook, _ gate: @escaping @Sendable (UInt64) -> Void) {
+        self.real = real
+        self.gate = gate
+    }
+
+    func wants(_ index: IndexSlot) -> Bool { real.wants(index) }
+
+    func committed(_ commit: UInt64, deltas: borrowing DeltaBatch) {
+        gate(commit)
+        real.committed(commit, deltas: deltas)
+    }
+
+    func admit(within seconds: Double) -> Bool { real.admit(within: seconds) }
+}
+
+// MARK: Reading
+
+extension Faults {
+    /// Whether records that can't be read are among what is in force.
+    fileprivate var haveUnreadable: Bool {
+        isArmed && planned.contains { $0.unreadable != nil }
+    }
+}
+
+final class SteeredSnapshot: OwnerSnapshot {
+    let inner: any OwnerSnapshot
+    private let owner: SteeredOwner
+
+    init(_ inner: any OwnerSnapshot, _ owner: SteeredOwner) {
+        self.inner = inner
+        self.owner = owner
+    }
+
+    var commit: UInt64 { inner.commit }
+
+    func boundary(after key: KeyBytes, records: Int) throws -> KeyBytes? {
+        try owner.faults.check(.lookahead)
+        guard owner.options.exactBoundaries else {
+            return try inner.boundary(after: key, records: records)
+        }
+        let sink = WindowSink(batches: owner.indexes.map { _ in EntryBatch() }, sequence: .none)
+        return try inner.read(KeyRange(lower: key, upper: nil), limit: records, into: sink)
+    }
+
+    func read(_ range: KeyRange, limit: Int, into sink: WindowSink) throws -> KeyBytes? {
+        try owner.faults.check(.windowRead)
+        guard !owner.unreadable.isEmpty, owner.faults.haveUnreadable else {
+            return try inner.read(range, limit: limit, into: sink)
+        }
+        return try readAround(range, limit: limit, into: sink)
+    }
+
+    func entries(
+        of index: IndexSlot, from key: KeyBytes, limit: Int, into batch: EntryBatch
+    ) throws -> KeyBytes? {
+        try owner.faults.check(.entriesRead)
+        return try inner.entries(of: index, from: key, limit: limit, into: batch)
+    }
+
+    func room(
+        forEntries entries: Int, payload: Int, of index: IndexSlot
+    ) throws -> (available: Int, needed: Int) {
+        try owner.faults.check(.room)
+        return try inner.room(forEntries: entries, payload: payload, of: index)
+    }
+
+    /// Reads what lies between the records that can't be read. Those are counted as records,
+    /// as a store counts a damaged one, and each place is told once where the reading meets
+    /// records of it.
+    private func readAround(
+        _ range: KeyRange, limit: Int, into sink: WindowSink
+    ) throws -> KeyBytes? {
+        var rest = range
+        var left = limit
+        for unreadable in owner.unreadable {
+            guard let part = unreadable.range.part(in: rest) else { continue }
+            if rest.lower < part.lower {
+                guard left > 0 else { return rest.lower }
+                let before = sink.records
+                let next = try inner.read(
+                    KeyRange(lower: rest.lower, upper: part.lower), limit: left, into: sink)
+                if let next { return next }
+                left -= sink.records - before
+            }
+            let lost = try count(part, like: sink)
+            if lost > 0 {
+                guard left > 0 else { return part.lower }
+                sink.skip(unreadable.damage)
+                sink.count(records: lost)
+                left -= min(left, lost)
+            }
+            guard let end = part.upper else { return nil }
+            rest.lower = end
+            if let upper = rest.upper, !(end < upper) { return nil }
+        }
+        guard left > 0 else { return rest.lower }
+        return try inner.read(rest, limit: left, into: sink)
+    }
+
+    /// Records of `range`, of the kinds that `sink` wants.
+    private func count(_ range: KeyRange, like sink: WindowSink) throws -> Int {
+        let probe = WindowSink(
+            batches: owner.indexes.indices.map { sink.wants(IndexSlot($0)) ? EntryBatch() : nil },
+            sequence: .none)
+        _ = try inner.read(range, limit: .max, into: probe)
+        return probe.records
+    }
+}
+
+extension KeyRange {
+    /// What of the range lies in `other`; nil where nothing does.
+    func part(in other: KeyRange) -> KeyRange? {
+        let lower = max(lower, other.lower)
+        let upper =
+            switch (upper, other.upper) {
+            case (let a?, let b?): min(a, b)
+            case (let a, let b): a ?? b
+            }
+        if let upper, !(lower < upper) { return nil }
+        return KeyRange(lower: lower, upper: upper)
+    }
+}

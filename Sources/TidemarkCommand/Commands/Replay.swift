@@ -1,0 +1,126 @@
+// `tidemark replay`: scenario files, each played in its own order.
+
+internal import ArgumentParser
+internal import HostFiles
+internal import Scenarios
+internal import Tidemark
+
+struct Replay: TidemarkSubcommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Play scenario files: one line each, then how many passed and failed.",
+        discussion: """
+            A scenario is a race as a file: a store, a run, what writers do meanwhile, an order \
+            of steps, and what must come of it. It is played step by step by the code that \
+            checks and repairs volumes, in memory and on a volume that is made for it and \
+            removed again. After each step all that must hold is checked by plain code. \
+            Docs/scenarios.md describes the language.
+
+            Folders are searched for files that end in .yaml.
+
+            Exit status: 0 all passed; 1 some failed; 4 a file could not be read or understood.
+
+            Example: tidemark replay Scenarios/names/rename-ahead.yaml --trace
+            """)
+
+    @Argument(help: ArgumentHelp("Scenario files, or folders of them.", valueName: "file"))
+    var files: [String]
+
+    @Option(help: "Play on: memory, volume, or both.")
+    var on = StageChoice.both
+
+    @Flag(help: "Draw the lanes side by side, with the cursor's position.")
+    var trace = false
+
+    @Option(help: ArgumentHelp("Where volumes are made.", valueName: "directory"))
+    var directory: String?
+
+    @OptionGroup var common: CommonOptions
+
+    var target: String { files.joined(separator: " ") }
+
+    func execute(_ output: Output) throws -> ExitStatus {
+        let runner = ScenarioRunner(directory: directory ?? ScenarioFiles.temporaryDirectory)
+        var passed = 0, failed = 0, unread = 0
+        var documents: [JSONValue] = []
+        for file in try ScenarioFiles.find(files) {
+            let scenario: Scenario
+            do {
+                scenario = try ScenarioFiles.read(file)
+            } catch {
+                output.error("\(error)")
+                unread += 1
+                documents.append(
+                    .object([("file", .string(file)), ("error", .string("\(error)"))]))
+                continue
+            }
+            let results = on.kinds(for: scenario).map {
+                runner.replay(scenario, on: $0, isTraced: trace)
+            }
+            let isPassed = results.allSatisfy(\.isPassed)
+            if isPassed { passed += 1 } else { failed += 1 }
+            show(file, results, output)
+            documents.append(document(file, results))
+        }
+        output.line(
+            "\(passed) passed, \(failed) failed" + (unread > 0 ? ", \(unread) not understood" : ""))
+        if output.isJSON {
+            output.json(
+                document([
+                    ("passed", .integer(passed)), ("failed", .integer(failed)),
+                    ("unread", .integer(unread)), ("files", .array(documents)),
+                ]))
+        }
+        return unread > 0 ? .operational : failed > 0 ? .uncorrected : .success
+    }
+
+    private func show(_ file: String, _ results: [ReplayResult], _ output: Output) {
+        let isPassed = results.allSatisfy(\.isPassed)
+        let steps = results.map(\.steps).max() ?? 0
+        output.line("\(isPassed ? "pass" : "FAIL")  \(file)  (\(steps) steps)")
+        for result in results {
+            for failure in result.failures { output.line("      on \(result.stage): \(failure)") }
+        }
+        guard trace, let first = results.first(where: { !$0.isPassed }) ?? results.first else {
+            return
+        }
+        for line in first.trace { output.line("  " + line) }
+        output.line()
+    }
+
+    private func document(_ file: String, _ results: [ReplayResult]) -> JSONValue {
+        .object([
+            ("file", .string(file)),
+            ("passed", .bool(results.allSatisfy(\.isPassed))),
+            (
+                "stages",
+                .array(
+                    results.map { result in
+                        .object(
+                            [
+                                ("stage", .string(result.stage)),
+                                ("passed", .bool(result.isPassed)),
+                                ("steps", .integer(result.steps)),
+                                ("seconds", .number(result.seconds)),
+                                ("failures", .array(result.failures.map { .string($0) })),
+                                ("situations", .array(result.situations.map { .string($0) })),
+                            ] + (trace ? [("trace", .array(result.trace.map { .string($0) }))] : [])
+                        )
+                    })
+            ),
+        ])
+    }
+}
+
+enum StageChoice: String, ExpressibleByArgument, CaseIterable {
+    case memory, volume, both
+
+    /// A catalogue lies in memory, wherever it is asked for.
+    func kinds(for scenario: Scenario) -> [StageKind] {
+        if scenario.store.kind == .catalogue { return [.memory] }
+        switch self {
+        case .memory: return [.memory]
+        case .volume: return [.volume]
+        case .both: return [.memory, .volume]
+        }
+    }
+}

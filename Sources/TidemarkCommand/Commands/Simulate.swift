@@ -1,0 +1,91 @@
+// `tidemark simulate`: scenarios, orders, faults and crashes that seeds choose.
+
+internal import ArgumentParser
+internal import Scenarios
+
+struct Simulate: TidemarkSubcommand {
+    static let configuration = CommandConfiguration(
+        abstract:
+            "Play scenarios that seeds choose, with faults and crashes, for as long as asked.",
+        discussion: """
+            For each seed: a tree, damage, one or two runs with their options, writers, an order \
+            of steps, calls that fail and moments at which the store comes down. In the first \
+            phase anything may go wrong at any time, and after every step all invariants are \
+            checked by plain code. In the second nothing fails any more: every run must come to \
+            its end, and a new one must leave all indexes exact. Every so many seeds one is \
+            played on a real volume (--volume-every).
+
+            The first seed that fails ends the simulation. It is written as a scenario to be \
+            replayed, and printed as SEED=N: simulate with --seeds N-N shows it again.
+
+            Exit status: 0 nothing found; 1 a seed failed.
+
+            Example: tidemark simulate --seeds 1-1000000 --minutes 60
+            """)
+
+    @Option(help: "Which seeds: a range, or the first of a thousand.")
+    var seeds: SeedRange
+
+    @Option(help: "For how long at the most.")
+    var minutes: Double?
+
+    @Option(help: "Play every so many seeds on a real volume; 0: none.")
+    var volumeEvery = 50
+
+    @Option(help: ArgumentHelp("Where a failure is written.", valueName: "directory"))
+    var output = "."
+
+    @OptionGroup var common: CommonOptions
+
+    var target: String { "seeds \(seeds.first)-\(seeds.last)" }
+
+    func validate() throws {
+        guard minutes ?? 1 > 0 else { throw ValidationError("--minutes is above 0.") }
+        guard volumeEvery >= 0 else { throw ValidationError("--volume-every is 0 or more.") }
+    }
+
+    func execute(_ output: Output) throws -> ExitStatus {
+        let runner = ScenarioRunner(directory: ScenarioFiles.temporaryDirectory)
+        let progress = Progress(isQuiet: common.quiet)
+        let result = runner.simulate(
+            seeds: seeds.first...seeds.last, seconds: minutes.map { $0 * 60 } ?? .infinity,
+            volumeEvery: volumeEvery
+        ) { done in
+            if done % 64 == 0 {
+                progress.show("simulating", UInt64(done), of: UInt64(seeds.count), "seeds")
+            }
+        }
+        Progress.clear()
+        var path: String?
+        if let failure = result.failure {
+            path = "\(self.output)/failure-seed-\(failure.seed).yaml"
+            try ScenarioFiles.write(ScenarioWriter.write(failure.scenario), to: path ?? "")
+            output.line("SEED=\(failure.seed) failed: \(failure.text)")
+            output.line("written to \(path ?? ""); see it with: tidemark replay --trace FILE")
+        }
+        output.line(
+            "\(result.seeds) seeds, \(result.failure == nil ? 0 : 1) failed: "
+                + "\(short(Double(result.steps))) steps, \(result.crashes) crashes, "
+                + "\(result.faults) faults, \(result.refused) transactions refused in "
+                + "\(decimal(result.seconds, 1)) s")
+        if output.isJSON { output.json(document(members(result, path))) }
+        return result.failure == nil ? .success : .uncorrected
+    }
+
+    private func members(_ result: SimulationResult, _ path: String?) -> [(String, JSONValue)] {
+        [
+            ("seeds", .integer(result.seeds)), ("steps", .integer(result.steps)),
+            ("crashes", .integer(result.crashes)), ("faults", .integer(result.faults)),
+            ("refused", .integer(result.refused)), ("seconds", .number(result.seconds)),
+            (
+                "failure",
+                result.failure.map {
+                    .object([
+                        ("seed", .unsigned($0.seed)), ("text", .string($0.text)),
+                        ("file", .optional(path)),
+                    ])
+                } ?? .null
+            ),
+        ]
+    }
+}
