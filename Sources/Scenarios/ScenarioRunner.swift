@@ -57,21 +57,19 @@ public struct ScenarioRunner: Sendable {
         let start = RunClock.system.now()
         for number in 0..<walks where result.failures.isEmpty {
             let seed = seed &+ UInt64(number)
-            var order: [Turn] = []
+            var failing = scenario
             do {
                 let stage = try makeStage(scenario, .volume)
                 let player = try Player(scenario, on: stage)
                 player.observer = counter
                 let walk = Walk(player, seed: seed)
                 walk.crashRate = number % 2 == 1 ? 0.02 : 0
-                defer { order = walk.scenario().order }
+                defer { failing = walk.scenario() }
                 try walk.play()
                 result.crashesTried += walk.crashes
                 let findings = try stage.close()
                 if let first = findings.first { throw Violation(rule: "verify", text: first) }
             } catch {
-                var failing = scenario
-                failing.order = order
                 result.failures.append(
                     Exploration.Failure(text: "\(error) (SEED=\(seed))", scenario: failing))
             }

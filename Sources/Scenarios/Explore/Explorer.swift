@@ -111,14 +111,17 @@ final class Explorer {
 
     /// Explores everything that the options ask for, up to the first failure.
     func explore() -> Exploration {
-        start = clock.now()
+        let began = clock.now()
+        start = began
         exploreOrders()
+        start = clock.now()
         if result.failures.isEmpty, options.faults { exploreFaults() }
+        start = clock.now()
         if result.failures.isEmpty, !result.isExhaustive || options.alwaysWalks { walk() }
         result.situations = counter.counts
         result.steps = counter.steps
         result.states = known.count
-        result.seconds = Double(clock.now() - start) / 1e9
+        result.seconds = Double(clock.now() - began) / 1e9
         return result
     }
 
@@ -195,7 +198,7 @@ final class Explorer {
             let state = try state(of: player)
             run.memory = state.a ^ state.b
         // From here on what was found, which is part of the state, says it all.
-        case .compared where run.coordinator.next == .plan && run.description.strategy != .patch:
+        case .compared where run.coordinator.next == .plan && run.neverPatches:
             run.memory = 0
         case .commit: run.memory = 0
         default: break
@@ -221,6 +224,7 @@ final class Explorer {
             throw Violation(rule: "liveness", text: "nothing can go on: " + player.standing)
         }
         try player.checkEnd()
+        if scenario.faults.isEmpty { try player.checkRecovered() }
     }
 
     private func state(of player: Player) throws -> State {
@@ -244,6 +248,8 @@ final class Explorer {
             digest.add(stage.crashFingerprint(isMachine: isMachine))
             for writer in player.writers { digest.add(writer.position) }
             digest.add(player.holder ?? -1)
+            for run in player.runs { digest.add(run.isOver ? 1 : 0) }
+            stage.faults.describe(into: &digest)
             let (a, b) = digest.finish()
             guard knownCrashes.insert(State(a: a, b: b)).inserted else { continue }
             try tryCrash(isMachine)
@@ -270,6 +276,7 @@ final class Explorer {
                 try player.check()
             }
             try player.checkEnd()
+            if scenario.faults.isEmpty { try player.checkRecovered() }
         } catch {
             let crash = Turn(.crash(isMachine: isMachine), .steps(1))
             throw Failed(error: error, scenario: scenario(turns + [crash]))
@@ -319,7 +326,7 @@ final class Explorer {
         var faults: [Fault] = []
         for point in Fault.Point.allCases {
             let count = stage.faults.calls(of: point)
-            for call in 0..<min(count, 24) {
+            for call in 0..<min(count, 200) {
                 let causes = Fault.Cause.allCases
                 faults.append(Fault(point, call: call + 1, cause: causes[call % causes.count]))
             }
@@ -427,6 +434,7 @@ extension Player {
         let isArmed = stage.faults.isArmed
         stage.faults.isArmed = false
         defer { stage.faults.isArmed = isArmed }
+        stage.faults.describe(into: &digest)
         for run in runs { try run.describe(into: &digest, snapshots: snapshots) }
     }
 }

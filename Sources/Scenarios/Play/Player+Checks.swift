@@ -154,6 +154,57 @@ extension Player {
         }
     }
 
+    /// The live indexes of a run, as they are.
+    func standing(of lanes: RunLanes) throws -> [Standing] {
+        try looking {
+            try lanes.run.slots.map { slot in
+                let live = try stage.live(slot)
+                return Standing(
+                    generation: try stage.activeGeneration(slot), keys: live.map(\.key),
+                    values: live.map(\.value))
+            }
+        }
+    }
+
+    struct Standing: Equatable {
+        let generation: UInt32
+        let keys: [[UInt8]]
+        let values: [[UInt8]?]
+    }
+
+    /// I4: a step of a run that was marked as aborted before it changes no live index.
+    func checkUntouched(_ lanes: RunLanes, _ before: [Standing]?) throws {
+        guard let before, try standing(of: lanes) != before else { return }
+        throw Violation(rule: "I4", text: "a run that was aborted has changed a live index")
+    }
+
+    /// I6: what was done in one hold of the commit lock is bounded by the run's options, and by
+    /// what writers have changed meanwhile.
+    func checkHold(_ lanes: RunLanes, _ applied: Int) throws {
+        guard let owner = stage.owner as? SteeredOwner else { return }
+        let options = lanes.description
+        let bounds = [
+            ("appended", owner.lastHold.appended, options.stretch + 1 + applied),
+            ("amended", owner.lastHold.amended, options.patch),
+            ("reaped", owner.lastHold.reaped, lanes.largestReap),
+        ]
+        for (what, count, bound) in bounds where count > bound {
+            throw Violation(
+                rule: "I6",
+                text: "\(count) entries were \(what) with the commit lock held, \(bound) may be")
+        }
+    }
+
+    /// I3: the hooks of runs that have ended are told of nothing any more.
+    func checkDetached() throws {
+        guard holder == nil else { return }
+        let attached = try looking { try stage.owner.atCommitBoundary { $0.hooks.count } }
+        let working = runs.filter { $0.isAttached }.count
+        guard attached > working else { return }
+        throw Violation(
+            rule: "I3", text: "\(attached) hooks are attached, and \(working) runs are at work")
+    }
+
     /// At the end of everything: what must be so then.
     func checkEnd() throws {
         try looking {

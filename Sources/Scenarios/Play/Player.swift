@@ -133,8 +133,12 @@ final class Player {
         if let holder, canStep(holder) {
             return lanes.indices.filter { lane in
                 if lane == holder { return true }
-                if case .scanner = lanes[lane] { return canStep(lane) }
-                return false
+                switch lanes[lane] {
+                case .scanner: return canStep(lane)
+                // It may be what a scanner waits for.
+                case .assistant(let name): return run(name).run.isQueueFull && canStep(lane)
+                default: return false
+                }
             }
         }
         return lanes.indices.filter { canStep($0) }
@@ -200,8 +204,14 @@ final class Player {
     private func coordinate(_ lanes: RunLanes) throws -> StepEvent {
         let step = lanes.coordinator.next
         if step == .cut { try noteCut(lanes) }
+        let untouchable = try lanes.isAborted ? standing(of: lanes) : nil
+        let applied = lanes.run.applied
+        (stage.owner as? SteeredOwner)?.lastHold = SteeredOwner.Hold()
         let event = lanes.coordinate()
         if step == .compared { try checkFound(lanes) }
+        try checkHold(lanes, applied)
+        try checkUntouched(lanes, untouchable)
+        if lanes.isOver { try checkDetached() }
         return event
     }
 

@@ -11,7 +11,7 @@ final class RunLanes {
     private let scanners: [Scanner]
     /// Of the comparison under way: whether each part has come to its end.
     private var partsDone: [Bool] = []
-    private var partSteps = 0
+    private var partSteps: [Int] = []
     private var comparison: Comparison?
     /// What merges for the load under way, and the stretches that it has merged ahead.
     private var merger: StretchMerger?
@@ -109,7 +109,7 @@ final class RunLanes {
     }
 
     func compare(_ number: Int) -> StepEvent {
-        partSteps += 1
+        partSteps[number] += 1
         aborting {
             if let part = comparison?.parts[number], try !part.step() { partsDone[number] = true }
         }
@@ -145,7 +145,7 @@ final class RunLanes {
         if case .comparison(let comparison) = coordinator.need, comparison !== self.comparison {
             self.comparison = comparison
             partsDone = comparison.parts.map { _ in false }
-            partSteps = 0
+            partSteps = comparison.parts.map { _ in 0 }
         }
         if case .stretch(let merger) = coordinator.need, merger !== self.merger {
             self.merger = merger
@@ -166,13 +166,31 @@ final class RunLanes {
 
     // MARK: State
 
+    /// What is looked at when all has come to its end.
+    private func describeEnd(into digest: inout StateDigest) {
+        let outcomes: [RunReport.Outcome] = [.clean, .repaired, .corrupt, .incomplete, .aborted]
+        digest.add(outcomes.firstIndex(of: run.report.outcome) ?? -1)
+        let reason = Array((run.report.reason ?? "").utf8)
+        digest.add(reason.rawSpan)
+        for index in run.report.indexes {
+            digest.add(Int(index.generation ?? 0))
+            digest.add(index.patched)
+        }
+    }
+
+    /// Entries that one step of reaping may delete: it is fitted to the time that they take.
+    var largestReap: Int { max(description.reap, 64) }
+
+    /// Whether what a comparison remembers is of no use to what follows.
+    var neverPatches: Bool { [.check, .rebuild].contains(description.strategy) }
+
     /// Everything that the further steps depend on.
     func describe(
         into digest: inout StateDigest, snapshots: (any OwnerSnapshot) -> UInt64
     ) throws {
         digest.add(isLost ? 1 : 0)
         digest.add(coordinator.isEnded ? 1 : 0)
-        guard !isOver else { return }
+        guard !isOver else { return describeEnd(into: &digest) }
         for (place, step) in Coordinator.Step.allCases.enumerated() where step == coordinator.next {
             digest.add(place)
         }
@@ -181,7 +199,7 @@ final class RunLanes {
         digest.add(coordinator.stretch == nil ? 0 : 1)
         digest.add(merged.count)
         digest.add(isMerged ? 1 : 0)
-        digest.add(partSteps)
+        for steps in partSteps { digest.add(steps) }
         for part in partsDone { digest.add(part ? 1 : 0) }
         digest.add(memory)
         try run.describe(into: &digest, snapshots: snapshots)

@@ -1,7 +1,7 @@
 // A simulation: for each seed a scenario, an order, faults and crashes, all chosen by it. First
 // the safety phase: anything may fail at any time, and after every step all invariants hold.
-// Then the liveness phase: nothing fails any more, every lane must come to its end, and a new
-// run over all indexes must leave them exact.
+// Then the liveness phase: nothing fails any more, every lane must come to its end, and each run,
+// begun anew, to a good one: its indexes exact, where it repairs.
 
 internal import Bytes
 internal import Tidemark

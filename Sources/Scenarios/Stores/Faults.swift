@@ -36,6 +36,13 @@ final class Faults {
         self.random = random
     }
 
+    /// How far it is to each fault that has not struck: a part of a state.
+    func describe(into digest: inout StateDigest) {
+        for fault in planned where fault.call > 0 {
+            digest.add(min(counts[fault.point.number], fault.call))
+        }
+    }
+
     /// Calls of `point` so far.
     func calls(of point: Fault.Point) -> Int { counts[point.number] }
 

@@ -47,6 +47,13 @@ final class SteeredOwner: Owner, @unchecked Sendable {
     let options: Options
     /// Set by the stage, in the order of their keys.
     var unreadable: [Unreadable] = []
+    /// Entries that a holder of the commit boundary has touched.
+    struct Hold {
+        var appended = 0, amended = 0, reaped = 0
+    }
+
+    /// Of the last hold. A player empties it before a step that may hold the boundary.
+    var lastHold = Hold()
     /// Nanoseconds of the longest time for which a caller has held the commit boundary.
     private(set) var longestHold: UInt64 = 0
 
@@ -63,6 +70,7 @@ final class SteeredOwner: Owner, @unchecked Sendable {
         _ body: @Sendable (any CommitBoundary) throws -> R
     ) throws -> R {
         try inner.atCommitBoundary { boundary in
+            self.lastHold = Hold()
             let steered = SteeredBoundary(boundary, self)
             guard self.options.measuresHolds else { return try body(steered) }
             let start = monotonicNanoseconds()
@@ -132,6 +140,7 @@ private final class SteeredBoundary: CommitBoundary {
         _ stretch: EntryBatch, to generation: UInt32, of index: IndexSlot, end: KeyBytes?
     ) throws {
         try owner.faults.check(.appendStretch)
+        owner.lastHold.appended += stretch.count
         try inner.append(stretch, to: generation, of: index, end: end)
     }
 
@@ -156,11 +165,13 @@ private final class SteeredBoundary: CommitBoundary {
 
     func amend(_ index: IndexSlot, _ entries: [(key: [UInt8], value: [UInt8]?)]) throws -> Int {
         try owner.faults.check(.amend)
+        owner.lastHold.amended += entries.count
         return try inner.amend(index, entries)
     }
 
     func reap(limit: Int) throws -> Bool {
         try owner.faults.check(.reap)
+        owner.lastHold.reaped += limit
         return try inner.reap(limit: limit)
     }
 }

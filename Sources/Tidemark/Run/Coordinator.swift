@@ -129,7 +129,7 @@ public final class Coordinator {
         case .reap: reap()
         case .end:
             if !changed.isEmpty { try run.owner.makeDurable() }
-            run.finish(nil)
+            if let left = run.finish(nil) { run.report.reason = left }
             go(.end, .ended)
         }
     }
@@ -280,9 +280,9 @@ public final class Coordinator {
     }
 
     private func fail(_ error: any Error) {
-        run.finish(error)
+        let left = run.finish(error)
         run.report.outcome = .aborted
-        run.report.reason = "\(error)" + alreadyChanged
+        run.report.reason = "\(error)" + alreadyChanged + (left.map { "; \($0)" } ?? "")
         cut = nil
         comparison = nil
         comparisons = []
@@ -297,6 +297,12 @@ public final class Coordinator {
         let changed = run.report.indexes.filter { $0.generation != nil || $0.patched > 0 }
         guard !changed.isEmpty else { return "" }
         let names = changed.map(\.name).joined(separator: ", ")
-        return "; \(names) had been repaired before that, check again"
+        let text = "; \(names) had been repaired before that, check again"
+        do {
+            try run.owner.makeDurable()
+            return text
+        } catch {
+            return text + " (and may not survive a failure of the machine: \(error))"
+        }
     }
 }

@@ -176,17 +176,17 @@ public final class Run: @unchecked Sendable {
     }
 
     /// The end: marked, unhooked, freed, in this order.
-    public func finish(_ failure: (any Error)?) {
+    /// - Returns: what could not be given back, in words.
+    @discardableResult
+    public func finish(_ failure: (any Error)?) -> String? {
         if let failure { hook.abort(AbortReason("\(failure)")) }
         hook.close()
         for scanner in scanners { scanner.close() }
-        try? atBoundary { boundary in
-            if !self.options.mutants.have(.hookLeftAttached) { boundary.detach(self.hook) }
-            if let loading = self.loading, !loading.isActive,
-                !self.options.mutants.have(.discardForgotten)
-            {
-                try boundary.discard(generation: loading.generation, of: loading.slot)
-            }
+        var left: String?
+        do {
+            try detachAndDiscard()
+        } catch {
+            left = "what it had begun to load is left to the next repair: \(error)"
         }
         store.remove()
         let status = hook.status
@@ -198,5 +198,17 @@ public final class Run: @unchecked Sendable {
         report.sortedRuns = assistant.runs.reduce(0) { $0 + $1.count }
         report.lockHolds = holds.report
         phase = .ended
+        return left
+    }
+
+    private func detachAndDiscard() throws {
+        try atBoundary { boundary in
+            if !self.options.mutants.have(.hookLeftAttached) { boundary.detach(self.hook) }
+            if let loading = self.loading, !loading.isActive,
+                !self.options.mutants.have(.discardForgotten)
+            {
+                try boundary.discard(generation: loading.generation, of: loading.slot)
+            }
+        }
     }
 }

@@ -12,7 +12,8 @@ struct Explore: TidemarkSubcommand {
             so the number of interleavings, which is that of the ways through the graph of \
             states, is far larger than that of executions. At every state the store comes down, \
             as if the process had died and as if the machine had, is opened again, and the run \
-            starts anew. Every call that can fail fails once. Where a scenario has too many \
+            starts anew. Every call that can fail fails once, for one cause after the other, in \
+            three orders. Where a scenario has too many \
             states (--states), walks at random follow; SEED= is printed with what they find. \
             --volume walks at random on a real volume too.
 
@@ -78,6 +79,7 @@ struct Explore: TidemarkSubcommand {
     }
 
     func execute(_ output: Output) throws -> ExitStatus {
+        try ScenarioFiles.checkFolder(self.output)
         let runner = ScenarioRunner(directory: ScenarioFiles.temporaryDirectory)
         var total = ExplorationSum()
         var documents: [JSONValue] = []
@@ -95,7 +97,7 @@ struct Explore: TidemarkSubcommand {
             for (stage, part) in parts {
                 total.add(part)
                 show(file, stage, part, output)
-                for failure in part.failures { try report(failure, file, runner, output) }
+                for failure in part.failures { try report(failure, file, stage, runner, output) }
                 documents.append(document(file, stage, part))
             }
         }
@@ -129,14 +131,14 @@ struct Explore: TidemarkSubcommand {
 
     /// Says what failed, makes it small, and writes it.
     private func report(
-        _ failure: Exploration.Failure, _ file: String, _ runner: ScenarioRunner,
-        _ output: Output
+        _ failure: Exploration.Failure, _ file: String, _ stage: String,
+        _ runner: ScenarioRunner, _ output: Output
     ) throws {
         output.line("      \(failure.text)")
         var found = failure.scenario
         if let smaller = runner.shrink(failure.scenario, options) { found = smaller.scenario }
         let name = file.split(separator: "/").last.map(String.init) ?? "scenario.yaml"
-        let path = "\(self.output)/failure-\(name)"
+        let path = "\(self.output)/failure-\(stage)-\(name)"
         try ScenarioFiles.write(ScenarioWriter.write(found), to: path)
         output.line("      written to \(path); see it with: tidemark replay --trace \(path)")
     }

@@ -19,7 +19,7 @@ struct Replay: TidemarkSubcommand {
 
             Exit status: 0 all passed; 1 some failed; 4 a file could not be read or understood.
 
-            Example: tidemark replay Scenarios/names/rename-ahead.yaml --trace
+            Example: tidemark replay Scenarios/names/rename-file-ahead.yaml --trace
             """)
 
     @Argument(help: ArgumentHelp("Scenario files, or folders of them.", valueName: "file"))

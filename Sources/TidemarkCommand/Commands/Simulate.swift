@@ -12,8 +12,8 @@ struct Simulate: TidemarkSubcommand {
             of steps, calls that fail and moments at which the store comes down. In the first \
             phase anything may go wrong at any time, and after every step all invariants are \
             checked by plain code. In the second nothing fails any more: every run must come to \
-            its end, and a new one must leave all indexes exact. Every so many seeds one is \
-            played on a real volume (--volume-every).
+            its end, and a new one must come to a good end: all exact, where it repairs. Every so \
+            many seeds one is played on a real volume (--volume-every).
 
             The first seed that fails ends the simulation. It is written as a scenario to be \
             replayed, and printed as SEED=N: simulate with --seeds N-N shows it again.
@@ -45,6 +45,7 @@ struct Simulate: TidemarkSubcommand {
     }
 
     func execute(_ output: Output) throws -> ExitStatus {
+        try ScenarioFiles.checkFolder(self.output)
         let runner = ScenarioRunner(directory: ScenarioFiles.temporaryDirectory)
         let progress = Progress(isQuiet: common.quiet)
         let result = runner.simulate(

@@ -20,6 +20,13 @@ enum ScenarioFiles {
         }
     }
 
+    /// - Throws: where nothing could be written there in the end.
+    static func checkFolder(_ path: String) throws {
+        guard isDirectory(path) else {
+            throw CommandFailure("\(path): it is no directory; name one for --output", .usage)
+        }
+    }
+
     private static func isDirectory(_ path: String) -> Bool {
         var isDirectory = false
         return FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory)
