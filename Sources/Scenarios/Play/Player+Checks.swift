@@ -208,7 +208,7 @@ extension Player {
     /// At the end of everything: what must be so then.
     func checkEnd() throws {
         try looking {
-            for run in runs where !run.isLost { try checkEnd(run) }
+            for run in runs where !run.isLost && !run.isOutdated { try checkEnd(run) }
             for slot in stage.owner.indexes.indices { try checkNothingLoads(IndexSlot(slot)) }
             let hooks = try stage.owner.atCommitBoundary { $0.hooks.count }
             guard hooks == 0 else {

@@ -229,7 +229,7 @@ final class Player {
         if let holder { writers[holder].skip() }
         holder = nil
         if isMachine { for number in writers.indices { writers[number].end() } }
-        for run in runs { run.lose() }
+        for run in runs { run.lose(withMachine: isMachine) }
         observer?.crashed(self)
     }
 

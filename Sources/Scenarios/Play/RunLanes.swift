@@ -25,6 +25,9 @@ final class RunLanes {
     private var comparedSlots: Set<IndexSlot> = []
     /// Whether some of the old generation was deleted.
     private(set) var hasReaped = false
+    /// Whether it has found clean what the machine then took back to an earlier commit: what
+    /// it said was of a later one.
+    private(set) var isOutdated = false
     /// Whether a crash has ended it.
     private(set) var isLost = false
     /// What must be part of a state's digest because a comparison, a patch or a merger has
@@ -48,7 +51,10 @@ final class RunLanes {
     var isAttached: Bool { !isOver && coordinator.next != .prepare }
 
     /// A crash: nothing of it goes on.
-    func lose() { if !isOver { isLost = true } }
+    func lose(withMachine: Bool) {
+        if !isOver { isLost = true }
+        if withMachine, run.report.outcome == .clean { isOutdated = true }
+    }
 
     /// A writer has lost its patience.
     func refuseAdmission() { while !run.admitNow() {} }
