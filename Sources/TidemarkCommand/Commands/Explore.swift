@@ -235,6 +235,16 @@ func short(_ number: Double) -> String {
     case ..<1e9: "\(decimal(number / 1e6, 1)) M"
     case ..<1e12: "\(decimal(number / 1e9, 1)) G"
     case ..<1e15: "\(decimal(number / 1e12, 1)) T"
-    default: "\(number)"
+    default: exponential(number)
     }
+}
+
+/// 7.7e15, for counts that nobody reads digit by digit.
+private func exponential(_ number: Double) -> String {
+    var mantissa = number, exponent = 0
+    while mantissa >= 10 {
+        mantissa /= 10
+        exponent += 1
+    }
+    return "\(decimal(mantissa, 1))e\(exponent)"
 }
