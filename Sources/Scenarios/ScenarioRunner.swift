@@ -33,8 +33,10 @@ public struct ScenarioRunner: Sendable {
                 scenario, on: stage, mutants: mutants, isOwnerMutant: isOwnerMutant)
             result = Replay(player, isTraced: isTraced).play()
             result.failures += try stage.close()
-        } catch {
+        } catch let error as StageError {
             result.failures.append("\(error)")
+        } catch {
+            result.obstacle = "\(error)"
         }
         result.stage = kind.rawValue
         result.seconds = Double(RunClock.system.now() - start) / 1e9

@@ -76,6 +76,14 @@ import Testing
         }
     }
 
+    @Test func `where no volume can be made the scenario is not played, and has not failed`() throws
+    {
+        let ended = try run("replay", "--directory", "/proc", Self.rename)
+        #expect(ended.status == 4)
+        #expect(ended.output.contains("on volume: not played: "))
+        #expect(ended.output.hasSuffix("0 passed, 0 failed, 1 not played\n"))
+    }
+
     @Test func `explore says how much it has tried`() throws {
         let ended = try run("explore", Self.rename, "--states", "300", "--seeds", "1-20")
         #expect(ended.status == 0, "\(ended.errors)")

@@ -14,6 +14,7 @@ import Tidemark
         for kind in scenario.store.kind == .catalogue ? [StageKind.memory] : StageKind.allCases {
             let result = runner.replay(scenario, on: kind)
             #expect(result.failures == [], "\(file) on \(kind)")
+            #expect(result.obstacle == nil, "\(file) on \(kind)")
         }
     }
 

@@ -52,6 +52,8 @@ public struct Exploration: Sendable {
     public internal(set) var crashes = 0
     public internal(set) var crashesTried = 0
     public internal(set) var faults = 0
+    /// Whether there was time for all of them.
+    public internal(set) var areFaultsComplete = false
     /// Whether all orders were tried.
     public internal(set) var isExhaustive = false
     public internal(set) var seconds = 0.0
@@ -279,7 +281,14 @@ final class Explorer {
             if scenario.faults.isEmpty { try player.checkRecovered() }
         } catch {
             let crash = Turn(.crash(isMachine: isMachine), .steps(1))
-            throw Failed(error: error, scenario: scenario(turns + [crash]))
+            var found = error
+            // A file can't say this.
+            if let commits {
+                found = Violation(
+                    rule: "\(error)",
+                    text: "after a crash within the last step, behind its commit \(commits)")
+            }
+            throw Failed(error: found, scenario: scenario(turns + [crash]))
         }
     }
 
@@ -289,6 +298,7 @@ final class Explorer {
         do {
             for fault in try calls() { try tryFault(scenario, [fault]) }
             for variant in variants() { try tryFault(variant, []) }
+            result.areFaultsComplete = !isOutOfTime
         } catch {
             fail(error, order: [])
         }

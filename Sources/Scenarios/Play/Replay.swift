@@ -22,7 +22,11 @@ public struct ReplayResult: Sendable {
     public internal(set) var trace: [String] = []
     public internal(set) var seconds = 0.0
 
-    public var isPassed: Bool { failures.isEmpty }
+    /// Why it could not be played at all: no room for a volume, for example. That says nothing
+    /// of the scenario.
+    public internal(set) var obstacle: String?
+
+    public var isPassed: Bool { failures.isEmpty && obstacle == nil }
 }
 
 struct Replay {

@@ -15,7 +15,17 @@ final class StageDirectory {
         self.parent = parent
         path = "\(parent)/stage-\(UUID().uuidString)"
         isParentOurs = !FileManager.default.fileExists(atPath: parent)
-        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+        do {
+            try FileManager.default.createDirectory(
+                atPath: path, withIntermediateDirectories: true)
+        } catch {
+            throw NoPlace(description: "\(parent): no directory can be made there; name another")
+        }
+    }
+
+    /// Why there is no stage.
+    private struct NoPlace: Error, CustomStringConvertible {
+        let description: String
     }
 
     /// Removes it with all that is in it, and the parent where that was made for it and holds

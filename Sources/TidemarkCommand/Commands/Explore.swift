@@ -122,6 +122,7 @@ struct Explore: TidemarkSubcommand {
             "\(part.crashes) crashes", "\(part.faults) faults",
             part.walks > 0 ? "\(part.walks) walks" : nil,
             part.isExhaustive || stage == "volume" ? nil : "not all orders",
+            part.areFaultsComplete || stage == "volume" || !faults ? nil : "not all faults",
             "\(decimal(part.seconds, 2)) s",
         ]
         output.line(
@@ -160,6 +161,7 @@ struct Explore: TidemarkSubcommand {
         return .object(
             [("file", .string(file)), ("stage", .string(stage))] + sum.members + [
                 ("exhaustive", .bool(part.isExhaustive)),
+                ("faultsComplete", .bool(part.areFaultsComplete)),
                 ("found", .array(part.failures.map { .string($0.text) })),
                 (
                     "situations",

@@ -17,7 +17,8 @@ struct Replay: TidemarkSubcommand {
 
             Folders are searched for files that end in .yaml.
 
-            Exit status: 0 all passed; 1 some failed; 4 a file could not be read or understood.
+            Exit status: 0 all passed; 1 some failed; 4 a file could not be read, \
+            understood or played; both: 5.
 
             Example: tidemark replay Scenarios/names/rename-file-ahead.yaml --trace
             """)
@@ -40,7 +41,7 @@ struct Replay: TidemarkSubcommand {
 
     func execute(_ output: Output) throws -> ExitStatus {
         let runner = ScenarioRunner(directory: directory ?? ScenarioFiles.temporaryDirectory)
-        var passed = 0, failed = 0, unread = 0
+        var passed = 0, failed = 0, unread = 0, unplayed = 0
         var documents: [JSONValue] = []
         for file in try ScenarioFiles.find(files) {
             let scenario: Scenario
@@ -56,29 +57,43 @@ struct Replay: TidemarkSubcommand {
             let results = on.kinds(for: scenario).map {
                 runner.replay(scenario, on: $0, isTraced: trace)
             }
-            let isPassed = results.allSatisfy(\.isPassed)
-            if isPassed { passed += 1 } else { failed += 1 }
+            if results.contains(where: { !$0.failures.isEmpty }) {
+                failed += 1
+            } else if results.allSatisfy(\.isPassed) {
+                passed += 1
+            } else {
+                unplayed += 1
+            }
             show(file, results, output)
             documents.append(document(file, results))
         }
         output.line(
-            "\(passed) passed, \(failed) failed" + (unread > 0 ? ", \(unread) not understood" : ""))
+            "\(passed) passed, \(failed) failed" + (unread > 0 ? ", \(unread) not understood" : "")
+                + (unplayed > 0 ? ", \(unplayed) not played" : ""))
         if output.isJSON {
             output.json(
                 document([
                     ("passed", .integer(passed)), ("failed", .integer(failed)),
-                    ("unread", .integer(unread)), ("files", .array(documents)),
+                    ("unread", .integer(unread)), ("unplayed", .integer(unplayed)),
+                    ("files", .array(documents)),
                 ]))
         }
-        return unread > 0 ? .operational : failed > 0 ? .uncorrected : .success
+        var status = ExitStatus.success
+        if failed > 0 { status.insert(.uncorrected) }
+        if unread + unplayed > 0 { status.insert(.operational) }
+        return status
     }
 
     private func show(_ file: String, _ results: [ReplayResult], _ output: Output) {
-        let isPassed = results.allSatisfy(\.isPassed)
+        let hasFailed = results.contains { !$0.failures.isEmpty }
+        let word = hasFailed ? "FAIL" : results.allSatisfy(\.isPassed) ? "pass" : "----"
         let steps = results.map(\.steps).max() ?? 0
-        output.line("\(isPassed ? "pass" : "FAIL")  \(file)  (\(steps) steps)")
+        output.line("\(word)  \(file)  (\(steps) steps)")
         for result in results {
             for failure in result.failures { output.line("      on \(result.stage): \(failure)") }
+            if let obstacle = result.obstacle {
+                output.line("      on \(result.stage): not played: \(obstacle)")
+            }
         }
         guard trace, let first = results.first(where: { !$0.isPassed }) ?? results.first else {
             return
@@ -102,6 +117,7 @@ struct Replay: TidemarkSubcommand {
                                 ("steps", .integer(result.steps)),
                                 ("seconds", .number(result.seconds)),
                                 ("failures", .array(result.failures.map { .string($0) })),
+                                ("obstacle", .optional(result.obstacle)),
                                 ("situations", .array(result.situations.map { .string($0) })),
                             ] + (trace ? [("trace", .array(result.trace.map { .string($0) }))] : [])
                         )
