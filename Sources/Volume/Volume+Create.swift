@@ -177,7 +177,7 @@ extension Volume {
                 index: name, number: 1, state: .active, entries: live.active.entries,
                 sum: live.active.sum)
             let key = record.key, value = record.value
-            try transaction.put(tables.superblock, key.rawSpan, value.span)
+            try transaction.put(tables.superblock, key.rawSpan, value.rawSpan)
         }
     }
 

@@ -35,11 +35,13 @@ extension Volume {
             return Volume(core, lock, nil, nil)
         }
         lock.writeHolder()
-        SideFiles.removeAll(in: path + "/runs")
         let keeper = DurableKeeper(core, durable, lastNumber: point.number, options)
         // Before the first change: from here on the newest durable point is pinned.
         try keeper.makePointAlone(isClean: false)
         let state = try prepare(core, records)
+        SideFiles.removeAll(
+            in: path + "/runs",
+            except: state.runs.filter { $0.logFrom != nil }.map(\.number))
         core.keeper.withLock { $0 = keeper }
         let writer = Writer(core, state: state)
         keeper.start()
@@ -196,9 +198,12 @@ extension Volume {
         return Records(counters: counters, generations: generations)
     }
 
-    /// Opens the generations' tables. What a crash has left half loaded is to be reaped.
+    /// Opens the generations' tables. What a crash has left half loaded is to be reaped, unless
+    /// its run can go on with it.
     private static func prepare(_ core: VolumeCore, _ records: Records) throws -> GroupState {
+        let runs = try Runs.opened(core)
         var live: [String: Generation] = [:]
+        var loads: [String: Load] = [:]
         var reaping: [GroupState.Retired] = []
         for record in records.generations {
             let name = TableName.generation(record.index, record.number)
@@ -212,17 +217,21 @@ extension Volume {
                 number: record.number, table: table, entries: record.entries, sum: record.sum)
             if record.state == .active {
                 live[record.index] = generation
+            } else if let load = runs.resumableLoad(record, generation) {
+                loads[record.index] = load
             } else {
                 reaping.append(.init(index: record.index, generation: generation, since: 0))
             }
         }
-        let interrupted = records.generations.filter { $0.state == .loading }
+        let interrupted = records.generations.filter {
+            $0.state == .loading && loads[$0.index] == nil
+        }
         if !interrupted.isEmpty {
             try core.environment.write { transaction in
                 for var record in interrupted {
                     record.state = .reaping
                     let key = record.key, value = record.value
-                    try transaction.put(core.tables.superblock, key.rawSpan, value.span)
+                    try transaction.put(core.tables.superblock, key.rawSpan, value.rawSpan)
                 }
             }
         }
@@ -230,11 +239,14 @@ extension Volume {
             guard let generation = live[index.name] else {
                 preconditionFailure("an index was found active before")
             }
-            return LiveIndex(slot: IndexSlot(slot), name: index.name, active: generation)
+            return LiveIndex(
+                slot: IndexSlot(slot), name: index.name, active: generation,
+                load: loads[index.name])
         }
         return GroupState(
             counters: records.counters, storedCounters: records.counters,
             rmap: indexes[GroupState.rmapSlot.rawValue],
-            parents: indexes[GroupState.parentsSlot.rawValue], reaping: reaping)
+            parents: indexes[GroupState.parentsSlot.rawValue], reaping: reaping,
+            runs: runs.records, log: HookLog(of: runs.records))
     }
 }

@@ -109,4 +109,21 @@ extension Volume: Owner {
     public func snapshot() throws -> any OwnerSnapshot { try read() }
 
     public func makeDurable() throws { try sync() }
+
+    public var keepsRuns: Bool { !core.isReadOnly }
+
+    public func askForDurability() { _ = keeper?.request() }
+}
+
+// MARK: Runs
+
+extension Volume {
+    /// Every run that the volume remembers, ascending: those that can go on, and those that
+    /// ended last.
+    public func runs() throws -> [RunRecord] { try read().runs() }
+
+    /// Where the side file of a run lies.
+    public func sideFilePath(run: UInt64) -> String {
+        SideFiles.path(runsDirectory, run: run)
+    }
 }

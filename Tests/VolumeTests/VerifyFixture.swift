@@ -219,7 +219,7 @@ struct VerifyFixture {
     }
 
     mutating func put(_ record: GenerationRecord) {
-        set(TableName.superblock, record.key, record.value.span.array)
+        set(TableName.superblock, record.key, record.value)
     }
 
     mutating func setEntry(_ table: String, _ key: [UInt8], _ payload: [UInt8]) {

@@ -29,7 +29,7 @@ public struct DriverOptions: Sendable {
 }
 
 public struct RunProgress: Sendable {
-    public var phase = RunPhase.prepared
+    public var phase = RunState.prepared
     /// The index that is worked on, in phases that are about one.
     public var index: String?
     /// What has been done of the phase, and what there is to do; in records or entries.
@@ -45,19 +45,20 @@ public final class RunDriver: @unchecked Sendable {
     private let options: DriverOptions
     private let progress = Mutex(RunProgress())
     private let isEnded = Atomic<Bool>(false)
-    private let isStopped = Atomic<Bool>(false)
     private let peak = Atomic<Int>(0)
     private var start: UInt64 = 0
     /// The thread that merges ahead of the load.
     private var ahead: (merger: StretchMerger, prefetcher: Prefetcher)?
     /// Entries of the index under work.
     private var expected = 0
+    private let checkpointer: Checkpointer
     /// The owner's last commit when the coordinator last let go of the lock.
     private var lastSeenCommit: UInt64 = 0
 
     public init(_ run: Run, options: DriverOptions = DriverOptions()) {
         self.run = run
         coordinator = Coordinator(run)
+        checkpointer = Checkpointer(run)
         self.options = options
     }
 
@@ -68,16 +69,16 @@ public final class RunDriver: @unchecked Sendable {
             self.coordinate()
         }
         coordinator.join()
+        checkpointer.stop()
         isEnded.store(true, ordering: .releasing)
         watcher.join()
         run.report.peakAnonymousBytes = peak.load(ordering: .relaxed)
         return run.report
     }
 
-    /// Asks the run to end at its next step, without a change to the live index.
-    public func stop(_ reason: String) {
-        isStopped.store(true, ordering: .releasing)
-        run.hook.abort(AbortReason(reason))
+    /// Asks the run to end at its next step; its position is kept, where its owner keeps runs.
+    public func stop(_ reason: String, isPause: Bool = false) {
+        run.hook.abort(AbortReason(reason, isPause ? .pause : .stop))
     }
 
     // MARK: The coordinator
@@ -90,11 +91,12 @@ public final class RunDriver: @unchecked Sendable {
             abortingOnFailure { try provide(coordinator.need) }
             if step == .settle, !isRecheck { run.report.seconds.scan += seconds(since: began) }
             let provided = run.clock.now()
+            abortingOnFailure { try checkpointer.beginIfDue() }
             coordinator.step()
             let path = step.secondsPath(isRecheck)
             let since = step == .settle ? provided : began
             run.report.seconds[keyPath: path] += seconds(since: since)
-            report(run.phase, indexName, coordinator.loaded, expected)
+            report(run.state, indexName, coordinator.loaded, expected)
             rest(after: coordinator.held)
         }
         stopPrefetcher()
@@ -116,7 +118,7 @@ public final class RunDriver: @unchecked Sendable {
     /// Marks the run as aborted where `body` fails: other threads, and the coordinator, stop at
     /// that mark.
     private func abortingOnFailure(_ body: () throws -> Void) {
-        do { try body() } catch { run.hook.abort(AbortReason("\(error)")) }
+        do { try body() } catch { run.hook.abort(AbortReason(error)) }
     }
 
     // MARK: Scan
@@ -135,6 +137,7 @@ public final class RunDriver: @unchecked Sendable {
                 if try !run.handleItem() {
                     run.hook.wait(seconds: 0.1) { !$0.isEmpty || $0.isScanned }
                 }
+                try checkpointer.beginIfDue()
                 let done = run.assistant.primaryRecords
                 report(.scanning, nil, done, max(done, options.expectedRecords))
             }
@@ -173,7 +176,8 @@ public final class RunDriver: @unchecked Sendable {
         abortingOnFailure {
             while left.count.load(ordering: .acquiring) > 0 {
                 if try !run.handleItem() { run.hook.wait(seconds: 0.002) { !$0.isEmpty } }
-                report(run.phase, indexName, 0, 0)
+                try checkpointer.beginIfDue()
+                report(run.state, indexName, 0, 0)
             }
         }
     }
@@ -212,7 +216,7 @@ public final class RunDriver: @unchecked Sendable {
         coordinator.slot.map { run.owner.indexes[$0.rawValue].name }
     }
 
-    private func report(_ phase: RunPhase, _ index: String?, _ done: Int, _ total: Int) {
+    private func report(_ phase: RunState, _ index: String?, _ done: Int, _ total: Int) {
         progress.withLock {
             $0.phase = phase
             $0.index = index
@@ -242,9 +246,9 @@ extension Coordinator.Step {
     /// Where the time of a step counts, and of what it waits for.
     fileprivate func secondsPath(_ isRecheck: Bool) -> WritableKeyPath<RunReport.Seconds, Double> {
         switch self {
-        case .prepare, .settle, .cut: isRecheck ? \.recheck : \.settle
+        case .prepare, .replay, .settle, .cut: isRecheck ? \.recheck : \.settle
         case .compare, .compared, .plan: isRecheck ? \.recheck : \.compare
-        case .beginLoad, .drain, .load, .refreeze: \.load
+        case .beginLoad, .resumeLoad, .drain, .load, .refreeze: \.load
         case .beginPatch, .patch, .commit: \.commit
         case .reap, .end: \.reap
         }

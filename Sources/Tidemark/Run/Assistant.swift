@@ -33,7 +33,8 @@ final class Assistant {
 
     init(
         store: any SideStore, pool: BatchPool, indexes: Int, budget: Int,
-        chunkBytes: Int = ChunkList.chunkSize, mutants: Mutants = Mutants()
+        chunkBytes: Int = ChunkList.chunkSize, mutants: Mutants = Mutants(),
+        from checkpoint: Checkpoint? = nil
     ) {
         self.mutants = mutants
         chunks = ChunkList(limit: chunkBytes)
@@ -41,7 +42,14 @@ final class Assistant {
         self.pool = pool
         self.budget = budget
         memory = Array(repeating: [], count: indexes)
-        runs = Array(repeating: [], count: indexes)
+        runs = checkpoint?.runs ?? Array(repeating: [], count: indexes)
+        guard let checkpoint else { return }
+        precondition(runs.count == indexes, "a checkpoint is of the same indexes")
+        voids = checkpoint.voids
+        primaryRecords = checkpoint.primaryRecords
+        damage = checkpoint.damage
+        damageCount = checkpoint.damageCount
+        nextRun = (runs.joined().map(\.number).max() ?? 0) + 1
     }
 
     func handle(_ item: QueueItem) throws {
@@ -123,6 +131,15 @@ final class Assistant {
         guard chunks.count > 0 else { return }
         try store.append(chunks, to: number)
         chunks.removeAll()
+    }
+
+    /// All that is handled, for going on from `mark`. Nothing may be in memory.
+    func checkpoint(_ mark: HookPoint.Mark, windows: Int) -> Checkpoint {
+        precondition(memory.allSatisfy(\.isEmpty), "a checkpoint is of what lies in the side file")
+        return Checkpoint(
+            commit: mark.commit, cursor: mark.cursor, unread: mark.unread, voids: voids,
+            runs: runs, primaryRecords: primaryRecords, windows: windows, damage: damage,
+            damageCount: damageCount, applied: mark.applied, elided: mark.elided)
     }
 
     /// The shadow as of the last spill, whatever is written later.

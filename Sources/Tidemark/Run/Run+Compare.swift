@@ -28,7 +28,7 @@ extension Run {
     public func compare(_ slot: IndexSlot, at cut: Cut, isRecheck: Bool = false) throws
         -> Comparison
     {
-        phase = isRecheck ? .rechecking : .comparing
+        try move(to: isRecheck ? .rechecking : .comparing)
         let index = owner.indexes[slot.rawValue]
         let kept = Remembered(limit: options.rememberedDiscrepancies)
         let tell = onDiscrepancy

@@ -70,7 +70,7 @@ extension Run {
     /// generation.
     /// - Throws: `AbortReason` where the owner has no room for it.
     public func beginLoad(_ comparison: Comparison) throws -> StretchMerger {
-        phase = .loading
+        try move(to: .loading)
         try checkExact()
         let slot = comparison.slot
         let room = try owner.snapshot().room(
@@ -86,10 +86,13 @@ extension Run {
         assistant.loading = (slot.rawValue, overlay, KeyBytes())
         try assistant.spill()
         let merge = try assistant.freeze().merge(slot.rawValue, index: owner.indexes[slot.rawValue])
-        let generation = try atBoundary { try $0.createGeneration(of: slot) }
-        loading = Loading(
-            slot: slot, generation: generation, overlay: overlay, cursor: KeyBytes(),
-            stretchEntries: options.stretchEntries)
+        try atBoundary { boundary in
+            let generation = try boundary.createGeneration(of: slot)
+            self.loading = Loading(
+                slot: slot, generation: generation, overlay: overlay, cursor: KeyBytes(),
+                stretchEntries: self.options.stretchEntries)
+            try self.noteResult(slot, isMended: false, at: boundary, loading: generation)
+        }
         return StretchMerger(merge, pool: hook.pool, mutants: options.mutants)
     }
 
@@ -183,7 +186,7 @@ extension Run {
         guard let current = loading, current.isComplete else {
             preconditionFailure("a generation is loaded before it is committed")
         }
-        phase = .committing
+        try move(to: .committing)
         try atBoundary { boundary in
             if !self.options.mutants.have(.abortIgnored) { try self.checkAborted() }
             try self.checkExact()
@@ -196,17 +199,18 @@ extension Run {
                 throw AbortReason("the new generation is not valid: \(problem)")
             }
             try boundary.activate(generation: current.generation, of: current.slot)
-        }
-        loading?.isActive = true
-        if let place = slots.firstIndex(of: current.slot) {
-            report.indexes[place].generation = current.generation
+            self.loading?.isActive = true
+            if let place = self.slots.firstIndex(of: current.slot) {
+                self.report.indexes[place].generation = current.generation
+            }
+            try self.noteResult(current.slot, isMended: true, at: boundary)
         }
         loading = nil
     }
 
     /// Deletes some of what is to be reaped. Returns false when nothing is left.
     public func reap(limit: Int) throws -> (more: Bool, held: UInt64) {
-        phase = .reaping
+        try move(to: .reaping)
         let clock = clock
         return try atBoundary { boundary in
             let start = clock.now()

@@ -1,7 +1,7 @@
 // What a user, or a test, can set.
 
 /// What a run is to do about discrepancies.
-public enum Strategy: String, Sendable, CaseIterable {
+public enum Strategy: String, Sendable, CaseIterable, Codable {
     /// Compare only.
     case check
     /// Patch or rebuild, whichever costs less.
@@ -42,6 +42,10 @@ public struct RunOptions: Sendable {
     public var patchEntries = 1024
     /// Entries of one step of comparing.
     public var compareEntries = 8192
+    /// Seconds from one checkpoint to the beginning of the next.
+    public var checkpointSeconds = 2.5
+    /// Deltas of the hook log that are read in one step when a run goes on.
+    public var replayDeltas = 4096
     /// Parts of the key space that are compared side by side.
     public var compareParts = 2
     /// Deliberate mistakes, for tests.

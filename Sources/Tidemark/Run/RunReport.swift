@@ -20,7 +20,7 @@ public struct Discrepancy: Hashable, Sendable {
     public let expected: [UInt8]?
 }
 
-public struct DiscrepancyCounts: Hashable, Sendable {
+public struct DiscrepancyCounts: Hashable, Sendable, Codable {
     public var missing = 0
     public var stray = 0
     public var wrong = 0
@@ -44,7 +44,7 @@ public struct DiscrepancyCounts: Hashable, Sendable {
 }
 
 public struct IndexReport: Sendable {
-    public enum Action: String, Sendable { case none, patch, rebuild }
+    public enum Action: String, Sendable, Codable { case none, patch, rebuild }
 
     public let slot: IndexSlot
     public let name: String
@@ -63,8 +63,10 @@ public struct IndexReport: Sendable {
 }
 
 public struct RunReport: Sendable {
-    public enum Outcome: String, Sendable {
+    public enum Outcome: String, Sendable, Codable {
         case clean, repaired, corrupt, incomplete, aborted
+        /// Stopped by somebody or by a limit. It can go on.
+        case stopped
     }
 
     public struct Seconds: Sendable {
@@ -80,6 +82,8 @@ public struct RunReport: Sendable {
 
     public var outcome = Outcome.clean
     public var reason: String?
+    /// The run went on from what can't be used after all: it is to be started again.
+    public var mustStartAgain = false
     public var indexes: [IndexReport] = []
     public var primaryRecords = 0
     public var damagedPrimaries: [PrimaryDamage] = []
@@ -90,9 +94,4 @@ public struct RunReport: Sendable {
     public var seconds = Seconds()
     public var lockHolds = LockHolds()
     public var peakAnonymousBytes = 0
-}
-
-/// Where a run stands.
-public enum RunPhase: String, Sendable, CaseIterable {
-    case prepared, scanning, settling, comparing, loading, committing, rechecking, reaping, ended
 }

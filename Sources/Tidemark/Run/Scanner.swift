@@ -136,7 +136,7 @@ public final class Scanner {
         self.snapshot = nil
         lookahead = snapshot
         lastRecords = sink.records
-        hook.enqueue(sink, isLast: rest == nil || isCut)
+        hook.enqueue(sink, of: window, rest: isCut ? nil : rest)
         return .read
     }
 }

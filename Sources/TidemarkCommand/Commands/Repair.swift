@@ -54,7 +54,7 @@ struct Repair: TidemarkSubcommand {
             // What can fail from here on no longer hides what the repair has done.
             try list.finish()
             // Emptied tables go only when nobody looks at them any more.
-            if !dryRun, report.outcome != .aborted { try finishReaping(volume, output) }
+            if !dryRun, report.outcome.isDone { try finishReaping(volume, output) }
             return report.outcome.status
         }
     }

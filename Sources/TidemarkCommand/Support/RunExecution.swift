@@ -1,12 +1,16 @@
-// One run from start to end, as `check`, `repair` and `stress` do it: side file, driver,
-// progress, and the signal that ends it early.
+// One run from start to end, as `check`, `repair`, `resume` and `stress` do it: side file,
+// driver, progress, and the signal that stops it.
+//
+// On a volume that is open for writing a run is one that the volume remembers: it has a number,
+// and goes on after a crash or a stop.
 
 internal import HostFiles
 internal import LMDB
 internal import Synchronization
-internal import Tidemark
 internal import Threads
+internal import Tidemark
 internal import Volume
+internal import VolumeFormat
 
 struct RunExecution {
     let volume: Volume
@@ -21,12 +25,60 @@ struct RunExecution {
     /// Told of each discrepancy, by several threads.
     var onDiscrepancy: @Sendable (Discrepancy) -> Void = { _ in }
 
-    /// Runs to the end. What goes wrong inside the run is in the report.
+    /// A new run, to its end. What goes wrong inside the run is in the report.
     func perform() throws -> RunReport {
-        let store = try SideFile(path: sideFilePath())
+        // A run that only watches the volume for somebody else is not the volume's own.
+        guard volume.keepsRuns, owner == nil else {
+            return drive(try SideFile(path: passingPath()), nil)
+        }
+        let number = try volume.atCommitBoundary { try $0.newRunNumber() }
+        return try begin(
+            RunRecord(
+                number: number, indexes: slots.map { volume.indexes[$0.rawValue].name },
+                strategy: options.strategy, isDryRun: options.isDryRun))
+    }
+
+    /// Goes on with a run that was interrupted; where that can't be, starts it again, and says
+    /// why.
+    func resume(_ record: RunRecord) throws -> RunReport {
+        let report: RunReport
+        do {
+            let (store, checkpoint) = try SideFile.open(
+                path: volume.sideFilePath(run: record.number), identity: identity(record))
+            if let why = Keeping.refusal(
+                record, checkpoint, lastCommit: try volume.read().commit)
+            {
+                return try startAgain(record, why)
+            }
+            let read = counted(checkpoint.recordsRead, "primary record")
+            output.detail("run \(record.number): going on behind \(read)")
+            report = drive(store, Keeping(record, from: checkpoint))
+        } catch let error as SideFileError {
+            return try startAgain(record, "\(error)")
+        }
+        guard report.mustStartAgain else { return report }
+        return try startAgain(record, report.reason ?? "its position can't be used")
+    }
+
+    private func startAgain(_ record: RunRecord, _ why: String) throws -> RunReport {
+        output.note("run \(record.number): \(why); it is started again")
+        return try begin(record)
+    }
+
+    private func begin(_ record: RunRecord) throws -> RunReport {
+        let store = try SideFile(
+            path: volume.sideFilePath(run: record.number), identity: identity(record))
+        return drive(store, Keeping(new: record))
+    }
+
+    private func identity(_ record: RunRecord) -> SideFile.Identity {
+        SideFile.Identity(owner: volume.geometry.identity, run: record.number)
+    }
+
+    private func drive(_ store: SideFile, _ keeping: Keeping?) -> RunReport {
         let run = Run(
             owner: owner ?? volume, indexes: slots, store: store, options: options, clock: clock,
-            onDiscrepancy: onDiscrepancy)
+            keeping: keeping, onDiscrepancy: onDiscrepancy)
         var driving = DriverOptions()
         driving.expectedRecords = (try? expectedRecords()) ?? 0
         let progress = Progress(isQuiet: output.isQuiet || !showsProgress)
@@ -39,7 +91,7 @@ struct RunExecution {
         let signals = DedicatedThread(name: "signals") {
             while ended.wait(seconds: 0.05, { $0 ? true : nil }) == nil {
                 guard let signal = Signals.stopRequest else { continue }
-                driver.stop("\(signal); start it again")
+                driver.stop(signal)
                 return
             }
         }
@@ -50,11 +102,11 @@ struct RunExecution {
         return report
     }
 
-    /// Names of side files are never used twice at one time: the volume is locked by this
-    /// process, and a process counts its runs.
+    /// Names of side files that nobody goes on from are never used twice at one time: a process
+    /// counts its runs.
     private static let count = Atomic<Int>(0)
 
-    private func sideFilePath() -> String {
+    private func passingPath() -> String {
         let number = RunExecution.count.add(1, ordering: .relaxed).newValue
         return "\(volume.runsDirectory)/run-\(processNumber)-\(number).mdb"
     }
@@ -81,18 +133,12 @@ extension RunProgress {
     }
 }
 
-extension RunPhase {
+extension RunState {
     var words: String {
         switch self {
         case .prepared: "preparing"
-        case .scanning: "scanning"
-        case .settling: "settling"
-        case .comparing: "comparing"
-        case .loading: "loading"
-        case .committing: "committing"
         case .rechecking: "checking again"
-        case .reaping: "reaping"
-        case .ended: "ending"
+        default: rawValue
         }
     }
 

@@ -34,6 +34,7 @@ extension RunReport {
         case .corrupt where isDryRun: "corrupt: \(found); nothing was changed (dry run)"
         case .corrupt: "corrupt: \(found); `tidemark repair` mends them"
         case .incomplete: "incomplete"
+        case .stopped: "stopped; `tidemark resume` goes on"
         case .aborted: "aborted; nothing was changed that is not whole"
         }
     }

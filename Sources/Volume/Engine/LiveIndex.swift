@@ -56,6 +56,11 @@ struct Load: Sendable {
     mutating func spoil(_ reason: String) {
         if spoilt == nil { spoilt = reason }
     }
+
+    /// What is stored of it besides the generation.
+    var cursor: GenerationRecord.LoadCursor {
+        .init(key: end.array, isWhole: isWhole, isSpoilt: spoilt != nil)
+    }
 }
 
 struct LiveIndex: Sendable {

@@ -20,9 +20,10 @@ extension Operations {
             let table = try transaction.table(TableName.generation(name, number), create: true)
         else { preconditionFailure("a table that is created exists") }
         let generation = Generation(number: number, table: table, entries: 0, sum: 0)
-        state[slot].load = Load(generation: generation, end: KeyBytes())
+        let load = Load(generation: generation, end: KeyBytes())
+        state[slot].load = load
         core.generations.add(table)
-        try store(generation, of: name, .loading)
+        try store(generation, of: name, .loading, load.cursor)
         return number
     }
 
@@ -49,6 +50,8 @@ extension Operations {
                 position = stretch.position(after: position)
             }
         }
+        // The load cursor is stored with it.
+        generation.isChanged = true
         load.generation = generation
         if let end { load.end = end } else { load.isWhole = true }
         state[slot].load = load

@@ -94,6 +94,27 @@ final class VolumeBoundary: CommitBoundary {
         return try change { try $0.reap(limit: limit) }
     }
 
+    // MARK: Runs
+
+    func newRunNumber() throws -> UInt64 { (try runs().map(\.number).max() ?? 0) + 1 }
+
+    func runs() throws -> [RunRecord] {
+        try readRuns(core.environment.beginRead().cursor(core.tables.runs)).records
+    }
+
+    func store(_ run: RunRecord) throws { try change { try $0.store(run) } }
+
+    func keepLog() throws {
+        guard let operations = unsafe operations else { return }
+        unsafe operations.pointee.keepLog()
+    }
+
+    func loading(of index: IndexSlot) -> (generation: UInt32, cursor: KeyBytes?)? {
+        guard let load = unsafe operations?.pointee.state[index].load, load.spoilt == nil
+        else { return nil }
+        return (load.generation.number, load.isWhole ? nil : load.end)
+    }
+
     /// Runs `body` in a transaction, commits it and reports it.
     private func change<R>(_ body: (inout Operations) throws -> R) throws -> R {
         guard let operations = unsafe operations else {

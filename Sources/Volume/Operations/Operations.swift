@@ -117,6 +117,9 @@ struct GroupState: Sendable {
     var parents: LiveIndex
     /// Generations that are to be deleted, of any index.
     var reaping: [Retired]
+    /// Runs that can go on, or are going on, ascending.
+    var runs: [RunRecord] = []
+    var log = HookLog()
 
     static let rmapSlot = IndexSlot(0)
     static let parentsSlot = IndexSlot(1)
