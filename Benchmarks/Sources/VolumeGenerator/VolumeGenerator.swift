@@ -45,7 +45,7 @@ public struct VolumeGenerator: Sendable {
             generation.sum = sum.sum
             let key = generation.key, value = generation.value
             try environment.write { transaction in
-                try transaction.put(superblock, key.rawSpan, value.span)
+                try transaction.put(superblock, key.rawSpan, value.rawSpan)
             }
         }
         let counters = Counters(
