@@ -29,6 +29,8 @@ public final class Run: @unchecked Sendable {
     public let slots: [IndexSlot]
     /// What is told of each discrepancy when it is found; by several threads.
     let onDiscrepancy: @Sendable (Discrepancy) -> Void
+    /// What is told of each defect of primary records; by several threads.
+    let onDefect: @Sendable (PrimaryDefect) -> Void
 
     /// Written by the coordinator alone.
     public internal(set) var phase = RunPhase.prepared
@@ -41,9 +43,11 @@ public final class Run: @unchecked Sendable {
     ///   - indexes: those that the run is about; one scan feeds them all.
     ///   - store: an empty side file, the run's own.
     ///   - onDiscrepancy: told of each discrepancy as it is found, by any thread.
+    ///   - onDefect: told of each defect of primary records as it is found, by any thread.
     public init(
         owner: any Owner, indexes: [IndexSlot], store: any SideStore, options: RunOptions,
-        clock: RunClock, onDiscrepancy: @escaping @Sendable (Discrepancy) -> Void = { _ in }
+        clock: RunClock, onDiscrepancy: @escaping @Sendable (Discrepancy) -> Void = { _ in },
+        onDefect: @escaping @Sendable (PrimaryDefect) -> Void = { _ in }
     ) {
         precondition(!indexes.isEmpty, "a run is about an index")
         self.owner = owner
@@ -51,6 +55,7 @@ public final class Run: @unchecked Sendable {
         self.clock = clock
         self.store = store
         self.onDiscrepancy = onDiscrepancy
+        self.onDefect = onDefect
         slots = indexes.sorted()
         let pool = BatchPool(capacity: options.batchBytes, limit: 16)
         let wanted = owner.indexes.indices.map { indexes.contains(IndexSlot($0)) }
