@@ -17,6 +17,7 @@
 // under the commit lock (I4).
 
 internal import Bytes
+internal import Synchronization
 
 public final class Run: @unchecked Sendable {
     public let owner: any Owner
@@ -31,6 +32,9 @@ public final class Run: @unchecked Sendable {
     let onDiscrepancy: @Sendable (Discrepancy) -> Void
     /// What is told of each defect of primary records; by several threads.
     let onDefect: @Sendable (PrimaryDefect) -> Void
+
+    /// Defects found so far, by any thread.
+    let defects = Mutex(PrimaryDefects())
 
     /// Written by the coordinator alone.
     public internal(set) var phase = RunPhase.prepared
@@ -58,9 +62,9 @@ public final class Run: @unchecked Sendable {
         self.onDefect = onDefect
         slots = indexes.sorted()
         let pool = BatchPool(capacity: options.batchBytes, limit: 16)
-        let wanted = owner.indexes.indices.map { indexes.contains(IndexSlot($0)) }
+        let needed = indexes.flatMap { [$0] + (owner.indexes[$0.rawValue].summary?.sources ?? []) }
         hook = HookPoint(
-            wanted: wanted,
+            wanted: owner.indexes.indices.map { needed.contains(IndexSlot($0)) }, about: indexes,
             limits: .init(
                 bytes: options.queueBytes, patience: options.patience, batch: options.batchBytes),
             pool: pool, mutants: options.mutants)
@@ -96,7 +100,7 @@ public final class Run: @unchecked Sendable {
         precondition(phase == .prepared, "a run is prepared once")
         try atBoundary { boundary in
             for slot in self.slots
-            where boundary.hooks.contains(where: { $0.wants(slot) })
+            where boundary.hooks.contains(where: { $0.isAbout(slot) })
                 && !self.options.mutants.have(.secondRunAdmitted)
             {
                 let name = self.owner.indexes[slot.rawValue].name
@@ -199,6 +203,7 @@ public final class Run: @unchecked Sendable {
         report.elided = status.elided
         report.primaryRecords = assistant.primaryRecords
         report.damagedPrimaries = assistant.damage
+        report.primaryDefects = defects.withLock { $0 }
         report.windows = scanners.reduce(0) { $0 + $1.windows }
         report.sortedRuns = assistant.runs.reduce(0) { $0 + $1.count }
         report.lockHolds = holds.report
