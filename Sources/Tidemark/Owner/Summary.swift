@@ -162,6 +162,12 @@ public final class EntryFeed {
     }
 
     public var isDamaged: Bool { batch.isDamaged(at: position) }
+
+    /// The value; nil where it can't be decoded.
+    public var decoded: RawSpan? {
+        @_lifetime(borrow self)
+        get { isDamaged ? nil : value }
+    }
 }
 
 /// The owner's entries within a range.

@@ -150,13 +150,16 @@ extension Operations {
 
     /// Stores what the transaction has made of counters and generations.
     mutating func storeState() throws(LMDBError) {
+        try storeUsage()
         if state.counters != state.storedCounters {
             let key = Counters.key
             let value = state.counters.value
             try transaction.put(core.tables.superblock, key.rawSpan, value.span)
             state.storedCounters = state.counters
         }
-        for slot in [GroupState.rmapSlot, GroupState.parentsSlot] { try storeChanges(of: slot) }
+        try storeChanges(of: GroupState.rmapSlot)
+        try storeChanges(of: GroupState.parentsSlot)
+        try storeChanges(of: GroupState.quotaSlot)
     }
 
     private mutating func storeChanges(of slot: IndexSlot) throws(LMDBError) {
@@ -192,5 +195,7 @@ extension Operations {
     mutating func noteHooks() {
         wantsReverseMap = hooks.contains { $0.wants(GroupState.rmapSlot) }
         wantsParents = hooks.contains { $0.wants(GroupState.parentsSlot) }
+        wantsQuota = hooks.contains { $0.wants(GroupState.quotaSlot) }
+        wantsLinks = hooks.contains { $0.wants(GroupState.linksSlot) }
     }
 }
