@@ -158,8 +158,8 @@ extension Catalogue: Owner {
         }
 
         func boundary(
-        after key: KeyBytes, records wanted: Int, wants: (IndexSlot) -> Bool
-    ) throws -> KeyBytes? {
+            after key: KeyBytes, records wanted: Int, wants: (IndexSlot) -> Bool
+        ) throws -> KeyBytes? {
             let next = first(key) + wanted
             return next < records.count ? records[next].key.primaryKey : nil
         }

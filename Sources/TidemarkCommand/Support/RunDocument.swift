@@ -139,5 +139,7 @@ extension Discrepancy {
 
 /// Which of an entry's fields stand in its value, by the names that the indexes give them.
 enum ReportFields {
-    static let ofValue: Set<String> = ["length", "state", "generation", "value"]
+    static let ofValue: Set<String> = [
+        "length", "state", "generation", "value", "blocks", "inodes", "links",
+    ]
 }

@@ -13,16 +13,14 @@ extension VolumeSnapshot {
         if index == VolumeSnapshot.linksSlot {
             return try storedLinks(from: key, limit: limit, into: batch)
         }
-        if index == VolumeSnapshot.quotaSlot { try appendVolumeUsage(from: key, to: batch) }
+        let key = index == VolumeSnapshot.quotaSlot ? try tableKey(from: key, into: batch) : key
         let table = try activeTable(of: index)
         var cursor = try transaction.cursor(table)
         var isThere = key.count == 0 ? try cursor.first() : try cursor.seek(key.span)
         var left = limit
         while isThere, left > 0 {
             guard cursor.key.byteCount <= KeyBytes.capacity else { break }
-            if index != VolumeSnapshot.quotaSlot || !isVolumeKey(cursor.key) {
-                appendEntry(cursor.key, cursor.value, to: batch)
-            }
+            appendEntry(cursor.key, cursor.value, to: batch)
             left -= 1
             isThere = try cursor.next()
         }
@@ -33,19 +31,18 @@ extension VolumeSnapshot {
         return KeyBytes(cursor.key)
     }
 
-    /// The usage that stands in the counters comes before all that stands in the table.
-    private func appendVolumeUsage(from key: KeyBytes, to batch: EntryBatch) throws {
+    /// The volume's own usage stands in its counters, and comes before all that a quota table
+    /// has.
+    /// - Returns: the key from which on the table goes on.
+    private func tableKey(from key: KeyBytes, into batch: EntryBatch) throws -> KeyBytes {
         let place = QuotaKey.volume.bytes
-        guard compareBytes(key.span, place.span) <= 0 else { return }
+        guard compareBytes(key.span, place.span) <= 0 else { return key }
         let usage = core.geometry.usage(try counters())
         let payload = usage.bytes
         if usage != .zero { batch.append(key: place.span, value: payload.span) }
-    }
-
-    /// Below and at the key of the volume's usage no table has an entry, unless it is damaged.
-    private func isVolumeKey(_ key: RawSpan) -> Bool {
-        let place = QuotaKey.volume.bytes
-        return compareBytes(key, place.span) <= 0
+        var behind = KeyBytes(place.span)
+        behind.append(0 as UInt8)
+        return behind
     }
 
     /// What the inode records say of their links.
