@@ -7,6 +7,7 @@ internal import Logging
 internal import Synchronization
 internal import Tidemark
 internal import VolumeFormat
+internal import VolumeIndexes
 #if canImport(Glibc)
 internal import Glibc
 #endif
@@ -151,6 +152,9 @@ extension Volume {
         guard geometry.version <= Geometry.currentVersion else {
             throw VolumeError.newerFormat(path: path, version: geometry.version)
         }
+        guard geometry.version == Geometry.currentVersion else {
+            throw VolumeError.olderFormat(path: path, version: geometry.version)
+        }
         return geometry
     }
 
@@ -187,7 +191,7 @@ extension Volume {
             throw VolumeError.damaged(table: TableName.superblock, object: "the counters", error)
         }
         let generations = try readGenerations(try transaction.cursor(core.tables.superblock))
-        for index in VolumeCore.indexes {
+        for index in VolumeSlots.withGenerations {
             let active = generations.filter { $0.index == index.name && $0.state == .active }
             guard active.count == 1 else {
                 throw VolumeError.damaged(
@@ -235,18 +239,18 @@ extension Volume {
                 }
             }
         }
-        let indexes = VolumeCore.indexes.enumerated().map { slot, index in
+        let indexes = VolumeSlots.withGenerations.map { index in
             guard let generation = live[index.name] else {
                 preconditionFailure("an index was found active before")
             }
             return LiveIndex(
-                slot: IndexSlot(slot), name: index.name, active: generation,
-                load: loads[index.name])
+                slot: index.slot, name: index.name, active: generation, load: loads[index.name])
         }
         return GroupState(
             counters: records.counters, storedCounters: records.counters,
             rmap: indexes[GroupState.rmapSlot.rawValue],
-            parents: indexes[GroupState.parentsSlot.rawValue], reaping: reaping,
+            parents: indexes[GroupState.parentsSlot.rawValue],
+            quota: indexes[GroupState.quotaSlot.rawValue], reaping: reaping,
             runs: runs.records, log: HookLog(of: runs.records))
     }
 }

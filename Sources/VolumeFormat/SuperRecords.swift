@@ -9,8 +9,8 @@ public import Bytes
 public struct Geometry: Hashable, Sendable {
     public static let key = Array("geometry".utf8)
     public static let magic: UInt64 = 0x5449_4445_4d41_524b
-    /// The one version that this code writes, and the newest that it reads.
-    public static let currentVersion: UInt32 = 1
+    /// The one version that this code writes and reads. Version 1 kept no quota usage.
+    public static let currentVersion: UInt32 = 2
     public static let valueSize = 52
 
     public var version = Geometry.currentVersion

@@ -254,7 +254,7 @@ extension Run {
         interrupted = nil
         let overlay = Overlay(mutants: options.mutants)
         var loading = Loading(
-            slot: load.slot, generation: load.generation, overlay: overlay,
+            slot: load.slot, generation: load.generation, overlay: overlay, isSummary: false,
             cursor: load.cursor ?? KeyBytes(), stretchEntries: options.stretchEntries)
         loading.isComplete = load.cursor == nil
         self.loading = loading

@@ -30,6 +30,11 @@ public final class Run: @unchecked Sendable {
     public let slots: [IndexSlot]
     /// What is told of each discrepancy when it is found; by several threads.
     let onDiscrepancy: @Sendable (Discrepancy) -> Void
+    /// What is told of each defect of primary records; by several threads.
+    let onDefect: @Sendable (PrimaryDefect) -> Void
+
+    /// Defects found so far, by any thread.
+    let defects = Mutex(PrimaryDefects())
 
     /// Written by the coordinator alone.
     public internal(set) var state = RunState.prepared
@@ -56,10 +61,12 @@ public final class Run: @unchecked Sendable {
     ///   - store: an empty side file, the run's own; or the one that `keeping` was opened with.
     ///   - keeping: what makes it outlive its process, with an owner that keeps runs.
     ///   - onDiscrepancy: told of each discrepancy as it is found, by any thread.
+    ///   - onDefect: told of each defect of primary records as it is found, by any thread.
     public init(
         owner: any Owner, indexes: [IndexSlot], store: any SideStore, options: RunOptions,
         clock: RunClock, keeping: Keeping? = nil,
-        onDiscrepancy: @escaping @Sendable (Discrepancy) -> Void = { _ in }
+        onDiscrepancy: @escaping @Sendable (Discrepancy) -> Void = { _ in },
+        onDefect: @escaping @Sendable (PrimaryDefect) -> Void = { _ in }
     ) {
         precondition(!indexes.isEmpty, "a run is about an index")
         precondition(keeping == nil || owner.keepsRuns, "this owner keeps no runs")
@@ -68,11 +75,12 @@ public final class Run: @unchecked Sendable {
         self.clock = clock
         self.store = store
         self.onDiscrepancy = onDiscrepancy
+        self.onDefect = onDefect
         slots = indexes.sorted()
         let pool = BatchPool(capacity: options.batchBytes, limit: 16)
-        let wanted = owner.indexes.indices.map { indexes.contains(IndexSlot($0)) }
+        let needed = indexes.flatMap { [$0] + (owner.indexes[$0.rawValue].summary?.sources ?? []) }
         hook = HookPoint(
-            wanted: wanted,
+            wanted: owner.indexes.indices.map { needed.contains(IndexSlot($0)) }, about: indexes,
             limits: .init(
                 bytes: options.queueBytes, patience: options.patience, batch: options.batchBytes),
             pool: pool, mutants: options.mutants)
@@ -118,7 +126,7 @@ public final class Run: @unchecked Sendable {
         precondition(state == .prepared, "a run is prepared once")
         try atBoundary { boundary in
             for slot in self.slots
-            where boundary.hooks.contains(where: { $0.wants(slot) })
+            where boundary.hooks.contains(where: { $0.isAbout(slot) })
                 && !self.options.mutants.have(.secondRunAdmitted)
             {
                 let name = self.owner.indexes[slot.rawValue].name
@@ -139,7 +147,9 @@ public final class Run: @unchecked Sendable {
         let own = isResumed ? record?.loading : nil
         for slot in slots {
             let name = owner.indexes[slot.rawValue].name
-            if let own, own.index == name, let load = boundary.loading(of: slot),
+            // The corrections of a summary are gone with the comparison that found them.
+            let isSummary = owner.indexes[slot.rawValue].summary != nil
+            if let own, own.index == name, !isSummary, let load = boundary.loading(of: slot),
                 load.generation == own.generation
             {
                 interrupted = InterruptedLoad(
@@ -264,6 +274,7 @@ public final class Run: @unchecked Sendable {
         report.elided = status.elided
         report.primaryRecords = assistant.primaryRecords
         report.damagedPrimaries = assistant.damage
+        report.primaryDefects = defects.withLock { $0 }
         report.windows = windows
         report.sortedRuns = assistant.runs.reduce(0) { $0 + $1.count }
         report.lockHolds = holds.report

@@ -41,6 +41,8 @@ public final class SideFile: SideStore, @unchecked Sendable {
     private let environment: Environment
     private let tables = Mutex<[UInt32: Table]>([:])
     private let checkpoints = Mutex(Checkpoints())
+    /// Held while something is appended, or a commit is pinned.
+    private let writing = Mutex(())
 
     /// Makes a new side file at `path`, in place of one that lies there.
     /// - Parameter limit: bytes that it may grow to.
@@ -109,6 +111,10 @@ public final class SideFile: SideStore, @unchecked Sendable {
     private static func table(_ number: UInt32) -> String { "run.\(number)" }
 
     public func append(_ chunks: borrowing ChunkList, to number: UInt32) throws {
+        try writing.withLock { _ in try write(chunks, to: number) }
+    }
+
+    private func write(_ chunks: borrowing ChunkList, to number: UInt32) throws {
         try environment.write { transaction in
             var table = tables.withLock { $0[number] }
             if table == nil {
@@ -144,8 +150,7 @@ public final class SideFile: SideStore, @unchecked Sendable {
     }
 
     public func stage(_ checkpoint: Checkpoint) throws {
-        // Before the first sorted run there is no meta of this file's own.
-        let pin = try PinnedCommit(environment)
+        let pin = try writing.withLock { _ in try PinnedCommit(environment) }
         checkpoints.withLock { $0.staged = (checkpoint, pin) }
     }
 

@@ -23,7 +23,9 @@ struct Check: TidemarkSubcommand {
     var target: String
 
     @Option(
-        help: "The index to check: rmap or parents. May be given several times; without it: all.")
+        help:
+            "The index to check: rmap, parents, quota or links. May be given several times; without it: all."
+    )
     var index: [IndexName] = []
 
     @Option(help: "Write each discrepancy as a line of JSON to this file.", completion: .file())

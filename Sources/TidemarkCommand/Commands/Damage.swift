@@ -18,7 +18,7 @@ struct Damage: TidemarkSubcommand {
     @Argument(help: ArgumentHelp("The volume's directory.", valueName: "volume"))
     var volume: String
 
-    @Option(help: "The index to damage: rmap or parents.")
+    @Option(help: "The index to damage: rmap, parents, quota or links.")
     var index: IndexName
 
     @Option(help: "How many discrepancies.")

@@ -26,7 +26,9 @@ struct Repair: TidemarkSubcommand {
     var target: String
 
     @Option(
-        help: "The index to repair: rmap or parents. May be given several times; without it: all.")
+        help:
+            "The index to repair: rmap, parents, quota or links. May be given several times; without it: all."
+    )
     var index: [IndexName] = []
 
     @Option(help: "How to mend.")

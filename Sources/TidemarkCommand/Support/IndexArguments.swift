@@ -8,7 +8,7 @@ struct IndexName: ExpressibleByArgument, Hashable {
     let name: String
 
     /// What a volume has, in the order of its slots.
-    static let all = ["rmap", "parents"]
+    static let all = ["rmap", "parents", "quota", "links"]
 
     init?(argument: String) {
         guard IndexName.all.contains(argument) else { return nil }

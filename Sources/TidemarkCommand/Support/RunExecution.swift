@@ -113,17 +113,14 @@ struct RunExecution {
 
     private func expectedRecords() throws -> Int {
         let statistics = try volume.statistics()
-        let rmap = IndexName.all.firstIndex(of: "rmap").map { IndexSlot($0) }
-        var records = 0
-        for table in statistics.tables {
-            if table.name == "extents", slots.contains(where: { $0 == rmap }) {
-                records += table.records
-            }
-            if table.name == "dirents", slots.contains(where: { $0 != rmap }) {
-                records += table.records
-            }
+        let wanted = Set(slots.map { IndexName.all[$0.rawValue] })
+        let derived = [
+            "inodes": ["quota"], "dirents": ["parents", "links"], "extents": ["rmap"],
+        ]
+        return statistics.tables.reduce(0) { records, table in
+            let isRead = !wanted.isDisjoint(with: derived[table.name] ?? [])
+            return records + (isRead ? table.records : 0)
         }
-        return records
     }
 }
 

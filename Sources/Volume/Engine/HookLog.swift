@@ -48,6 +48,7 @@ struct HookLog: Sendable {
         if since != nil {
             for (slot, index) in VolumeCore.indexes.enumerated() where names.contains(index.name) {
                 wants.insert(IndexSlot(slot))
+                wants.formUnion(index.summary?.sources ?? [])
             }
         }
         let needed = runs.compactMap(\.logFrom).min() ?? since ?? .max

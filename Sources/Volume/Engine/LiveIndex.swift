@@ -46,6 +46,10 @@ struct Load: Sendable {
     var end: KeyBytes
     /// Whether the load cursor is beyond every key.
     var isWhole = false
+    /// Of a summary: entries that the table must hold.
+    var rows: UInt64 = 0
+    /// Of quota usage: what the volume's own counters lack. Added when it becomes active.
+    var volumeCorrection = QuotaUsage.zero
     /// Why the generation can't be used, once that is so. Never cleared.
     var spoilt: String?
 

@@ -8,6 +8,9 @@ internal import VolumeFormat
 
 extension Operations {
     mutating func createGeneration(of slot: IndexSlot) throws -> UInt32 {
+        guard slot != GroupState.linksSlot else {
+            throw VolumeError.invalid("a generation of links: the counts stand in the inodes")
+        }
         guard state[slot].load == nil else {
             throw VolumeError.invalid(
                 "a second new generation of \(state[slot].name): one is being loaded already")
@@ -31,14 +34,10 @@ extension Operations {
     mutating func load(
         _ stretch: EntryBatch, into number: UInt32, of slot: IndexSlot, end: KeyBytes?
     ) throws {
-        var load = try loading(number, of: slot)
-        precondition(!load.isWhole, "a whole generation takes no more")
-        // Rather no new generation than operations without room.
-        guard freePages >= 2 * GroupLimits.reservedPages else {
-            throw VolumeError.noSpace("a new generation of \(state[slot].name)")
+        guard slot != GroupState.quotaSlot else {
+            return try loadUsage(stretch, into: number, end: end)
         }
-        let isOrdered = end.map { $0 >= load.end } ?? true
-        precondition(isOrdered, "the load cursor moves forward only")
+        var load = try loadable(number, of: slot, end: end)
         var generation = load.generation
         try transaction.withCursor(generation.table) { cursor in
             var position = stretch.startPosition
@@ -63,8 +62,9 @@ extension Operations {
         if let spoilt = load.spoilt { return spoilt }
         guard load.isWhole else { return "it is not loaded to its end" }
         let entries = try transaction.statistics(load.generation.table).entries
-        guard UInt64(entries) == load.generation.entries else {
-            return "the table holds \(entries) entries, and should hold \(load.generation.entries)"
+        let expected = slot == GroupState.quotaSlot ? load.rows : load.generation.entries
+        guard UInt64(entries) == expected else {
+            return "the table holds \(entries) entries, and should hold \(expected)"
         }
         return nil
     }
@@ -78,6 +78,7 @@ extension Operations {
         let name = state[slot].name
         try store(load.generation, of: name, .active)
         try retire(state[slot].active, of: name)
+        correctCounters(by: load.volumeCorrection)
         state[slot].active = load.generation
         state[slot].active.isChanged = false
         state[slot].load = nil
@@ -98,6 +99,19 @@ extension Operations {
             GroupState.Retired(index: name, generation: generation, since: transaction.commit))
     }
 
+    /// A generation that can take a stretch up to `end`.
+    func loadable(_ number: UInt32, of slot: IndexSlot, end: KeyBytes?) throws -> Load {
+        let load = try loading(number, of: slot)
+        precondition(!load.isWhole, "a whole generation takes no more")
+        // Rather no new generation than operations without room.
+        guard freePages >= 2 * GroupLimits.reservedPages else {
+            throw VolumeError.noSpace("a new generation of \(state[slot].name)")
+        }
+        let isOrdered = end.map { $0 >= load.end } ?? true
+        precondition(isOrdered, "the load cursor moves forward only")
+        return load
+    }
+
     private func loading(_ number: UInt32, of slot: IndexSlot) throws -> Load {
         guard let load = state[slot].load, load.generation.number == number else {
             throw VolumeError.invalid(
@@ -106,12 +120,15 @@ extension Operations {
         return load
     }
 
-    /// Makes entries of the active generation what they should be. Its record follows the
+    /// Makes entries of the active generation what they should be, or adds corrections to a
+    /// summary. Its record follows the
     /// primary records anyway, and so needs no change.
     /// - Returns: how many were not so before.
     mutating func amend(
         _ slot: IndexSlot, _ entries: [(key: [UInt8], value: [UInt8]?)]
     ) throws -> Int {
+        if slot == GroupState.quotaSlot { return try correctUsage(entries) }
+        if slot == GroupState.linksSlot { return try correctLinks(entries) }
         let table = state[slot].active.table
         var amended = 0
         for (key, payload) in entries {

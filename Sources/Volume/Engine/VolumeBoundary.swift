@@ -81,6 +81,7 @@ final class VolumeBoundary: CommitBoundary {
     }
 
     func discardUnfinished(of index: IndexSlot) throws {
+        guard index != GroupState.linksSlot else { return }
         guard let load = unsafe operations?.pointee.state[index].load else { return }
         try discard(generation: load.generation.number, of: index)
     }

@@ -48,7 +48,7 @@ final class VolumeCore: Sendable {
     let stopped = Mutex<String?>(nil)
 
     /// An `IndexSlot` is a position in this list.
-    static let indexes: [any SecondaryIndex] = [ReverseMap(), ParentPointers()]
+    static let indexes = VolumeSlots.all
 
     init(
         path: String, environment: Environment, tables: Tables, geometry: Geometry,

@@ -152,13 +152,16 @@ extension Operations {
 
     /// Stores what the transaction has made of counters and generations.
     mutating func storeState() throws(LMDBError) {
+        try storeUsage()
         if state.counters != state.storedCounters {
             let key = Counters.key
             let value = state.counters.value
             try transaction.put(core.tables.superblock, key.rawSpan, value.span)
             state.storedCounters = state.counters
         }
-        for slot in [GroupState.rmapSlot, GroupState.parentsSlot] { try storeChanges(of: slot) }
+        try storeChanges(of: GroupState.rmapSlot)
+        try storeChanges(of: GroupState.parentsSlot)
+        try storeChanges(of: GroupState.quotaSlot)
     }
 
     private mutating func storeChanges(of slot: IndexSlot) throws(LMDBError) {
@@ -195,6 +198,8 @@ extension Operations {
     mutating func noteHooks() {
         wantsReverseMap = wantsDeltas(of: GroupState.rmapSlot)
         wantsParents = wantsDeltas(of: GroupState.parentsSlot)
+        wantsQuota = wantsDeltas(of: GroupState.quotaSlot)
+        wantsLinks = wantsDeltas(of: GroupState.linksSlot)
     }
 
     private func wantsDeltas(of slot: IndexSlot) -> Bool {
