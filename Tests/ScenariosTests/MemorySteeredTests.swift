@@ -30,7 +30,7 @@ private func callAll(_ owner: any Owner) throws {
         let number = try boundary.createGeneration(of: parents)
         try boundary.append(EntryBatch(), to: number, of: parents, end: nil)
         _ = try boundary.validate(generation: number, of: parents)
-        try boundary.activate(generation: number, of: parents)
+        try boundary.activate(generation: number, of: parents, keepsOld: false)
         let other = try boundary.createGeneration(of: parents)
         try boundary.discard(generation: other, of: parents)
         _ = try boundary.amend(parents, [])

@@ -149,9 +149,23 @@ private final class SteeredBoundary: CommitBoundary {
         return try inner.validate(generation: generation, of: index)
     }
 
-    func activate(generation: UInt32, of index: IndexSlot) throws {
+    func activate(generation: UInt32, of index: IndexSlot, keepsOld: Bool) throws {
         try owner.faults.check(.activate)
-        try inner.activate(generation: generation, of: index)
+        try inner.activate(generation: generation, of: index, keepsOld: keepsOld)
+    }
+
+    func keptGeneration(of index: IndexSlot) throws -> UInt32? {
+        try inner.keptGeneration(of: index)
+    }
+
+    func rollBack(_ indexes: [IndexSlot]) throws {
+        try owner.faults.check(.rollBack)
+        try inner.rollBack(indexes)
+    }
+
+    func forgetKept(of indexes: [IndexSlot]) throws {
+        try owner.faults.check(.forgetKept)
+        try inner.forgetKept(of: indexes)
     }
 
     func discard(generation: UInt32, of index: IndexSlot) throws {

@@ -184,7 +184,7 @@ extension Run {
             preconditionFailure("a generation is loaded before it is committed")
         }
         phase = .committing
-        try atBoundary { boundary in
+        let (kept, forgotten) = try atBoundary { boundary in
             if !self.options.mutants.have(.abortIgnored) { try self.checkAborted() }
             try self.checkExact()
             precondition(
@@ -195,11 +195,17 @@ extension Run {
             {
                 throw AbortReason("the new generation is not valid: \(problem)")
             }
-            try boundary.activate(generation: current.generation, of: current.slot)
+            let forgotten = try boundary.keptGeneration(of: current.slot)
+            try boundary.activate(
+                generation: current.generation, of: current.slot,
+                keepsOld: self.options.keepsOld)
+            return (try boundary.keptGeneration(of: current.slot), forgotten)
         }
         loading?.isActive = true
         if let place = slots.firstIndex(of: current.slot) {
             report.indexes[place].generation = current.generation
+            report.indexes[place].kept = kept
+            report.indexes[place].forgotten = forgotten
         }
         loading = nil
     }
