@@ -33,6 +33,11 @@ private func callAll(_ owner: any Owner) throws {
         try boundary.activate(generation: number, of: parents, keepsOld: false)
         let other = try boundary.createGeneration(of: parents)
         try boundary.discard(generation: other, of: parents)
+        let last = try boundary.createGeneration(of: parents)
+        try boundary.append(EntryBatch(), to: last, of: parents, end: nil)
+        try boundary.activate(generation: last, of: parents, keepsOld: true)
+        try boundary.rollBack([parents])
+        try boundary.forgetKept(of: [parents])
         _ = try boundary.amend(parents, [])
         _ = try boundary.reap(limit: 1)
     }
