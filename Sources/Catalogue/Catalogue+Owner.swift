@@ -190,7 +190,9 @@ extension Catalogue: Owner {
             records.firstIndex { !($0.key.primaryKey < key) } ?? records.count
         }
 
-        func boundary(after key: KeyBytes, records wanted: Int) throws -> KeyBytes? {
+        func boundary(
+        after key: KeyBytes, records wanted: Int, wants: (IndexSlot) -> Bool
+    ) throws -> KeyBytes? {
             let next = first(key) + wanted
             return next < records.count ? records[next].key.primaryKey : nil
         }

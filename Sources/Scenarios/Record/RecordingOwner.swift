@@ -130,7 +130,9 @@ private final class RecordingSnapshot: OwnerSnapshot {
 
     var commit: UInt64 { inner.commit }
 
-    func boundary(after key: KeyBytes, records: Int) throws -> KeyBytes? {
+    func boundary(
+        after key: KeyBytes, records: Int, wants: (IndexSlot) -> Bool
+    ) throws -> KeyBytes? {
         precondition(records > 1, "a window of one record has no last one but its first")
         let isFirst = key.count == 0
         if isFirst { owner.firstLook.withLock { $0 = inner.commit } }

@@ -18,7 +18,9 @@ final class MemorySnapshot: OwnerSnapshot {
 
     var commit: UInt64 { state.commit }
 
-    func boundary(after key: KeyBytes, records: Int) throws -> KeyBytes? {
+    func boundary(
+        after key: KeyBytes, records: Int, wants: (IndexSlot) -> Bool
+    ) throws -> KeyBytes? {
         precondition(records > 0, "an empty window")
         let first = state.records.firstPlace(atOrAbove: key.span)
         guard records < state.records.count - first else { return nil }

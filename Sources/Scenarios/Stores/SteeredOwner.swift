@@ -201,6 +201,7 @@ private final class GatedHook: CommitHook {
     }
 
     func wants(_ index: IndexSlot) -> Bool { real.wants(index) }
+    func isAbout(_ index: IndexSlot) -> Bool { real.isAbout(index) }
 
     func committed(_ commit: UInt64, deltas: borrowing DeltaBatch) {
         gate(commit)
@@ -230,10 +231,12 @@ final class SteeredSnapshot: OwnerSnapshot {
 
     var commit: UInt64 { inner.commit }
 
-    func boundary(after key: KeyBytes, records: Int) throws -> KeyBytes? {
+    func boundary(
+        after key: KeyBytes, records: Int, wants: (IndexSlot) -> Bool
+    ) throws -> KeyBytes? {
         try owner.faults.check(.lookahead)
         guard owner.options.exactBoundaries else {
-            return try inner.boundary(after: key, records: records)
+            return try inner.boundary(after: key, records: records, wants: wants)
         }
         let sink = WindowSink(batches: owner.indexes.map { _ in EntryBatch() }, sequence: .none)
         return try inner.read(KeyRange(lower: key, upper: nil), limit: records, into: sink)

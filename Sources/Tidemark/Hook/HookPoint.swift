@@ -94,14 +94,22 @@ package final class HookPoint: CommitHook {
 
     let monitor: Monitor<State>
     private let slots: [Bool]
+    private let about: Set<IndexSlot>
     private let limits: Limits
     private let mutants: Mutants
     let pool: BatchPool
 
-    /// - Parameter wanted: for each index of the owner whether the run is about it.
-    init(wanted: [Bool], limits: Limits, pool: BatchPool, mutants: Mutants = Mutants()) {
+    /// - Parameters:
+    ///   - wanted: for each index of the owner whether the run needs its deltas.
+    ///   - about: the indexes that the run is about; nil: all that are wanted.
+    init(
+        wanted: [Bool], about: [IndexSlot]? = nil, limits: Limits, pool: BatchPool,
+        mutants: Mutants = Mutants()
+    ) {
         monitor = Monitor(State())
         slots = wanted
+        let all = wanted.indices.filter { wanted[$0] }.map { IndexSlot($0) }
+        self.about = Set(about ?? all)
         self.limits = limits
         self.mutants = mutants
         self.pool = pool
@@ -110,6 +118,7 @@ package final class HookPoint: CommitHook {
     // MARK: The owner's side
 
     package func wants(_ index: IndexSlot) -> Bool { slots[index.rawValue] }
+    package func isAbout(_ index: IndexSlot) -> Bool { about.contains(index) }
 
     package func committed(_ commit: UInt64, deltas: borrowing DeltaBatch) {
         monitor.withLock(notify: deltas.count > 0) { state in

@@ -62,6 +62,10 @@ public protocol CommitBoundary {
     /// on the owner's transactions keep up what lies below the load cursor. If one of them
     /// finds an addition there already, or a removal missing, the generation is spoilt, and
     /// so is every further use of it; the transaction itself succeeds.
+    ///
+    /// Of a summary the entries of `stretch` are corrections, an empty value being none: the
+    /// active generation's entries from the load cursor to `end` are appended, each with its
+    /// correction added, and so is a correction that finds no entry.
     func append(
         _ stretch: EntryBatch, to generation: UInt32, of index: IndexSlot, end: KeyBytes?
     ) throws
@@ -99,7 +103,8 @@ public protocol CommitBoundary {
     func discardUnfinished(of index: IndexSlot) throws
 
     /// Makes the active generation hold exactly `entry.value` for each key, or nothing
-    /// where the value is nil, in one transaction.
+    /// where the value is nil, in one transaction. Of a summary the values are corrections: each
+    /// is added to what is there, and what can't be decoded counts as zero.
     /// - Returns: how many entries were not so before.
     func amend(_ index: IndexSlot, _ entries: [(key: [UInt8], value: [UInt8]?)]) throws -> Int
 
@@ -114,8 +119,12 @@ public protocol OwnerSnapshot: AnyObject {
 
     /// The end of a window that begins at `key` and holds about `records` primary records,
     /// never many more, however large a single object is.
+    /// - Parameter wants: whether an index is wanted: records that no wanted index is derived
+    ///   from need not be counted.
     /// - Returns: nil where no record follows beyond such a window: it is the last.
-    func boundary(after key: KeyBytes, records: Int) throws -> KeyBytes?
+    func boundary(
+        after key: KeyBytes, records: Int, wants: (IndexSlot) -> Bool
+    ) throws -> KeyBytes?
 
     /// Reads the primary records of `range` in key order, derives the entries of the
     /// indexes that `sink` wants and emits them. Stops after `limit` records.
@@ -135,10 +144,20 @@ public protocol OwnerSnapshot: AnyObject {
         -> (available: Int, needed: Int)
 }
 
+extension OwnerSnapshot {
+    /// The end of a window for all indexes.
+    package func boundary(after key: KeyBytes, records: Int) throws -> KeyBytes? {
+        try boundary(after: key, records: records) { _ in true }
+    }
+}
+
 /// What an owner tells of its commits. The framework implements it, once for each run.
 public protocol CommitHook: AnyObject, Sendable {
     /// Whether the run wants the deltas of this index.
     func wants(_ index: IndexSlot) -> Bool
+
+    /// Whether the run is about this index, and not only reads it for another's sake.
+    func isAbout(_ index: IndexSlot) -> Bool
 
     /// The commit is visible. `deltas` are its changes in order; they are copied.
     func committed(_ commit: UInt64, deltas: borrowing DeltaBatch)
@@ -149,4 +168,8 @@ public protocol CommitHook: AnyObject, Sendable {
     ///   boundaries run: the one who would empty the queue may be waiting for one. After a
     ///   limit in all the run gives way, and the answer is yes.
     func admit(within seconds: Double) -> Bool
+}
+
+extension CommitHook {
+    public func isAbout(_ index: IndexSlot) -> Bool { wants(index) }
 }

@@ -29,6 +29,9 @@ public protocol SecondaryIndex: Sendable {
 
     /// Whether the bytes can be an entry at all: the last check before a commit.
     func isWellFormed(key: RawSpan, value: RawSpan) -> Bool
+
+    /// How its entries are folded, where it is a summary; nil: its shadow holds its entries.
+    var summary: (any Summary)? { get }
 }
 
 /// One index entry with its value, for cold paths.

@@ -125,6 +125,15 @@ final class Assistant {
         chunks.removeAll()
     }
 
+    /// A number for a run that somebody else writes.
+    func takeRunNumber() -> UInt32 {
+        defer { nextRun += 1 }
+        return nextRun
+    }
+
+    /// Bytes of a chunk in the side file, at the most.
+    var chunkBytes: Int { chunks.limit }
+
     /// The shadow as of the last spill, whatever is written later.
     func freeze() -> FrozenShadow {
         FrozenShadow(store: store, runs: runs, voids: voids, chunkBytes: chunks.limit)
@@ -146,8 +155,11 @@ struct FrozenShadow {
             runs[slot], in: store, voids: voids, index: index, from: key, chunkBytes: chunkBytes)
     }
 
-    /// Keys that divide the shadow of `slot` into `parts` parts of about the same size.
-    func dividers(_ slot: Int, parts: Int) throws -> [KeyBytes] {
+    /// Keys that divide the shadow of `slot` into `parts` parts of about the same size, each
+    /// moved to a place that `adjust` allows.
+    func dividers(
+        _ slot: Int, parts: Int, adjust: (RawSpan) -> KeyBytes? = { KeyBytes($0) }
+    ) throws -> [KeyBytes] {
         guard parts > 1, let run = runs[slot].max(by: { $0.bytes < $1.bytes }) else { return [] }
         let reader = try store.readers(of: [run.number])[0]
         var chunk = ByteArena(capacity: chunkBytes)
@@ -156,8 +168,10 @@ struct FrozenShadow {
         while try reader.next(into: &chunk), result.count < parts - 1 {
             number += 1
             if number % step == 0 {
-                let key = unsafe KeyBytes(Record(chunk.base(at: 0)).key)
-                if number > 1 { result.append(key) }
+                let key = unsafe adjust(Record(chunk.base(at: 0)).key)
+                if let key, number > 1, result.last.map({ $0 < key }) ?? (key.count > 0) {
+                    result.append(key)
+                }
             }
         }
         return result

@@ -3,7 +3,14 @@
 
 internal import Bytes
 
-package final class ComparePart {
+/// One part of a comparison. Used by one thread at a time.
+package protocol ComparePart: AnyObject, Sendable {
+    /// Compares a bounded number of entries. Returns false at the end of the part.
+    func step() throws -> Bool
+}
+
+/// A part of an index whose shadow holds its entries.
+final class EntryComparePart: ComparePart, @unchecked Sendable {
     private let slot: IndexSlot
     private let index: any SecondaryIndex
     private let snapshot: any OwnerSnapshot
@@ -44,7 +51,6 @@ package final class ComparePart {
         self.report = report
     }
 
-    /// Compares a bounded number of entries. Returns false at the end of the part.
     package func step() throws -> Bool {
         try refill()
         while true {
@@ -132,5 +138,26 @@ package final class ComparePart {
         report(
             Discrepancy(
                 index: slot, kind: kind, key: record.key.array, found: found, expected: expected))
+    }
+}
+
+/// A part of a summary.
+final class FoldComparePart: ComparePart, @unchecked Sendable {
+    let part: SummaryPart
+    let log: CorrectionLog?
+    private let fold: any SummaryFold
+    private let limit: Int
+
+    init(_ part: SummaryPart, _ summary: any Summary, log: CorrectionLog?, limit: Int) {
+        self.part = part
+        self.log = log
+        self.limit = limit
+        fold = summary.makeFold(part)
+    }
+
+    package func step() throws -> Bool {
+        if try fold.step(limit) { return true }
+        try part.finish()
+        return false
     }
 }

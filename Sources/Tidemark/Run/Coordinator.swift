@@ -244,7 +244,7 @@ public final class Coordinator {
         let found = run.report.indexes.reduce(0) { $0 + $1.found.total }
         slot = nil
         guard !changed.isEmpty else {
-            run.report.outcome = found == 0 ? .clean : .corrupt
+            run.report.outcome = found == 0 && !hasDefects ? .clean : .corrupt
             // An earlier run may have left something to be reaped.
             let mayChange = run.options.strategy != .check && !run.options.isDryRun
             return go(mayChange ? .reap : .end)
@@ -254,10 +254,14 @@ public final class Coordinator {
         go(.settle)
     }
 
+    /// Whether there is what no repair of an index can mend.
+    private var hasDefects: Bool { run.report.primaryDefects.total > 0 }
+
     private func concludeRecheck() {
         let found = run.report.indexes.reduce(0) { $0 + $1.found.total }
         let left = run.report.indexes.reduce(0) { $0 + ($1.recheck ?? $1.found).total }
-        run.report.outcome = left > 0 ? .corrupt : found > 0 ? .repaired : .clean
+        run.report.outcome =
+            left > 0 || hasDefects ? .corrupt : found > 0 ? .repaired : .clean
         go(.reap)
     }
 

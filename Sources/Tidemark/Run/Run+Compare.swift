@@ -7,21 +7,23 @@ internal import Synchronization
 public final class Comparison: @unchecked Sendable {
     public let slot: IndexSlot
     /// Emptied when the comparison is finished: parts hold snapshots.
-    package fileprivate(set) var parts: [ComparePart]
+    package fileprivate(set) var parts: [any ComparePart]
     /// Discrepancies, up to the bound that a patch may remember.
     let kept: Remembered
     /// Entries of the shadow, and the bytes of their keys and values. Set at the end.
     public fileprivate(set) var entries = 0
     fileprivate(set) var payload = 0
+    /// Of a summary: what is to be added to its counters. Set at the end.
+    fileprivate(set) var corrections: Corrections?
+    /// Corrections that patches have not taken yet.
+    var uncorrected: ShadowMerge?
 
-    init(slot: IndexSlot, parts: [ComparePart], kept: Remembered) {
+    init(slot: IndexSlot, parts: [any ComparePart], kept: Remembered) {
         self.slot = slot
         self.parts = parts
         self.kept = kept
     }
 }
-
-extension ComparePart: @unchecked Sendable {}
 
 extension Run {
     /// Begins to compare the live index with the shadow at `cut`.
@@ -29,28 +31,77 @@ extension Run {
         -> Comparison
     {
         phase = isRecheck ? .rechecking : .comparing
-        let index = owner.indexes[slot.rawValue]
         let kept = Remembered(limit: options.rememberedDiscrepancies)
         let tell = onDiscrepancy
+        let report: @Sendable (Discrepancy) -> Void = { discrepancy in
+            kept.add(discrepancy)
+            if !isRecheck { tell(discrepancy) }
+        }
+        let summary = owner.indexes[slot.rawValue].summary
+        let parts = try zip(ranges(of: slot, summary, at: cut), cut.snapshots).map {
+            range, snapshot -> any ComparePart in
+            if let summary {
+                return try foldPart(slot, summary, snapshot, cut, range, isRecheck, report)
+            }
+            return try entryPart(slot, snapshot, cut, range, report)
+        }
+        return Comparison(slot: slot, parts: parts, kept: kept)
+    }
+
+    /// The parts of the key space that are compared side by side.
+    private func ranges(
+        of slot: IndexSlot, _ summary: (any Summary)?, at cut: Cut
+    ) throws -> [KeyRange] {
+        let divided = summary?.sources.first ?? slot
         var ranges: [KeyRange] = []
         var lower = KeyBytes()
-        for divider in try cut.shadow.dividers(slot.rawValue, parts: cut.snapshots.count) {
+        let dividers = try cut.shadow.dividers(divided.rawValue, parts: cut.snapshots.count) {
+            (key: RawSpan) -> KeyBytes? in
+            guard let summary else { return KeyBytes(key) }
+            return summary.divider(near: key)
+        }
+        for divider in dividers {
             ranges.append(KeyRange(lower: lower, upper: divider))
             lower = divider
         }
-        ranges.append(KeyRange(lower: lower, upper: nil))
-        let parts = try zip(ranges, cut.snapshots).map { range, snapshot in
-            ComparePart(
-                slot: slot, index: index, snapshot: snapshot,
-                shadow: try cut.shadow.merge(slot.rawValue, index: index, from: range.lower),
-                range: range, limit: options.compareEntries,
-                batchBytes: min(options.batchBytes, 1 << 16)
-            ) { discrepancy in
-                kept.add(discrepancy)
-                if !isRecheck { tell(discrepancy) }
-            }
+        return ranges + [KeyRange(lower: lower, upper: nil)]
+    }
+
+    private func entryPart(
+        _ slot: IndexSlot, _ snapshot: any OwnerSnapshot, _ cut: Cut, _ range: KeyRange,
+        _ report: @escaping @Sendable (Discrepancy) -> Void
+    ) throws -> any ComparePart {
+        let index = owner.indexes[slot.rawValue]
+        return EntryComparePart(
+            slot: slot, index: index, snapshot: snapshot,
+            shadow: try cut.shadow.merge(slot.rawValue, index: index, from: range.lower),
+            range: range, limit: options.compareEntries,
+            batchBytes: min(options.batchBytes, 1 << 16), report: report)
+    }
+
+    private func foldPart(
+        _ slot: IndexSlot, _ summary: any Summary, _ snapshot: any OwnerSnapshot, _ cut: Cut,
+        _ range: KeyRange, _ isRecheck: Bool,
+        _ report: @escaping @Sendable (Discrepancy) -> Void
+    ) throws -> any ComparePart {
+        var log: CorrectionLog?
+        if !isRecheck, options.strategy != .check {
+            log = CorrectionLog(
+                store, differing: assistant.takeRunNumber(), agreeing: assistant.takeRunNumber(),
+                keepsAgreeing: summary.hasGenerations, chunkBytes: assistant.chunkBytes)
         }
-        return Comparison(slot: slot, parts: parts, kept: kept)
+        let part = SummaryPart(
+            slot: slot, snapshot: snapshot,
+            sources: try summary.sources.map {
+                try cut.shadow.merge($0.rawValue, index: owner.indexes[$0.rawValue])
+            },
+            range: range, batchBytes: min(options.batchBytes, 1 << 16), log: log, report: report
+        ) { defect in
+            guard !isRecheck else { return }
+            self.defects.withLock { $0.add(defect) }
+            self.onDefect(defect)
+        }
+        return FoldComparePart(part, summary, log: log, limit: options.compareEntries)
     }
 
     /// Takes the result of a comparison whose parts have all been stepped to their ends.
@@ -59,16 +110,24 @@ extension Run {
             preconditionFailure("the comparison of another run")
         }
         var counts = DiscrepancyCounts()
+        var corrections = Corrections(store: store, chunkBytes: assistant.chunkBytes)
         for part in comparison.parts {
-            counts.add(part.counts)
-            comparison.entries += part.entries
-            comparison.payload += part.payload
-            if let key = part.malformed {
-                throw AbortReason(
-                    "the shadow of \(report.indexes[place].name) holds what can't be an entry, "
-                        + "key \(key): a damaged side file")
+            if let part = part as? FoldComparePart {
+                counts.add(part.part.counts)
+                comparison.entries += part.part.entries
+                comparison.payload += part.part.payload
+                if let log = part.log { corrections.add(log) }
+            } else if let part = part as? EntryComparePart {
+                counts.add(part.counts)
+                comparison.entries += part.entries
+                comparison.payload += part.payload
+                try checkWellFormed(part, place)
             }
         }
+        if owner.indexes[comparison.slot.rawValue].summary != nil {
+            comparison.corrections = corrections
+        }
+        report.primaryDefects = defects.withLock { $0 }
         comparison.parts = []
         if isRecheck {
             report.indexes[place].recheck = counts
@@ -76,6 +135,13 @@ extension Run {
             report.indexes[place].entries = comparison.entries
             report.indexes[place].found = counts
         }
+    }
+
+    private func checkWellFormed(_ part: EntryComparePart, _ place: Int) throws {
+        guard let key = part.malformed else { return }
+        throw AbortReason(
+            "the shadow of \(report.indexes[place].name) holds what can't be an entry, "
+                + "key \(key): a damaged side file")
     }
 
     /// Decides what to do about the discrepancies of `comparison`, and why.
@@ -96,6 +162,9 @@ extension Run {
     private func plan(_ place: Int) -> (action: IndexReport.Action, reason: String) {
         let found = report.indexes[place].found.total
         let entries = report.indexes[place].entries
+        if let summary = owner.indexes[slots[place].rawValue].summary {
+            return plan(summary, found: found)
+        }
         let isRemembered = found <= options.rememberedDiscrepancies
         switch options.strategy {
         case .check: return (.none, "a check changes nothing")
@@ -109,6 +178,24 @@ extension Run {
             return (.patch, "\(found) discrepancies in \(entries) entries cost less one by one")
         case .auto:
             return (.rebuild, "\(found) discrepancies in \(entries) entries cost more one by one")
+        }
+    }
+
+    /// Corrections of counters that fit into one transaction are made in one; more of them make
+    /// a new generation, so that all become visible at once, where there are generations.
+    private func plan(
+        _ summary: any Summary, found: Int
+    ) -> (action: IndexReport.Action, reason: String) {
+        switch options.strategy {
+        case .check: return (.none, "a check changes nothing")
+        case .rebuild where summary.hasGenerations: return (.rebuild, "asked for")
+        case _ where found == 0: return (.none, "nothing is wrong")
+        case _ where !summary.hasGenerations:
+            return (.patch, "the counters stand in the primary records")
+        case .patch: return (.patch, "asked for")
+        case _ where found <= options.patchEntries:
+            return (.patch, "\(found) corrections fit into one transaction")
+        default: return (.rebuild, "\(found) corrections are more than one transaction takes")
         }
     }
 

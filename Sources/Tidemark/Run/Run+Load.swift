@@ -7,6 +7,9 @@
 // the load cursor moves to its end; from then on the owner's own transactions keep up what
 // lies below it. So every change to an entry is made exactly once: by the overlay where it
 // was committed before the stretch was appended, by the owner where after.
+//
+// Of a summary the stretches hold corrections, and the owner copies its own counters with them:
+// no delta needs to reach the stretch, so the queue is left alone.
 
 internal import Bytes
 
@@ -15,6 +18,8 @@ struct Loading: @unchecked Sendable {
     let slot: IndexSlot
     let generation: UInt32
     let overlay: Overlay
+    /// Whether the stretches hold corrections of a summary.
+    let isSummary: Bool
     /// Keys below it are kept up by the owner.
     var cursor: KeyBytes
     var isComplete = false
@@ -83,12 +88,19 @@ extension Run {
                     + "make room, or use --strategy patch")
         }
         let overlay = Overlay(mutants: options.mutants)
-        assistant.loading = (slot.rawValue, overlay, KeyBytes())
-        try assistant.spill()
-        let merge = try assistant.freeze().merge(slot.rawValue, index: owner.indexes[slot.rawValue])
+        let index = owner.indexes[slot.rawValue]
+        let merge: ShadowMerge
+        if let corrections = comparison.corrections {
+            merge = try corrections.reader(all: true, index: index)
+        } else {
+            assistant.loading = (slot.rawValue, overlay, KeyBytes())
+            try assistant.spill()
+            merge = try assistant.freeze().merge(slot.rawValue, index: index)
+        }
         let generation = try atBoundary { try $0.createGeneration(of: slot) }
         loading = Loading(
-            slot: slot, generation: generation, overlay: overlay, cursor: KeyBytes(),
+            slot: slot, generation: generation, overlay: overlay,
+            isSummary: comparison.corrections != nil, cursor: KeyBytes(),
             stretchEntries: options.stretchEntries)
         return StretchMerger(merge, pool: hook.pool, mutants: options.mutants)
     }
@@ -133,6 +145,11 @@ extension Run {
         _ boundary: any CommitBoundary
     ) throws -> [QueueItem] {
         if !options.mutants.have(.abortIgnored) { try checkAborted() }
+        if current.isSummary {
+            try boundary.append(
+                stretch.batch, to: current.generation, of: current.slot, end: stretch.end)
+            return []
+        }
         let items = options.mutants.have(.loadWithoutDrain) ? [] : hook.takeAll()
         for item in items { absorb(item, current.slot, current.overlay, from: current.cursor) }
         current.overlay.apply(to: stretch.batch, end: stretch.end, into: result)
@@ -152,6 +169,7 @@ extension Run {
         }
         if let end, let current = loading {
             loading?.cursor = end
+            guard !current.isSummary else { return }
             assistant.loading = (current.slot.rawValue, current.overlay, end)
         } else {
             assistant.loading = nil

@@ -3,6 +3,8 @@
 //
 // A key that a writer has changed since the cut needs no special case: its newest delta
 // says what the entry must be, and making it so is idempotent.
+//
+// Of a summary the corrections are added, as they were found at the cut: see `Summary`.
 
 internal import Bytes
 
@@ -10,10 +12,10 @@ internal import Bytes
 struct Patch: @unchecked Sendable {
     let slot: IndexSlot
     let keys: [[UInt8]]
-    /// The shadow's values when the patch began; nil where it had none.
+    /// The shadow's values when the patch began, nil where it had none; or corrections.
     let known: [[UInt8]?]
-    /// What has changed since.
-    let overlay: Overlay
+    /// What has changed since; nil where that does not matter.
+    let overlay: Overlay?
     /// Where the next patch begins in the list of discrepancies.
     let end: Int
     let isLast: Bool
@@ -26,6 +28,7 @@ extension Run {
     /// - Returns: nil where there are none.
     func beginPatch(_ comparison: Comparison, from start: Int) throws -> Patch? {
         phase = .committing
+        if comparison.corrections != nil { return try beginCorrections(comparison, from: start) }
         let all = comparison.kept.all
         let end = min(all.count, start + options.patchEntries)
         guard start < end else { return nil }
@@ -43,19 +46,43 @@ extension Run {
         }
     }
 
+    /// Takes the next corrections of a summary.
+    private func beginCorrections(_ comparison: Comparison, from start: Int) throws -> Patch? {
+        guard let corrections = comparison.corrections else { return nil }
+        let reader =
+            try comparison.uncorrected
+            ?? corrections.reader(all: false, index: owner.indexes[comparison.slot.rawValue])
+        comparison.uncorrected = reader
+        let batch = EntryBatch()
+        let hasMore = try reader.fill(batch, limit: options.patchEntries)
+        guard !batch.isEmpty else { return nil }
+        var keys: [[UInt8]] = [], values: [[UInt8]?] = []
+        var position = batch.startPosition
+        while position < batch.endPosition {
+            keys.append(batch.key(at: position).array)
+            values.append(batch.value(at: position).array)
+            position = batch.position(after: position)
+        }
+        return Patch(
+            slot: comparison.slot, keys: keys, known: values, overlay: nil,
+            end: start + keys.count, isLast: !hasMore)
+    }
+
     /// Mends the entries in one transaction. A `drain` before it makes that short.
     func apply(_ patch: Patch) throws {
         defer { assistant.loading = nil }
         let outcome = try atBoundary { boundary -> Patched in
             try self.checkAborted()
             try self.checkExact()
-            let items = self.hook.takeAll()
-            for item in items {
-                self.absorb(item, patch.slot, patch.overlay, from: KeyBytes())
+            let items = patch.overlay == nil ? [] : self.hook.takeAll()
+            if let overlay = patch.overlay {
+                for item in items { self.absorb(item, patch.slot, overlay, from: KeyBytes()) }
             }
             let wanted = zip(patch.keys, patch.known).map { key, value in
-                if options.mutants.have(.patchIsStale) { return (key: key, value: value) }
-                return (key: key, value: unsafe patch.overlay.newest(key.span.bytes) ?? value)
+                guard let overlay = patch.overlay, !options.mutants.have(.patchIsStale) else {
+                    return (key: key, value: value)
+                }
+                return (key: key, value: unsafe overlay.newest(key.span.bytes) ?? value)
             }
             return Patched(items: items, count: try boundary.amend(patch.slot, wanted))
         }

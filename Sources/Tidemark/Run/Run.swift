@@ -17,6 +17,7 @@
 // under the commit lock (I4).
 
 internal import Bytes
+internal import Synchronization
 
 public final class Run: @unchecked Sendable {
     public let owner: any Owner
@@ -29,6 +30,11 @@ public final class Run: @unchecked Sendable {
     public let slots: [IndexSlot]
     /// What is told of each discrepancy when it is found; by several threads.
     let onDiscrepancy: @Sendable (Discrepancy) -> Void
+    /// What is told of each defect of primary records; by several threads.
+    let onDefect: @Sendable (PrimaryDefect) -> Void
+
+    /// Defects found so far, by any thread.
+    let defects = Mutex(PrimaryDefects())
 
     /// Written by the coordinator alone.
     public internal(set) var phase = RunPhase.prepared
@@ -41,9 +47,11 @@ public final class Run: @unchecked Sendable {
     ///   - indexes: those that the run is about; one scan feeds them all.
     ///   - store: an empty side file, the run's own.
     ///   - onDiscrepancy: told of each discrepancy as it is found, by any thread.
+    ///   - onDefect: told of each defect of primary records as it is found, by any thread.
     public init(
         owner: any Owner, indexes: [IndexSlot], store: any SideStore, options: RunOptions,
-        clock: RunClock, onDiscrepancy: @escaping @Sendable (Discrepancy) -> Void = { _ in }
+        clock: RunClock, onDiscrepancy: @escaping @Sendable (Discrepancy) -> Void = { _ in },
+        onDefect: @escaping @Sendable (PrimaryDefect) -> Void = { _ in }
     ) {
         precondition(!indexes.isEmpty, "a run is about an index")
         self.owner = owner
@@ -51,11 +59,12 @@ public final class Run: @unchecked Sendable {
         self.clock = clock
         self.store = store
         self.onDiscrepancy = onDiscrepancy
+        self.onDefect = onDefect
         slots = indexes.sorted()
         let pool = BatchPool(capacity: options.batchBytes, limit: 16)
-        let wanted = owner.indexes.indices.map { indexes.contains(IndexSlot($0)) }
+        let needed = indexes.flatMap { [$0] + (owner.indexes[$0.rawValue].summary?.sources ?? []) }
         hook = HookPoint(
-            wanted: wanted,
+            wanted: owner.indexes.indices.map { needed.contains(IndexSlot($0)) }, about: indexes,
             limits: .init(
                 bytes: options.queueBytes, patience: options.patience, batch: options.batchBytes),
             pool: pool, mutants: options.mutants)
@@ -91,7 +100,7 @@ public final class Run: @unchecked Sendable {
         precondition(phase == .prepared, "a run is prepared once")
         try atBoundary { boundary in
             for slot in self.slots
-            where boundary.hooks.contains(where: { $0.wants(slot) })
+            where boundary.hooks.contains(where: { $0.isAbout(slot) })
                 && !self.options.mutants.have(.secondRunAdmitted)
             {
                 let name = self.owner.indexes[slot.rawValue].name
@@ -194,6 +203,7 @@ public final class Run: @unchecked Sendable {
         report.elided = status.elided
         report.primaryRecords = assistant.primaryRecords
         report.damagedPrimaries = assistant.damage
+        report.primaryDefects = defects.withLock { $0 }
         report.windows = scanners.reduce(0) { $0 + $1.windows }
         report.sortedRuns = assistant.runs.reduce(0) { $0 + $1.count }
         report.lockHolds = holds.report

@@ -87,6 +87,8 @@ public struct RunReport: Sendable {
     public var indexes: [IndexReport] = []
     public var primaryRecords = 0
     public var damagedPrimaries: [PrimaryDamage] = []
+    /// What the comparisons found wrong with primary records. A run changes none of it.
+    public var primaryDefects = PrimaryDefects()
     public var windows = 0
     public var applied = 0
     public var elided = 0

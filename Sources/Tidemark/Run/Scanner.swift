@@ -85,7 +85,9 @@ public final class Scanner {
             let snapshot = try lookahead ?? owner.snapshot()
             if options.mutants.have(.snapshotBeforeCursor) { early = snapshot }
             lookahead = nil
-            plan = (key, try snapshot.boundary(after: key, records: options.windowRecords))
+            let end = try snapshot.boundary(
+                after: key, records: options.windowRecords, wants: hook.wants)
+            plan = (key, end)
             return .looked
         }
     }

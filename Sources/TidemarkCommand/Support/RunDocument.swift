@@ -11,6 +11,7 @@ extension RunReport {
             ("indexes", .array(indexes.map(\.json))),
             ("primaryRecords", .integer(primaryRecords)),
             ("damagedPrimaries", .array(damagedPrimaries.map(\.json))),
+            ("primaryDefects", primaryDefects.json),
             ("windows", .integer(windows)),
             ("sortedRuns", .integer(sortedRuns)),
             ("deltas", .object([("applied", .integer(applied)), ("elided", .integer(elided))])),
@@ -50,6 +51,25 @@ extension DiscrepancyCounts {
 extension PrimaryDamage {
     var json: JSONValue {
         .object([("object", .string(object)), ("problem", .string(problem))])
+    }
+}
+
+extension PrimaryDefects {
+    var json: JSONValue {
+        let counts = counts.sorted { $0.key < $1.key }.map { ($0.key, JSONValue.integer($0.value)) }
+        return .object([
+            ("total", .integer(total)), ("counts", .object(counts)),
+            ("first", .array(first.map(\.json))),
+        ])
+    }
+}
+
+extension PrimaryDefect {
+    var json: JSONValue {
+        .object([
+            ("kind", .string(kind)), ("object", .string(object)), ("problem", .string(problem)),
+            ("blocks", .string(blocks)),
+        ])
     }
 }
 

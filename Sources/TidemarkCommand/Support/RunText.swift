@@ -15,6 +15,7 @@ extension RunReport {
         }
         let isCompared = outcome == .clean || outcome == .repaired || outcome == .corrupt
         if isCompared { for index in indexes { output.line("  " + index.text(isDryRun)) } }
+        primaryDefects.print(to: output)
         output.line(
             "  \(counted(primaryRecords, "primary record")) in \(counted(windows, "window")); "
                 + "deltas: \(grouped(applied)) applied, \(grouped(elided)) elided")
@@ -32,10 +33,26 @@ extension RunReport {
         case .clean: "clean"
         case .repaired: "repaired: \(found)"
         case .corrupt where isDryRun: "corrupt: \(found); nothing was changed (dry run)"
+        case .corrupt where primaryDefects.total > 0:
+            "corrupt: \(found); "
+                + "\(counted(primaryDefects.total, "defect")) of primary records, left as they are"
         case .corrupt: "corrupt: \(found); `tidemark repair` mends them"
         case .incomplete: "incomplete"
         case .aborted: "aborted; nothing was changed that is not whole"
         }
+    }
+}
+
+extension PrimaryDefects {
+    func print(to output: Output) {
+        for (kind, count) in counts.sorted(by: { $0.key < $1.key }) {
+            output.line("  \(kind): \(counted(count, "defect")) of primary records")
+        }
+        let shown = output.isVerbose ? first.count : 20
+        for defect in first.prefix(shown) {
+            output.line("  \(defect.object): \(defect.problem); blocks \(defect.blocks)")
+        }
+        if total > shown { output.line("  and \(grouped(total - shown)) more (--json, --verbose)") }
     }
 }
 

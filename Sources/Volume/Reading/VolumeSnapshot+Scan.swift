@@ -11,7 +11,9 @@ internal import VolumeFormat
 internal import VolumeIndexes
 
 extension VolumeSnapshot: OwnerSnapshot {
-    public func boundary(after key: KeyBytes, records: Int) throws -> KeyBytes? {
+    public func boundary(
+        after key: KeyBytes, records: Int, wants: (IndexSlot) -> Bool
+    ) throws -> KeyBytes? {
         precondition(records > 0, "an empty window")
         let inode: InodeNumber = key.count >= 8 ? key.span.integer(at: 0) : 0
         let stride = core.density.inodes(forRecords: records, mean: try meanDensity())
