@@ -191,8 +191,8 @@ extension Catalogue: Owner {
         }
 
         func boundary(
-        after key: KeyBytes, records wanted: Int, wants: (IndexSlot) -> Bool
-    ) throws -> KeyBytes? {
+            after key: KeyBytes, records wanted: Int, wants: (IndexSlot) -> Bool
+        ) throws -> KeyBytes? {
             let next = first(key) + wanted
             return next < records.count ? records[next].key.primaryKey : nil
         }
@@ -227,6 +227,9 @@ extension Catalogue: Owner {
             }
             return all.count > limit ? all[limit].key : nil
         }
+
+        /// No two records of a catalogue contradict each other.
+        func audit(of index: IndexSlot, over range: KeyRange) -> (any EntryAudit)? { nil }
 
         func room(forEntries entries: Int, payload: Int, of index: IndexSlot) throws
             -> (available: Int, needed: Int)

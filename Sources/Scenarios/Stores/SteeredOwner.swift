@@ -257,6 +257,10 @@ final class SteeredSnapshot: OwnerSnapshot {
         return try inner.entries(of: index, from: key, limit: limit, into: batch)
     }
 
+    func audit(of index: IndexSlot, over range: KeyRange) throws -> (any EntryAudit)? {
+        try inner.audit(of: index, over: range)
+    }
+
     func room(
         forEntries entries: Int, payload: Int, of index: IndexSlot
     ) throws -> (available: Int, needed: Int) {

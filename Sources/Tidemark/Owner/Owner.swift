@@ -138,6 +138,11 @@ public protocol OwnerSnapshot: AnyObject {
         of index: IndexSlot, from key: KeyBytes, limit: Int, into batch: EntryBatch
     ) throws -> KeyBytes?
 
+    /// The audit of the part `range` of a comparison of the index, of this commit; nil where the
+    /// owner judges nothing by the order of this index. Where it does, `range` begins and ends at
+    /// dividers of the index.
+    func audit(of index: IndexSlot, over range: KeyRange) throws -> (any EntryAudit)?
+
     /// Bytes that the owner can still take for a new generation, and the bytes that
     /// `entries` entries of `payload` bytes in all would need there.
     func room(forEntries entries: Int, payload: Int, of index: IndexSlot) throws

@@ -73,7 +73,7 @@ public enum Undo {
         _ slot: IndexSlot, of owner: any Owner, at boundary: any CommitBoundary
     ) throws {
         let name = owner.indexes[slot.rawValue].name
-        guard !boundary.hooks.contains(where: { $0.wants(slot) }) else {
+        guard !boundary.hooks.contains(where: { $0.isAbout(slot) }) else {
             throw UndoRefusal(
                 description: "a run is at work on \(name): stop it, or wait for its end")
         }
