@@ -5,6 +5,12 @@ internal import Synchronization
 internal import Threads
 public import Tidemark
 
+/// There is no generation to go back to.
+struct NoneKept: Error, CustomStringConvertible {
+    let index: String
+    var description: String { "no generation of \(index) is kept" }
+}
+
 extension Catalogue: Owner {
     public func atCommitBoundary<R: Sendable>(
         _ body: @Sendable (any CommitBoundary) throws -> R
@@ -88,11 +94,38 @@ extension Catalogue: Owner {
             return target.spoilt
         }
 
-        func activate(generation: UInt32, of index: IndexSlot) throws {
+        func activate(generation: UInt32, of index: IndexSlot, keepsOld: Bool) throws {
             let old = state.indexes[index.rawValue].active
             state.indexes[index.rawValue].generations[generation]?.loadCursor = nil
             state.indexes[index.rawValue].active = generation
-            state.indexes[index.rawValue].reaping.append(old)
+            state.indexes[index.rawValue].retireKept()
+            if keepsOld {
+                state.indexes[index.rawValue].kept = old
+            } else {
+                state.indexes[index.rawValue].reaping.append(old)
+            }
+            commit()
+        }
+
+        func keptGeneration(of index: IndexSlot) -> UInt32? { state.indexes[index.rawValue].kept }
+
+        func rollBack(_ indexes: [IndexSlot]) throws {
+            var changed = state
+            for index in indexes {
+                guard let kept = changed.indexes[index.rawValue].kept else {
+                    throw NoneKept(index: catalogue.indexes[index.rawValue].name)
+                }
+                changed.indexes[index.rawValue].kept = changed.indexes[index.rawValue].active
+                changed.indexes[index.rawValue].active = kept
+            }
+            state = changed
+            commit()
+        }
+
+        func forgetKept(of indexes: [IndexSlot]) throws {
+            let kept = indexes.filter { state.indexes[$0.rawValue].kept != nil }
+            guard !kept.isEmpty else { return }
+            for index in kept { state.indexes[index.rawValue].retireKept() }
             commit()
         }
 
@@ -194,6 +227,9 @@ extension Catalogue: Owner {
             }
             return all.count > limit ? all[limit].key : nil
         }
+
+        /// No two records of a catalogue contradict each other.
+        func audit(of index: IndexSlot, over range: KeyRange) -> (any EntryAudit)? { nil }
 
         func room(forEntries entries: Int, payload: Int, of index: IndexSlot) throws
             -> (available: Int, needed: Int)

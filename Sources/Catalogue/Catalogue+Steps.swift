@@ -54,7 +54,7 @@ extension Catalogue {
         state.withLock { state in
             let index = state.indexes[index.rawValue]
             return index.generations.keys.first {
-                $0 != index.active && !index.reaping.contains($0)
+                $0 != index.active && $0 != index.kept && !index.reaping.contains($0)
             }
         }
     }
@@ -73,7 +73,7 @@ extension Catalogue {
 extension Catalogue.IndexState {
     fileprivate mutating func reopen() {
         for number in generations.keys.sorted()
-        where number != active && !reaping.contains(number) {
+        where number != active && number != kept && !reaping.contains(number) {
             generations[number]?.loadCursor = nil
             reaping.append(number)
         }
@@ -95,6 +95,7 @@ extension Catalogue.State {
             })
         for index in indexes {
             hash.add(UInt64(index.active) << 32 | UInt64(index.next))
+            hash.add(UInt64(index.kept ?? 0))
             for number in index.reaping { hash.add(UInt64(number)) }
             for (number, generation) in index.generations.sorted(by: { $0.key < $1.key }) {
                 hash.add(UInt64(number))

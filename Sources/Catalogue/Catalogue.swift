@@ -61,6 +61,8 @@ public final class Catalogue: Sendable {
 
     struct IndexState {
         var active: UInt32 = 1
+        /// Was active, and is kept up beside the active one to be made active again.
+        var kept: UInt32?
         var next: UInt32 = 2
         var generations: [UInt32: Generation] = [1: Generation()]
         var reaping: [UInt32] = []
@@ -137,6 +139,11 @@ public final class Catalogue: Sendable {
 }
 
 extension Catalogue.IndexState {
+    /// What is kept is to be reaped.
+    mutating func retireKept() {
+        if let kept = kept.take() { reaping.append(kept) }
+    }
+
     func active<R>(_ path: KeyPath<Catalogue.Generation, R>) -> R {
         guard let generation = generations[active] else {
             preconditionFailure("exactly one generation is active")

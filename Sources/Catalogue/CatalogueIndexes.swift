@@ -114,7 +114,8 @@ extension Catalogue.State {
     /// Makes the change in the active generation, and in a loading one below its cursor.
     mutating func apply(_ change: EntryChange) {
         for number in indexes[change.slot].generations.keys {
-            guard number == indexes[change.slot].active || isLoading(change.slot, number)
+            let index = indexes[change.slot]
+            guard number == index.active || number == index.kept || isLoading(change.slot, number)
             else { continue }
             indexes[change.slot].generations[number]?.apply(change)
         }

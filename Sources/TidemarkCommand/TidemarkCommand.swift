@@ -32,9 +32,8 @@ struct TidemarkCommand: ParsableCommand {
         version: "tidemark 0.1.0",
         subcommands: [
             Create.self, Import.self, Stat.self, Dump.self, Verify.self, Damage.self,
-            Check.self, Repair.self, Resume.self, Stress.self, Owner.self, Paths.self, Replay.self,
-            Explore.self,
-            Simulate.self,
+            Check.self, Repair.self, Resume.self, Rollback.self, Stress.self, Owner.self,
+            Paths.self, Replay.self, Explore.self, Simulate.self,
         ])
 
     static func main() {

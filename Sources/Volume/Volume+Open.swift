@@ -198,6 +198,12 @@ extension Volume {
                     table: TableName.superblock,
                     object: "\(active.count) active generations of \(index.name)", .field("state"))
             }
+            let kept = generations.filter { $0.index == index.name && $0.state == .kept }
+            guard kept.count <= 1 else {
+                throw VolumeError.damaged(
+                    table: TableName.superblock,
+                    object: "\(kept.count) kept generations of \(index.name)", .field("state"))
+            }
         }
         return Records(counters: counters, generations: generations)
     }
@@ -208,22 +214,27 @@ extension Volume {
         let runs = try Runs.opened(core)
         var live: [String: Generation] = [:]
         var loads: [String: Load] = [:]
+        var kept: [String: Generation] = [:]
         var reaping: [GroupState.Retired] = []
         for record in records.generations {
             let name = TableName.generation(record.index, record.number)
-            guard let table = try core.environment.table(name, create: record.state != .active)
-            else {
+            // A table that was to be deleted anyway may be gone.
+            let mayBeGone = record.state == .reaping || record.state == .loading
+            guard let table = try core.environment.table(name, create: mayBeGone) else {
                 throw VolumeError.damaged(
                     table: TableName.superblock, object: "table \(name)", .field("number"))
             }
             core.generations.add(table)
             let generation = Generation(
                 number: record.number, table: table, entries: record.entries, sum: record.sum)
-            if record.state == .active {
-                live[record.index] = generation
-            } else if let load = runs.resumableLoad(record, generation) {
-                loads[record.index] = load
-            } else {
+            switch record.state {
+            case .active: live[record.index] = generation
+            case .kept: kept[record.index] = generation
+            case .loading, .reaping:
+                if let load = runs.resumableLoad(record, generation) {
+                    loads[record.index] = load
+                    continue
+                }
                 reaping.append(.init(index: record.index, generation: generation, since: 0))
             }
         }
@@ -244,7 +255,8 @@ extension Volume {
                 preconditionFailure("an index was found active before")
             }
             return LiveIndex(
-                slot: index.slot, name: index.name, active: generation, load: loads[index.name])
+                slot: index.slot, name: index.name, active: generation,
+                load: loads[index.name], kept: kept[index.name])
         }
         return GroupState(
             counters: records.counters, storedCounters: records.counters,

@@ -138,6 +138,9 @@ public enum GenerationState: UInt8, Sendable {
     case loading = 2
     /// No longer served, or never was; being deleted in steps.
     case reaping = 3
+    /// Was active before a rebuild, and is kept up to be made active again. At most one per
+    /// index.
+    case kept = 4
 }
 
 /// Key `generation/` followed by the index name, `/` and the number in decimal. Value:

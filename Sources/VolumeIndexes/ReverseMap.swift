@@ -56,6 +56,11 @@ public struct ReverseMap: SecondaryIndex {
         return primary
     }
 
+    /// Between two blocks: an audit sees all extents that begin at one block in one part.
+    public func divider(near key: RawSpan) -> KeyBytes {
+        key.byteCount > 8 ? KeyBytes(key.extracting(first: 8)) : KeyBytes()
+    }
+
     public func fields(key: RawSpan, value: RawSpan) -> [(name: String, value: String)] {
         guard let extent = ReverseMap.extent(key: key, value: value) else {
             return undecodable(key, value)

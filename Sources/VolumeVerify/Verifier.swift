@@ -82,6 +82,9 @@ public struct Verifier {
         // A table is seen only by transactions that begin after it was opened, and which
         // ones to open stands in a record: read it once for that, and again to be sure.
         var opened: [String: Table] = [:]
+        // Of a kept generation, which may be as damaged as it was when it was replaced, no
+        // more is asked than that its table is there.
+        var looked: Set<String> = []
         while true {
             let transaction = try environment.beginRead()
             let records = try SuperRecords(
@@ -91,10 +94,17 @@ public struct Verifier {
                 guard let record = records.active(index.rawValue, nil) else { continue }
                 wanted.append(TableName.generation(record.index, record.number))
             }
-            if wanted.allSatisfy({ opened[$0] != nil }) {
+            let kept = records.generations.filter { $0.state == .kept }
+                .map { TableName.generation($0.index, $0.number) }.filter { !looked.contains($0) }
+            if wanted.allSatisfy({ opened[$0] != nil }), kept.isEmpty {
                 return try verify(transaction, tables, opened)
             }
             _ = consume transaction
+            for name in kept {
+                looked.insert(name)
+                guard try environment.table(name, create: false) == nil else { continue }
+                findings.defect(.missingTable, in: name, key: [], found: nil, expected: "a table")
+            }
             for name in wanted where opened[name] == nil {
                 guard let table = try environment.table(name, create: false) else {
                     findings.defect(

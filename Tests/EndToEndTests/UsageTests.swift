@@ -26,7 +26,8 @@ import Testing
     }
 
     static let commands = [
-        "create", "import", "stat", "dump", "verify", "damage", "check", "repair", "stress",
+        "create", "import", "stat", "dump", "verify", "damage", "check", "repair", "rollback",
+        "stress",
         "owner", "paths",
     ]
 

@@ -53,8 +53,8 @@ import Testing
               ^
             """,
             "the unknown key 'windows', expected indexes, strategy, scanners, window, spill, "
-                + "stretch, overlay, parts, compare, patch, reap, queue, impatient or expect; did "
-                + "you mean window?")
+                + "stretch, overlay, parts, compare, patch, reap, queue, impatient, keep-old or "
+                + "expect; did you mean window?")
         check(
             """
             expect: {found: {parents: {mising: 1}}}

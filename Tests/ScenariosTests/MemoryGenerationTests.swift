@@ -68,7 +68,7 @@ extension MemoryStage {
                 try stage.entries(slot, generation: number) == stage.expected(slot, below: nil),
                 "SEED=\(seed)")
             #expect(try stage.change { try $0.validate(generation: number, of: slot) } == nil)
-            try stage.change { try $0.activate(generation: number, of: slot) }
+            try stage.change { try $0.activate(generation: number, of: slot, keepsOld: false) }
             #expect(try stage.generations(slot) == [1, 2])
             #expect(try stage.activeGeneration(slot) == 2)
             while try stage.change({ try $0.reap(limit: 3) }) {}
@@ -95,7 +95,7 @@ extension MemoryStage {
         let stage = try MemoryStage(scenario(setup: several))
         for slot in [parents, rmap] {
             let number = try stage.load(slot, size: 10)
-            try stage.change { try $0.activate(generation: number, of: slot) }
+            try stage.change { try $0.activate(generation: number, of: slot, keepsOld: false) }
         }
         stage.tree.beginStep()
         #expect(try stage.change { try $0.reap(limit: 4) })
@@ -125,7 +125,7 @@ extension MemoryStage {
         #expect(try stage.change { try $0.validate(generation: number, of: parents) } != nil)
         #expect(try stage.plainLive(parents) == stage.expected(parents, below: nil))
         #expect(throws: (any Error).self) {
-            try stage.change { try $0.activate(generation: number, of: parents) }
+            try stage.change { try $0.activate(generation: number, of: parents, keepsOld: false) }
         }
         #expect(try stage.activeGeneration(parents) == 1)
     }
@@ -224,7 +224,7 @@ extension MemoryStage {
         let (stage, _) = try stage(.reapBeforeFlip)
         let number = try stage.load(parents, size: 10)
         stage.tree.beginStep()
-        try stage.change { try $0.activate(generation: number, of: parents) }
+        try stage.change { try $0.activate(generation: number, of: parents, keepsOld: false) }
         #expect(try stage.plainLive(parents) == stage.expected(parents, below: nil))
         #expect(stage.tree.committedInStep.count == 2)
         try stage.crash(at: stage.tree.committedInStep[0])
@@ -234,7 +234,7 @@ extension MemoryStage {
     @Test func `forgets in a crash what waits to be deleted`() throws {
         let (stage, _) = try stage(.forgetsReapingInCrash)
         let number = try stage.load(parents, size: 10)
-        try stage.change { try $0.activate(generation: number, of: parents) }
+        try stage.change { try $0.activate(generation: number, of: parents, keepsOld: false) }
         try stage.crash(isMachine: false)
         #expect(try stage.change { try !$0.reap(limit: 100) })
         #expect(try stage.generations(parents) == [1, 2])

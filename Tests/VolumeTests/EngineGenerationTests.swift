@@ -57,7 +57,9 @@ import VolumeFormat
                 }
                 #expect(problem == nil, "SEED=\(seed)")
                 try churn(volume, 50, &random)
-                try volume.atCommitBoundary { try $0.activate(generation: number, of: slot) }
+                try volume.atCommitBoundary {
+                    try $0.activate(generation: number, of: slot, keepsOld: false)
+                }
                 try churn(volume, 50, &random)
                 let derived = try volume.derived()
                 let expected = index == "rmap" ? derived.rmap : derived.parents
@@ -83,7 +85,7 @@ import VolumeFormat
                     try boundary.validate(generation: number, of: Self.rmap)
                         == "it is not loaded to its end")
                 #expect(throws: VolumeError.self) {
-                    try boundary.activate(generation: number, of: Self.rmap)
+                    try boundary.activate(generation: number, of: Self.rmap, keepsOld: false)
                 }
                 #expect(throws: VolumeError.self) {
                     try boundary.createGeneration(of: Self.rmap)
@@ -126,7 +128,7 @@ import VolumeFormat
                 #expect(problem?.contains("an entry that was") == true)
                 #expect(throws: VolumeError.self) {
                     try volume.atCommitBoundary {
-                        try $0.activate(generation: number, of: Self.parents)
+                        try $0.activate(generation: number, of: Self.parents, keepsOld: false)
                     }
                 }
                 let derived = try volume.derived()
@@ -193,7 +195,7 @@ import VolumeFormat
                 _ = try boundary.snapshot().entries(
                     of: Self.parents, from: KeyBytes(), limit: 1000, into: batch)
                 try boundary.append(batch, to: number, of: Self.parents, end: nil)
-                try boundary.activate(generation: number, of: Self.parents)
+                try boundary.activate(generation: number, of: Self.parents, keepsOld: false)
                 return number
             }
             while try volume.atCommitBoundary({ try $0.reap(limit: 10) }) {}

@@ -319,7 +319,8 @@ final class Explorer {
         for writer in scenario.writers.indices {
             for place in scenario.writers[writer].transactions.indices {
                 let transaction = scenario.writers[writer].transactions[place]
-                guard !transaction.isAborted, !transaction.isSync, !transaction.isOpenOrClose
+                guard !transaction.isAborted, !transaction.isSync, !transaction.isOpenOrClose,
+                    !transaction.isRollback
                 else { continue }
                 var variant = scenario
                 variant.writers[writer].transactions[place].isAborted = true
@@ -441,6 +442,8 @@ extension Player {
             digest.add(writer.position)
             digest.add(writer.part == .begin ? 0 : writer.part == .commit ? 1 : 2)
         }
+        for slot in rolledBack.sorted() { digest.add(slot.rawValue) }
+        digest.add(refusedRollbacks)
         let isArmed = stage.faults.isArmed
         stage.faults.isArmed = false
         defer { stage.faults.isArmed = isArmed }

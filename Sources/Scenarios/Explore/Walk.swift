@@ -108,6 +108,9 @@ extension Scenario {
             if case .crash = $0.lane { return true }
             return false
         }
+        if writers.contains(where: { $0.transactions.contains(where: \.isRollback) }) {
+            expectations.isExact = false
+        }
         guard hasCrash || !faults.isEmpty || runs.count > 1 else { return expectations }
         let outcomes: [RunReport.Outcome] = [.clean, .repaired, .corrupt, .incomplete, .aborted]
         expectations.run.outcomes = outcomes.map(\.rawValue)

@@ -106,12 +106,22 @@ public struct Transaction: Hashable, Sendable {
     public var isAborted = false
     /// Makes everything committed so far durable, instead of changing something.
     public var isSync = false
+    /// Makes the kept generations of these indexes active again, instead of changing something:
+    /// by name; one that can't be is refused, and the writer goes on.
+    public var rolledBack: [String] = []
 
     public init(_ operations: [Operation], isAborted: Bool = false, isSync: Bool = false) {
         self.operations = operations
         self.isAborted = isAborted
         self.isSync = isSync
     }
+
+    public init(rollBack indexes: [String]) {
+        operations = []
+        rolledBack = indexes
+    }
+
+    var isRollback: Bool { !rolledBack.isEmpty }
 }
 
 public struct Writer: Hashable, Sendable {
@@ -173,6 +183,8 @@ public struct Fault: Hashable, Sendable {
         case createGeneration = "create generation"
         case appendStretch = "append stretch"
         case validate, activate, amend, discard, reap
+        case rollBack = "roll back"
+        case forgetKept = "forget kept"
         case makeDurable = "make durable"
     }
 
@@ -224,6 +236,8 @@ public struct RunDescription: Hashable, Sendable {
     public var reap = 2
     /// Bytes in the queue from which on writers wait.
     public var queue = 1 << 20
+    /// Whether the generation that a rebuild replaces is kept.
+    public var keepsOld = false
     /// Whether a writer that meets a full queue waits for good, or makes the run give way.
     public var isPatient = true
     public var expect: RunExpectations?
@@ -320,6 +334,10 @@ public struct Expectations: Hashable, Sendable {
     /// Whether at the end each index holds exactly what the primary records derive. Else each
     /// is as the damage left it, kept up by the writers.
     public var isExact = true
+    /// By index: how it differs at the end: missing, stray, wrong.
+    public var left: [String: [Discrepancy.Kind: Bounds]] = [:]
+    /// Rollbacks that were refused.
+    public var refused: Bounds?
     /// On a volume: no hold of the commit lock is longer, in milliseconds.
     public var longestHold: Double?
     /// Situations that the replay of `order` must meet, by name.

@@ -6,13 +6,13 @@ internal import Yams
 extension ScenarioReading {
     static let runKeys = [
         "indexes", "strategy", "scanners", "window", "spill", "stretch", "overlay", "parts",
-        "compare", "patch", "reap", "queue", "impatient", "expect",
+        "compare", "patch", "reap", "queue", "impatient", "keep-old", "expect",
     ]
     static let runExpectationKeys = [
         "outcome", "reason", "applied", "elided", "windows", "found", "generation",
     ]
     static let expectationKeys =
-        runExpectationKeys + ["exact", "longest-hold", "meets", "digest"]
+        runExpectationKeys + ["exact", "left", "refused", "longest-hold", "meets", "digest"]
     static let outcomes = ["clean", "repaired", "corrupt", "incomplete", "aborted"]
     /// A number of bytes or entries.
     private static let amount = 1...(1 << 40)
@@ -66,6 +66,7 @@ extension ScenarioReading {
             if let node = fields[key] { run[keyPath: path] = try integer(node, key, range) }
         }
         if let node = fields["impatient"] { run.isPatient = !(try bool(node)) }
+        if let node = fields["keep-old"] { run.keepsOld = try bool(node) }
         if let node = fields["expect"] {
             let fields = try self.fields(
                 node, "expectations of a run", ScenarioReading.runExpectationKeys)
@@ -83,6 +84,8 @@ extension ScenarioReading {
         var expect = Expectations()
         expect.run = try runExpectations(fields, kind)
         if let node = fields["exact"] { expect.isExact = try bool(node) }
+        if let node = fields["left"] { expect.left = try found(node, kind) }
+        if let node = fields["refused"] { expect.refused = try bounds(node) }
         if let node = fields["longest-hold"] { expect.longestHold = try milliseconds(node) }
         if let node = fields["meets"] {
             for item in try values(node, "situations") {

@@ -196,7 +196,28 @@ struct ScenarioReading {
             return Transaction(try operations(value, kind), isAborted: true)
         }
         if node.scalar?.string == "sync" { return Transaction([], isSync: true) }
+        if let rollback = try rollback(node, kind) { return rollback }
         return Transaction(try operations(node, kind))
+    }
+
+    /// `rollback INDEX…`; nil where it is something else.
+    private func rollback(
+        _ node: Node, _ kind: StoreDescription.Kind
+    ) throws(ScenarioError) -> Transaction? {
+        guard node.scalar?.string.split(separator: " ").first == "rollback" else { return nil }
+        var words = try Words(node, source, what: "a rollback: rollback INDEX")
+        _ = try words.next("rollback")
+        var indexes: [String] = []
+        var next: Word? = try words.next("an index to roll back")
+        while let word = next {
+            guard kind.indexes.contains(word.raw), !indexes.contains(word.raw) else {
+                let names = choices(kind.indexes, for: word.raw)
+                throw words.error(word, expected: "an index, each once: \(names)")
+            }
+            indexes.append(word.raw)
+            next = words.nextIfAny()
+        }
+        return Transaction(rollBack: indexes)
     }
 
     /// One operation, or a list of some.

@@ -63,6 +63,9 @@ public struct ScenarioWriter {
 
     private func transaction(_ transaction: Transaction) -> String {
         if transaction.isSync { return "sync" }
+        if !transaction.rolledBack.isEmpty {
+            return "rollback " + transaction.rolledBack.joined(separator: " ")
+        }
         let operations = transaction.operations.map { scalar(words($0)) }
         let text = operations.count == 1 ? operations[0] : "[\(operations.joined(separator: ", "))]"
         return transaction.isAborted ? "abort: \(text)" : text
@@ -113,6 +116,7 @@ public struct ScenarioWriter {
             lines.append("\(key): \(run[keyPath: path])")
         }
         if !run.isPatient { lines.append("impatient: true") }
+        if run.keepsOld { lines.append("keep-old: true") }
         if let expect = run.expect {
             let expectations = runExpectations(expect)
             lines.append(expectations.isEmpty ? "expect: {}" : "expect:")
@@ -126,10 +130,22 @@ public struct ScenarioWriter {
     private func expectations(_ expect: Expectations) -> [String] {
         var lines = runExpectations(expect.run)
         if !expect.isExact { lines.append("exact: false") }
+        if !expect.left.isEmpty { lines.append("left: \(discrepancies(expect.left))") }
+        if let refused = expect.refused { lines.append("refused: \(refused.text)") }
         if let hold = expect.longestHold { lines.append("longest-hold: \(hold) ms") }
         if !expect.meets.isEmpty { lines.append("meets: \(flowList(expect.meets))") }
         if let digest = expect.digest { lines.append("digest: \(scalar(digest))") }
         return lines
+    }
+
+    private func discrepancies(_ found: [String: [Discrepancy.Kind: Bounds]]) -> String {
+        flow(
+            found.sorted { $0.key < $1.key }.map { index, counts in
+                let counts = Discrepancy.Kind.allCases.compactMap { kind in
+                    counts[kind].map { "\(kind.rawValue): \($0.text)" }
+                }
+                return "\(index): \(flow(counts))"
+            })
     }
 
     private func runExpectations(_ expect: RunExpectations) -> [String] {
@@ -146,13 +162,7 @@ public struct ScenarioWriter {
             if let bounds { lines.append("\(key): \(bounds.text)") }
         }
         if !expect.found.isEmpty {
-            let parts = expect.found.sorted { $0.key < $1.key }.map { index, counts in
-                let counts = Discrepancy.Kind.allCases.compactMap { kind in
-                    counts[kind].map { "\(kind.rawValue): \($0.text)" }
-                }
-                return "\(index): \(flow(counts))"
-            }
-            lines.append("found: \(flow(parts))")
+            lines.append("found: \(discrepancies(expect.found))")
         }
         if !expect.generations.isEmpty {
             let parts = expect.generations.sorted { $0.key < $1.key }.map { "\($0): \($1)" }

@@ -235,7 +235,9 @@ extension Player {
         for index in report.indexes {
             let slot = index.slot
             let active = try stage.activeGeneration(slot)
-            let isExact = try Player.differences(stage, slot).isEmpty
+            // What was rolled back is as it was: `checkLive` knows how.
+            let isExact =
+                try rolledBack.contains(slot) || Player.differences(stage, slot).isEmpty
             if [.clean, .repaired].contains(report.outcome),
                 !isChecking || report.outcome == .clean,
                 !isExact
@@ -246,18 +248,25 @@ extension Player {
                 )
             }
             if [.aborted, .incomplete].contains(report.outcome), index.generation == nil,
-                runs.count == 1, active != lanes.initial[slot.rawValue]
+                runs.count == 1, active != lanes.initial[slot.rawValue],
+                !rolledBack.contains(slot)
             {
                 throw Violation(
                     rule: "I4", text: "the \(report.outcome.rawValue) run changed \(index.name)")
             }
+            if lanes.description.keepsOld, index.generation != nil, index.kept == nil {
+                throw Violation(
+                    rule: "keep", text: "what the rebuild of \(index.name) replaced is not kept")
+            }
+            let kept = try stage.owner.atCommitBoundary { try $0.keptGeneration(of: slot) }
+            let served = [active] + (kept.map { [$0] } ?? [])
             if [.clean, .repaired].contains(report.outcome), !isChecking, haveAllReaped,
-                try stage.generations(slot) != [active]
+                try stage.generations(slot) != served.sorted()
             {
                 throw Violation(
                     rule: "reap",
                     text: "generations of \(index.name) are left behind: "
-                        + "\(try stage.generations(slot)), active is \(active)")
+                        + "\(try stage.generations(slot)), to be there are \(served)")
             }
         }
     }

@@ -33,6 +33,9 @@ final class Player {
     private let toleratesRefusals: Bool
     /// Transactions that were refused: writer and place.
     private(set) var refused: [(writer: Int, position: Int)] = []
+    /// Indexes that have been rolled back, and how many rollbacks were refused.
+    private(set) var rolledBack: Set<IndexSlot> = []
+    private(set) var refusedRollbacks = 0
     private let clock: RunClock
 
     init(
@@ -176,6 +179,7 @@ final class Player {
     private func stepWriter(_ number: Int) throws -> StepEvent {
         let transaction = writers[number].current
         let part = writers[number].part
+        guard !transaction.isRollback else { return rollBack(number, transaction, part) }
         do {
             switch part {
             case .begin:
@@ -196,6 +200,28 @@ final class Player {
             refused.append((number, writers[number].position))
             writers[number].skip()
             return .writer(part, transaction)
+        }
+        writers[number].advance()
+        return .writer(part, transaction)
+    }
+
+    /// A rollback is one commit boundary of its own: all that happens, happens in its `commit`.
+    /// One that is refused, or fails, has changed nothing, and the writer goes on.
+    private func rollBack(
+        _ number: Int, _ transaction: Transaction, _ part: WriterLane.Part
+    ) -> StepEvent {
+        switch part {
+        case .begin: holder = number
+        case .commit:
+            let slots = stage.owner.indexes.indices
+                .filter { transaction.rolledBack.contains(stage.owner.indexes[$0].name) }
+                .map { IndexSlot($0) }
+            do {
+                rolledBack.formUnion(try Undo.rollBack(slots, of: stage.owner).map(\.index))
+            } catch {
+                refusedRollbacks += 1
+            }
+        case .report: holder = nil
         }
         writers[number].advance()
         return .writer(part, transaction)
@@ -320,6 +346,7 @@ extension RunDescription {
         options.compareParts = parts
         options.patchEntries = patch
         options.reapEntries = reap
+        options.keepsOld = keepsOld
         options.holdTarget = 1
         return options
     }

@@ -207,6 +207,7 @@ struct Replay {
                     "\(player.name(IndexSlot(slot))) differs at \(differences.count) entries")
             }
         }
+        unmet += try unmetUndo(expect)
         if let limit = expect.longestHold, let owner = player.stage.owner as? SteeredOwner {
             let longest = Double(owner.longestHold) / 1e6
             if longest > limit {
@@ -217,6 +218,29 @@ struct Replay {
         for name in expect.meets where !met.contains(name) { unmet.append("never met: \(name)") }
         if let digest = expect.digest, try player.stage.digest() != digest {
             unmet.append("the contents are others: digest \(try player.stage.digest())")
+        }
+        return unmet
+    }
+}
+
+extension Replay {
+    /// What was expected of rollbacks, and of what they leave.
+    private func unmetUndo(_ expect: Expectations) throws -> [String] {
+        var unmet: [String] = []
+        if let refused = expect.refused, !refused.contains(player.refusedRollbacks) {
+            unmet.append(
+                "\(player.refusedRollbacks) rollbacks were refused, expected \(refused.text)")
+        }
+        for slot in player.stage.owner.indexes.indices {
+            guard let bounds = expect.left[player.name(IndexSlot(slot))] else { continue }
+            let differences = try player.differences(IndexSlot(slot))
+            for kind in Discrepancy.Kind.allCases {
+                let count = differences.count { $0.kind == kind }
+                guard let bound = bounds[kind], !bound.contains(count) else { continue }
+                unmet.append(
+                    "\(player.name(IndexSlot(slot))) is left with \(count) \(kind.rawValue), "
+                        + "expected \(bound.text)")
+            }
         }
         return unmet
     }

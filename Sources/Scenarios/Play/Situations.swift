@@ -33,6 +33,11 @@ public enum Situation: String, CaseIterable, Sendable {
     case duringPatch = "delta between a patch's look and its transaction"
     case duringReap = "delta while the old generation is reaped"
     case damageTouched = "damaged entry changed by a writer during a run"
+    case keptUp = "transaction while a generation is kept"
+    case rolledBack = "generation rolled back"
+    case rolledForward = "rollback undone by a second one"
+    case rollbackRefused = "rollback refused while a run is at work"
+    case rollbackWithoutKept = "rollback refused for want of a kept generation"
     case fullQueue = "writer meets a full queue"
     case refused = "second run on an index refused"
     case twoRuns = "two runs at work at once"
@@ -60,6 +65,8 @@ final class SituationCounter: Observer {
     private var wasEmpty = true
     private var rereads = 0
     private var wasAborted = false
+    private var refusedRollbacks = 0
+    private var wasRolledBack: Set<IndexSlot> = []
 
     var met: [Situation] { zip(Situation.allCases, counts).filter { $0.1 > 0 }.map(\.0) }
 
@@ -79,6 +86,8 @@ final class SituationCounter: Observer {
     func willStep(_ lane: Int, _ player: Player) {
         applied = player.runs.reduce(0) { $0 + $1.run.applied }
         elided = player.runs.reduce(0) { $0 + $1.run.elided }
+        refusedRollbacks = player.refusedRollbacks
+        wasRolledBack = player.rolledBack
         wasAborted = player.runs.contains { $0.isAborted && !$0.isOver }
         if case .scanner(let name, _) = player.lanes[lane] {
             rereads = player.run(name).run.rereads
@@ -135,6 +144,11 @@ final class SituationCounter: Observer {
 
     private func wrote(_ part: WriterLane.Part, _ transaction: Transaction, _ player: Player) {
         if part == .commit { countReuse(player) }
+        if transaction.isRollback {
+            if part == .commit { countRollback(transaction, player) }
+            return
+        }
+        if part == .report, player.keepsGeneration { count(.keptUp) }
         guard part == .report, player.runs.contains(where: \.isAttached) else { return }
         if transaction.isAborted { count(.abortedTransaction) }
         let newApplied = player.runs.reduce(0) { $0 + $1.run.applied } > applied
@@ -146,6 +160,20 @@ final class SituationCounter: Observer {
             if let situation = run.whereDeltasCome { count(situation) }
         }
         if player.hasTouchedDamage() { count(.damageTouched) }
+    }
+
+    private func countRollback(_ transaction: Transaction, _ player: Player) {
+        let names = transaction.rolledBack
+        guard player.refusedRollbacks == refusedRollbacks else {
+            let isBusy = player.runs.contains { run in
+                run.isAttached && run.run.slots.contains { names.contains(player.name($0)) }
+            }
+            return count(isBusy ? .rollbackRefused : .rollbackWithoutKept)
+        }
+        count(.rolledBack)
+        if wasRolledBack.contains(where: { names.contains(player.name($0)) }) {
+            count(.rolledForward)
+        }
     }
 
     private func countReuse(_ player: Player) {
@@ -222,6 +250,20 @@ final class SituationCounter: Observer {
             case .reap, .end: count(run.hasReaped ? .crashHalfReaped : .crashReaping)
             }
         }
+    }
+}
+
+extension Player {
+    /// Whether a generation of any index is kept.
+    fileprivate var keepsGeneration: Bool {
+        guard holder == nil else { return false }
+        let slots = stage.owner.indexes.indices
+        let kept = try? stage.owner.atCommitBoundary { boundary in
+            try slots.contains {
+                try boundary.keptGeneration(of: IndexSlot($0)) != nil
+            }
+        }
+        return kept ?? false
     }
 }
 

@@ -79,7 +79,10 @@ final class Trace: Observer {
 }
 
 extension Transaction {
-    var text: String { isSync ? "sync" : operations.map { words($0) }.joined(separator: "; ") }
+    var text: String {
+        if !rolledBack.isEmpty { return "rollback " + rolledBack.joined(separator: " ") }
+        return isSync ? "sync" : operations.map { words($0) }.joined(separator: "; ")
+    }
 }
 
 extension String {

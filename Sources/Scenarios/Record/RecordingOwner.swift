@@ -90,10 +90,18 @@ private final class RecordingBoundary: CommitBoundary {
         try inner.validate(generation: generation, of: index)
     }
 
-    func activate(generation: UInt32, of index: IndexSlot) throws {
+    func activate(generation: UInt32, of index: IndexSlot, keepsOld: Bool) throws {
         defer { note("commit") }
-        try inner.activate(generation: generation, of: index)
+        try inner.activate(generation: generation, of: index, keepsOld: keepsOld)
     }
+
+    func keptGeneration(of index: IndexSlot) throws -> UInt32? {
+        try inner.keptGeneration(of: index)
+    }
+
+    func rollBack(_ indexes: [IndexSlot]) throws { try inner.rollBack(indexes) }
+
+    func forgetKept(of indexes: [IndexSlot]) throws { try inner.forgetKept(of: indexes) }
 
     func discardUnfinished(of index: IndexSlot) throws {
         try inner.discardUnfinished(of: index)
@@ -165,6 +173,10 @@ private final class RecordingSnapshot: OwnerSnapshot {
         of index: IndexSlot, from key: KeyBytes, limit: Int, into batch: EntryBatch
     ) throws -> KeyBytes? {
         try inner.entries(of: index, from: key, limit: limit, into: batch)
+    }
+
+    func audit(of index: IndexSlot, over range: KeyRange) throws -> (any EntryAudit)? {
+        try inner.audit(of: index, over: range)
     }
 
     func room(

@@ -94,6 +94,8 @@ extension Fault.Point {
         case .discard: 12
         case .reap: 13
         case .makeDurable: 14
+        case .rollBack: 15
+        case .forgetKept: 16
         }
     }
 }

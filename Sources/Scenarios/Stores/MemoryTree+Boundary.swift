@@ -32,9 +32,19 @@ struct MemoryBoundary: CommitBoundary {
         try tree.change { try $0.validate(generation, of: index) }
     }
 
-    func activate(generation: UInt32, of index: IndexSlot) throws {
+    func activate(generation: UInt32, of index: IndexSlot, keepsOld: Bool) throws {
         try tree.change { $0.emptyTooEarly(index) }
-        try tree.change { try $0.activate(generation, of: index) }
+        try tree.change { try $0.activate(generation, of: index, keepsOld: keepsOld) }
+    }
+
+    func keptGeneration(of index: IndexSlot) -> UInt32? { tree.current.state[index].kept?.number }
+
+    func rollBack(_ indexes: [IndexSlot]) throws {
+        try tree.change { for index in indexes { try $0.rollBack(index) } }
+    }
+
+    func forgetKept(of indexes: [IndexSlot]) throws {
+        try tree.change { for index in indexes { $0.forgetKept(of: index) } }
     }
 
     func discard(generation: UInt32, of index: IndexSlot) throws {
@@ -62,7 +72,8 @@ extension MemoryOperations {
         hasChanged = true
         let used = state.retired.filter { $0.slot == slot && !$0.isForgotten }
             .map(\.generation.number)
-        let number = max(state[slot].active.number, used.max() ?? 0) + 1
+        let served = max(state[slot].active.number, state[slot].kept?.number ?? 0)
+        let number = max(served, used.max() ?? 0) + 1
         state[slot].load = MemoryLoad(generation: MemoryGeneration(number: number))
         return number
     }
@@ -110,15 +121,36 @@ extension MemoryOperations {
         state[slot].active.table.removeLast(state[slot].active.table.count)
     }
 
-    mutating func activate(_ number: UInt32, of slot: IndexSlot) throws {
+    mutating func activate(_ number: UInt32, of slot: IndexSlot, keepsOld: Bool) throws {
         if let problem = try validate(number, of: slot) {
             throw VolumeError.invalid("making generation \(number) active: \(problem)")
         }
         let load = try loading(number, of: slot)
         hasChanged = true
-        state.retired.append(MemoryState.Retired(slot: slot, generation: state[slot].active))
+        forgetKept(of: slot)
+        if keepsOld {
+            state[slot].kept = state[slot].active
+        } else {
+            state.retired.append(MemoryState.Retired(slot: slot, generation: state[slot].active))
+        }
         state[slot].active = load.generation
         state[slot].load = nil
+    }
+
+    /// The active and the kept generation change places.
+    mutating func rollBack(_ slot: IndexSlot) throws {
+        guard let kept = state[slot].kept else {
+            throw VolumeError.invalid("going back to another generation: none is kept")
+        }
+        hasChanged = true
+        state[slot].kept = state[slot].active
+        state[slot].active = kept
+    }
+
+    mutating func forgetKept(of slot: IndexSlot) {
+        guard let kept = state[slot].kept.take() else { return }
+        hasChanged = true
+        state.retired.append(MemoryState.Retired(slot: slot, generation: kept))
     }
 
     mutating func discard(_ number: UInt32, of slot: IndexSlot) throws {

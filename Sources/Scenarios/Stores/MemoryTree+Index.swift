@@ -1,5 +1,6 @@
-// A secondary index of the tree in memory: the active generation, and at most one that a run
-// is loading. Below the load cursor the second is kept up by every transaction.
+// A secondary index of the tree in memory: the active generation, at most one that a run is
+// loading, which below the load cursor is kept up by every transaction, and at most one that
+// was replaced and is kept, and kept up as the active one is.
 
 internal import Bytes
 internal import Tidemark
@@ -49,11 +50,12 @@ struct MemoryLoad {
 struct MemoryIndex {
     var active = MemoryGeneration(number: 1)
     var load: MemoryLoad?
+    var kept: MemoryGeneration?
 
-    /// - Parameter keepsUp: whether the generation that is being loaded follows.
-    mutating func add(_ entry: MemoryEntry, keepsUp: Bool) {
+    mutating func add(_ entry: MemoryEntry, _ mutants: OwnerMutants = OwnerMutants()) {
         active.table.put(entry)
-        guard keepsUp, load != nil, load!.covers(entry) else { return }
+        if !mutants.have(.keptNotKeptUp) { kept?.table.put(entry) }
+        guard load != nil, load!.covers(entry), !mutants.have(.loadNotKeptUp) else { return }
         if let found = load!.generation.table.put(entry) {
             load!.generation.table.put(found)
             load!.spoil("an entry that was added was there already")
@@ -61,10 +63,11 @@ struct MemoryIndex {
         load!.expected += 1
     }
 
-    mutating func remove(_ entry: MemoryEntry, keepsUp: Bool) {
+    mutating func remove(_ entry: MemoryEntry, _ mutants: OwnerMutants) {
         let key = entry.key
         active.table.remove(key.rawSpan)
-        guard keepsUp, load != nil, load!.covers(entry) else { return }
+        if !mutants.have(.keptNotKeptUp) { kept?.table.remove(key.rawSpan) }
+        guard load != nil, load!.covers(entry), !mutants.have(.loadNotKeptUp) else { return }
         if load!.generation.table.remove(key.rawSpan) == nil {
             load!.spoil("an entry that was removed was not there")
         }
@@ -72,9 +75,10 @@ struct MemoryIndex {
     }
 
     /// Gives an entry another value.
-    mutating func change(_ entry: MemoryEntry, keepsUp: Bool) {
+    mutating func change(_ entry: MemoryEntry, _ mutants: OwnerMutants) {
         active.table.put(entry)
-        guard keepsUp, load != nil, load!.covers(entry) else { return }
+        if !mutants.have(.keptNotKeptUp) { kept?.table.put(entry) }
+        guard load != nil, load!.covers(entry), !mutants.have(.loadNotKeptUp) else { return }
         if load!.generation.table.put(entry) == nil {
             load!.spoil("an entry that was changed was not there")
         }
@@ -84,5 +88,7 @@ struct MemoryIndex {
         active.add(to: &hash)
         hash.add(load == nil ? 0 : 1)
         load?.add(to: &hash)
+        hash.add(kept == nil ? 0 : 1)
+        kept?.add(to: &hash)
     }
 }

@@ -7,6 +7,7 @@ enum OwnerMutant: String, CaseIterable, Sendable {
     case keptOnAbort = "the deltas of an aborted transaction are reported"
     case exchangeReportedHalf = "of an exchange only the first half is reported"
     case loadNotKeptUp = "what is loaded is not kept up by transactions"
+    case keptNotKeptUp = "a kept generation is not kept up by transactions"
     case reapBeforeFlip = "the old generation is deleted before the new one is active"
     case forgetsReapingInCrash = "a generation that waits to be deleted is forgotten in a crash"
     case replacedNameNotReported = "the entry that a rename replaces is not reported as removed"

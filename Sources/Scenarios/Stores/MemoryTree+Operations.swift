@@ -140,19 +140,19 @@ struct MemoryOperations: ~Copyable {
     // MARK: What is derived
 
     private mutating func add(_ record: MemoryRecord) {
-        state[record.slot].add(record.entry, keepsUp: !mutants.have(.loadNotKeptUp))
+        state[record.slot].add(record.entry, mutants)
         reportAdded(record)
     }
 
     private mutating func change(_ record: MemoryRecord) {
-        state[record.slot].change(record.entry, keepsUp: !mutants.have(.loadNotKeptUp))
+        state[record.slot].change(record.entry, mutants)
         reportAdded(record)
     }
 
     /// - Parameter isReplaced: whether another record has its primary key: that is reported
     ///   as void once.
     private mutating func remove(_ record: MemoryRecord, isReplaced: Bool = false) {
-        state[record.slot].remove(record.entry, keepsUp: !mutants.have(.loadNotKeptUp))
+        state[record.slot].remove(record.entry, mutants)
         guard wants[record.slot.rawValue], !isSilent else { return }
         guard !isVoid else {
             if !isReplaced { deltas.void(record.range) }

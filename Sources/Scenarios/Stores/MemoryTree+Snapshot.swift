@@ -47,6 +47,8 @@ final class MemorySnapshot: OwnerSnapshot {
         return nil
     }
 
+    func audit(of index: IndexSlot, over range: KeyRange) -> (any EntryAudit)? { nil }
+
     func entries(
         of index: IndexSlot, from key: KeyBytes, limit: Int, into batch: EntryBatch
     ) throws -> KeyBytes? {

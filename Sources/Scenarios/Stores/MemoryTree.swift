@@ -328,7 +328,7 @@ extension MemoryState {
         for extent in geometry.reservedExtents {
             let record = MemoryRecord(extent)
             state.records.put(record)
-            state.rmap.add(record.entry, keepsUp: false)
+            state.rmap.add(record.entry)
         }
         state.free = [
             FreeRecord(start: UInt64(TreeLayout.reservedAtStart), length: blocks - reserved)

@@ -149,9 +149,23 @@ private final class SteeredBoundary: CommitBoundary {
         return try inner.validate(generation: generation, of: index)
     }
 
-    func activate(generation: UInt32, of index: IndexSlot) throws {
+    func activate(generation: UInt32, of index: IndexSlot, keepsOld: Bool) throws {
         try owner.faults.check(.activate)
-        try inner.activate(generation: generation, of: index)
+        try inner.activate(generation: generation, of: index, keepsOld: keepsOld)
+    }
+
+    func keptGeneration(of index: IndexSlot) throws -> UInt32? {
+        try inner.keptGeneration(of: index)
+    }
+
+    func rollBack(_ indexes: [IndexSlot]) throws {
+        try owner.faults.check(.rollBack)
+        try inner.rollBack(indexes)
+    }
+
+    func forgetKept(of indexes: [IndexSlot]) throws {
+        try owner.faults.check(.forgetKept)
+        try inner.forgetKept(of: indexes)
     }
 
     func discard(generation: UInt32, of index: IndexSlot) throws {
@@ -241,6 +255,10 @@ final class SteeredSnapshot: OwnerSnapshot {
     ) throws -> KeyBytes? {
         try owner.faults.check(.entriesRead)
         return try inner.entries(of: index, from: key, limit: limit, into: batch)
+    }
+
+    func audit(of index: IndexSlot, over range: KeyRange) throws -> (any EntryAudit)? {
+        try inner.audit(of: index, over: range)
     }
 
     func room(

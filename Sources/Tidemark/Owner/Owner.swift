@@ -8,7 +8,8 @@
 //   Never earlier: a transaction may still abort (I2).
 // - What a hook does, or fails to do, changes nothing for the owner's operations (I3).
 // - Each generation of an index is a complete ordered table of entries. Exactly one
-//   is active, and the owner's own transactions keep it up.
+//   is active, and the owner's own transactions keep it up. At most one that was active is
+//   kept for undoing, and kept up in the same way.
 
 public import Bytes
 
@@ -82,9 +83,27 @@ public protocol CommitBoundary {
     /// The final validation: what is wrong with the loaded generation, or nil.
     func validate(generation: UInt32, of index: IndexSlot) throws -> String?
 
-    /// Makes `generation` the active one and the one before it one to be reaped, in one
-    /// transaction. Work that does not depend on the size of the index.
-    func activate(generation: UInt32, of index: IndexSlot) throws
+    /// Makes `generation` the active one, in one transaction. The one before it is kept where
+    /// `keepsOld`, and else to be reaped; one that was kept before is to be reaped either way.
+    /// Work that does not depend on the size of the index.
+    ///
+    /// A kept generation is kept up by every transaction just as the active one is, whatever
+    /// is wrong with it: an addition replaces what is there, a removal need not find anything.
+    /// So it differs from the right index where it did when it was replaced, and nowhere else.
+    func activate(generation: UInt32, of index: IndexSlot, keepsOld: Bool) throws
+
+    /// The number of the generation of `index` that is kept, if any.
+    func keptGeneration(of index: IndexSlot) throws -> UInt32?
+
+    /// The kept generation of each of `indexes` becomes the active one, and the active one the
+    /// kept one, in one transaction that changes no primary record. Work that does not depend
+    /// on the size of an index.
+    /// - Throws: where one of them has none; nothing is changed then.
+    func rollBack(_ indexes: [IndexSlot]) throws
+
+    /// Gives up the kept generations of `indexes`, in one transaction: they are to be reaped.
+    /// Where there is none nothing happens.
+    func forgetKept(of indexes: [IndexSlot]) throws
 
     /// Gives up a generation that was never active: it is to be reaped.
     func discard(generation: UInt32, of index: IndexSlot) throws
@@ -174,6 +193,11 @@ public protocol OwnerSnapshot: AnyObject {
     func entries(
         of index: IndexSlot, from key: KeyBytes, limit: Int, into batch: EntryBatch
     ) throws -> KeyBytes?
+
+    /// The audit of the part `range` of a comparison of the index, of this commit; nil where the
+    /// owner judges nothing by the order of this index. Where it does, `range` begins and ends at
+    /// dividers of the index.
+    func audit(of index: IndexSlot, over range: KeyRange) throws -> (any EntryAudit)?
 
     /// Bytes that the owner can still take for a new generation, and the bytes that
     /// `entries` entries of `payload` bytes in all would need there.

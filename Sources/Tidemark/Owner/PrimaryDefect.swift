@@ -36,4 +36,21 @@ public struct PrimaryDefects: Sendable {
         counts[defect.kind, default: 0] += 1
         if first.count < PrimaryDefects.kept { first.append(defect) }
     }
+
+    mutating func add(_ other: PrimaryDefects) {
+        counts.merge(other.counts, uniquingKeysWith: +)
+        first += other.first.prefix(PrimaryDefects.kept - first.count)
+    }
+
+    /// Takes back what others have added.
+    mutating func subtract(_ other: PrimaryDefects) {
+        for (kind, count) in other.counts {
+            let left = (counts[kind] ?? 0) - count
+            precondition(left >= 0, "only what was added is taken back")
+            counts[kind] = left > 0 ? left : nil
+        }
+        for defect in other.first {
+            if let place = first.firstIndex(of: defect) { first.remove(at: place) }
+        }
+    }
 }

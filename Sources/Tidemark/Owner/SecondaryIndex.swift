@@ -30,8 +30,16 @@ public protocol SecondaryIndex: Sendable {
     /// Whether the bytes can be an entry at all: the last check before a commit.
     func isWellFormed(key: RawSpan, value: RawSpan) -> Bool
 
+    /// The key near `key`, at or below it, at which a comparison may be divided.
+    func divider(near key: RawSpan) -> KeyBytes
+
     /// How its entries are folded, where it is a summary; nil: its shadow holds its entries.
     var summary: (any Summary)? { get }
+}
+
+extension SecondaryIndex {
+    /// Entries that have nothing to do with each other may be divided anywhere.
+    public func divider(near key: RawSpan) -> KeyBytes { KeyBytes(key) }
 }
 
 /// One index entry with its value, for cold paths.

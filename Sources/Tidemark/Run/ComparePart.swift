@@ -27,6 +27,9 @@ final class EntryComparePart: ComparePart, @unchecked Sendable {
     /// Where to go on in the live index; nil at its end.
     private var liveKey: KeyBytes?
 
+    /// What is judged of the primary records on the way; nil: nothing.
+    let audit: (any EntryAudit)?
+
     private(set) var counts = DiscrepancyCounts()
     /// Entries of the shadow, and the bytes of their keys and values.
     private(set) var entries = 0
@@ -37,7 +40,7 @@ final class EntryComparePart: ComparePart, @unchecked Sendable {
     init(
         slot: IndexSlot, index: any SecondaryIndex, snapshot: any OwnerSnapshot,
         shadow: ShadowMerge, range: KeyRange, limit: Int, batchBytes: Int,
-        report: @escaping @Sendable (Discrepancy) -> Void
+        audit: (any EntryAudit)?, report: @escaping @Sendable (Discrepancy) -> Void
     ) {
         self.slot = slot
         self.index = index
@@ -46,6 +49,7 @@ final class EntryComparePart: ComparePart, @unchecked Sendable {
         end = range.upper
         liveKey = range.lower
         self.limit = limit
+        self.audit = audit
         expected = EntryBatch(capacity: batchBytes)
         live = EntryBatch(capacity: batchBytes)
         self.report = report
@@ -57,16 +61,33 @@ final class EntryComparePart: ComparePart, @unchecked Sendable {
             let hasExpected = expectedPosition < expected.endPosition
             let hasLive = livePosition < live.endPosition
             if !hasExpected && hasMoreExpected || !hasLive && liveKey != nil { return true }
-            if !hasExpected && !hasLive { return false }
+            if !hasExpected && !hasLive { return try goBeyond() }
             compareNext(hasExpected, hasLive)
         }
     }
+
+    /// At the end of the part an audit may have to see some entries more.
+    private func goBeyond() throws -> Bool {
+        guard let audit, !audit.isDone else { return false }
+        var hasMore = false
+        if end != nil {
+            let beyond = EntryBatch()
+            hasMore = try shadow.fill(beyond, limit: EntryComparePart.beyond)
+            try audit.take(beyond)
+        }
+        if !hasMore { try audit.end() }
+        return !audit.isDone
+    }
+
+    /// Entries beyond the part that an audit is shown at once: the first few will do.
+    private static let beyond = 64
 
     private func refill() throws {
         if expectedPosition == expected.endPosition, hasMoreExpected {
             expected.removeAll()
             expectedPosition = 0
             hasMoreExpected = try shadow.fill(expected, limit: limit, end: end)
+            try audit?.take(expected)
         }
         if livePosition == live.endPosition, let key = liveKey {
             live.removeAll()

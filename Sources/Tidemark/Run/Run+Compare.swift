@@ -43,7 +43,7 @@ extension Run {
             if let summary {
                 return try foldPart(slot, summary, snapshot, cut, range, isRecheck, report)
             }
-            return try entryPart(slot, snapshot, cut, range, report)
+            return try entryPart(slot, snapshot, cut, range, isRecheck, report)
         }
         return Comparison(slot: slot, parts: parts, kept: kept)
     }
@@ -57,7 +57,7 @@ extension Run {
         var lower = KeyBytes()
         let dividers = try cut.shadow.dividers(divided.rawValue, parts: cut.snapshots.count) {
             (key: RawSpan) -> KeyBytes? in
-            guard let summary else { return KeyBytes(key) }
+            guard let summary else { return owner.indexes[slot.rawValue].divider(near: key) }
             return summary.divider(near: key)
         }
         for divider in dividers {
@@ -69,14 +69,15 @@ extension Run {
 
     private func entryPart(
         _ slot: IndexSlot, _ snapshot: any OwnerSnapshot, _ cut: Cut, _ range: KeyRange,
-        _ report: @escaping @Sendable (Discrepancy) -> Void
+        _ isRecheck: Bool, _ report: @escaping @Sendable (Discrepancy) -> Void
     ) throws -> any ComparePart {
         let index = owner.indexes[slot.rawValue]
         return EntryComparePart(
             slot: slot, index: index, snapshot: snapshot,
             shadow: try cut.shadow.merge(slot.rawValue, index: index, from: range.lower),
             range: range, limit: options.compareEntries,
-            batchBytes: min(options.batchBytes, 1 << 16), report: report)
+            batchBytes: min(options.batchBytes, 1 << 16),
+            audit: isRecheck ? nil : try snapshot.audit(of: slot, over: range), report: report)
     }
 
     private func foldPart(
@@ -127,6 +128,7 @@ extension Run {
         if owner.indexes[comparison.slot.rawValue].summary != nil {
             comparison.corrections = corrections
         }
+        takeFindings(of: comparison)
         report.primaryDefects = defects.withLock { $0 }
         comparison.parts = []
         if isRecheck {
@@ -135,6 +137,18 @@ extension Run {
             report.indexes[place].entries = comparison.entries
             report.indexes[place].found = counts
         }
+    }
+
+    /// What the audits of all parts have found, which only together is right. Of these defects
+    /// the first are told, as many as are kept.
+    private func takeFindings(of comparison: Comparison) {
+        let findings = comparison.parts.compactMap { ($0 as? EntryComparePart)?.audit?.findings }
+        var found = PrimaryDefects()
+        for finding in findings { found.add(finding.added) }
+        for finding in findings { found.subtract(finding.takenBack) }
+        guard found.total > 0 else { return }
+        defects.withLock { $0.add(found) }
+        for defect in found.first { onDefect(defect) }
     }
 
     private func checkWellFormed(_ part: EntryComparePart, _ place: Int) throws {

@@ -216,10 +216,15 @@ extension Run {
             {
                 throw AbortReason("the new generation is not valid: \(problem)")
             }
-            try boundary.activate(generation: current.generation, of: current.slot)
+            let forgotten = try boundary.keptGeneration(of: current.slot)
+            try boundary.activate(
+                generation: current.generation, of: current.slot,
+                keepsOld: self.options.keepsOld)
             self.loading?.isActive = true
             if let place = self.slots.firstIndex(of: current.slot) {
                 self.report.indexes[place].generation = current.generation
+                self.report.indexes[place].kept = try boundary.keptGeneration(of: current.slot)
+                self.report.indexes[place].forgotten = forgotten
             }
             try self.noteResult(current.slot, isMended: true, at: boundary)
         }

@@ -14,6 +14,8 @@ public struct RunOptions: Sendable {
     public var strategy = Strategy.check
     /// Decide and report what would be done, and change nothing.
     public var isDryRun = false
+    /// Whether the generation that a rebuild replaces is kept, to be made active again.
+    public var keepsOld = false
     /// Primary records of one window.
     public var windowRecords = 32768
     /// Bytes of entries that are collected before they are sorted and written out as a run.

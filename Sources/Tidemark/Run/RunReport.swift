@@ -57,6 +57,10 @@ public struct IndexReport: Sendable {
     public var reason = ""
     /// The new generation, where there is one.
     public var generation: UInt32?
+    /// The generation that it replaced, where that is kept.
+    public var kept: UInt32?
+    /// The generation that was kept before, and is given up.
+    public var forgotten: UInt32?
     /// Entries that a patch changed.
     public var patched = 0
     public var recheck: DiscrepancyCounts?

@@ -14,6 +14,10 @@ struct Repair: TidemarkSubcommand {
             `patch` and `rebuild` do so even where `auto` would take the other. At the end the \
             indexes are checked again. What an earlier run left behind is reaped first.
 
+            With --keep-old the generation that a rebuild replaces is kept, and kept up by \
+            everything that is written afterwards, until `tidemark rollback` makes it active \
+            again or gives it up, or the next rebuild takes its place. A patch keeps nothing.
+
             Exit status: 0 clean, or repaired and clean when checked again; 1 discrepancies are \
             left (after --dry-run: those that were found); 4 the repair could not be made or is \
             incomplete. An incomplete run changes nothing that is served. An aborted one does not \
@@ -34,6 +38,9 @@ struct Repair: TidemarkSubcommand {
     @Option(help: "How to mend.")
     var strategy = StrategyArgument.auto
 
+    @Flag(help: "Keep the generation that a rebuild replaces, for `tidemark rollback`.")
+    var keepOld = false
+
     @Flag(help: "Say what would be done, and change nothing.")
     var dryRun = false
 
@@ -42,6 +49,13 @@ struct Repair: TidemarkSubcommand {
 
     @OptionGroup var common: CommonOptions
 
+    func validate() throws {
+        if keepOld, strategy == .patch {
+            throw ValidationError(
+                "--keep-old keeps what a rebuild replaces, and a patch replaces nothing.")
+        }
+    }
+
     func execute(_ output: Output) throws -> ExitStatus {
         let list = try LineList(path: list)
         return try withVolume(target, dryRun ? .readOnly : .readWrite, output) { volume in
@@ -49,15 +63,28 @@ struct Repair: TidemarkSubcommand {
             var execution = RunExecution(volume: volume, slots: index.slots, output: output)
             execution.options.strategy = strategy.strategy
             execution.options.isDryRun = dryRun
+            execution.options.keepsOld = keepOld
             execution.onDiscrepancy = reporter(list, volume, output)
             let report = try execution.perform()
             output.json(ifAsked: document([("dryRun", .bool(dryRun))] + report.members))
             report.print(target, isDryRun: dryRun, to: output)
+            if keepOld, !dryRun { sayWhatIsNotKept(report, output) }
             // What can fail from here on no longer hides what the repair has done.
             try list.finish()
             // Emptied tables go only when nobody looks at them any more.
             if !dryRun, report.outcome.isDone { try finishReaping(volume, output) }
             return report.outcome.status
+        }
+    }
+}
+
+extension Repair {
+    /// A patch replaces no generation: it can't be undone.
+    private func sayWhatIsNotKept(_ report: RunReport, _ output: Output) {
+        for index in report.indexes where index.patched > 0 {
+            output.line(
+                "  \(index.name): nothing was kept: a patch changes entries in place "
+                    + "(--strategy rebuild keeps the old generation)")
         }
     }
 }

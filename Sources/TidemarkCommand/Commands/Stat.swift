@@ -30,6 +30,7 @@ extension GenerationState {
         case .active: "active"
         case .loading: "loading"
         case .reaping: "to be reaped"
+        case .kept: "kept"
         }
     }
 }

@@ -34,6 +34,8 @@ extension IndexReport {
         members.append(("strategy", .string(action.rawValue)))
         if !reason.isEmpty { members.append(("reason", .string(reason))) }
         if let generation { members.append(("generation", .integer(Int(generation)))) }
+        if let kept { members.append(("kept", .integer(Int(kept)))) }
+        if let forgotten { members.append(("forgotten", .integer(Int(forgotten)))) }
         if action == .patch { members.append(("patched", .integer(patched))) }
         if let recheck { members.append(("recheck", .object(recheck.members))) }
         return .object(members)

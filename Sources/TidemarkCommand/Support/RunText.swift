@@ -69,6 +69,8 @@ extension IndexReport {
         case .rebuild: text += "; rebuilt" + (generation.map { " as generation \($0)" } ?? "")
         }
         if action != .none, !reason.isEmpty { text += " (\(reason))" }
+        if let kept { text += "; generation \(kept) is kept" }
+        if let forgotten { text += "; generation \(forgotten), kept before, is given up" }
         if let recheck {
             text += recheck.total == 0 ? "; checked again: clean" : "; left: \(recheck.text)"
         }

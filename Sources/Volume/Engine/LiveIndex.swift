@@ -1,5 +1,5 @@
-// One secondary index as the writer thread keeps it up: the active generation, and at most
-// one that a run is loading.
+// One secondary index as the writer thread keeps it up: the active generation, at most one that
+// a run is loading, and at most one that a rebuild has replaced and that is kept.
 //
 // The cursor rule in index-key order: an entry below the load cursor is changed in both
 // generations, in the same transaction; one at or above it only in the active one, because
@@ -10,6 +10,10 @@
 // both are counted. Its `entries` and `sum` follow what the primary records say, so they
 // are those of the right index, whatever the table holds. The loading generation, by
 // contrast, must be right: there, each of these marks it as spoilt.
+//
+// A kept generation is changed as the active one is, so that the two can change places: it
+// differs from the right index where it did when it was replaced, less what writers have
+// touched since. Whatever it lacks or has too much was counted while it was active.
 
 internal import Bytes
 internal import LMDB
@@ -72,6 +76,7 @@ struct LiveIndex: Sendable {
     let name: String
     var active: Generation
     var load: Load?
+    var kept: Generation?
     /// Additions that found an entry, and removals that found none.
     var anomalies: UInt64 = 0
 
@@ -85,6 +90,10 @@ struct LiveIndex: Sendable {
             anomalies += 1
         }
         active.count(added: value.checksum)
+        if let kept {
+            try transaction.put(kept.table, key, value.span)
+            self.kept?.count(added: value.checksum)
+        }
         guard load != nil, load!.covers(key) else { return }
         if try !transaction.insert(load!.generation.table, key, value.span) {
             load!.spoil("an entry that was added was there already")
@@ -99,6 +108,10 @@ struct LiveIndex: Sendable {
         let checksum = CRC32C.checksum(key, payload)
         if try !transaction.delete(active.table, key) { anomalies += 1 }
         active.count(removed: checksum)
+        if let kept {
+            _ = try transaction.delete(kept.table, key)
+            self.kept?.count(removed: checksum)
+        }
         guard load != nil, load!.covers(key) else { return }
         if try !transaction.delete(load!.generation.table, key) {
             load!.spoil("an entry that was removed was not there")
@@ -116,6 +129,11 @@ struct LiveIndex: Sendable {
         try transaction.put(active.table, key, value.span)
         active.count(removed: before)
         active.count(added: value.checksum)
+        if let kept {
+            try transaction.put(kept.table, key, value.span)
+            self.kept?.count(removed: before)
+            self.kept?.count(added: value.checksum)
+        }
         guard load != nil, load!.covers(key) else { return }
         if try transaction.insert(load!.generation.table, key, value.span) {
             load!.spoil("an entry that was changed was not there")

@@ -1,5 +1,6 @@
 // The life of a generation: made empty, loaded in stretches while the operations keep up
-// what is loaded, validated, made active, and the one before it reaped.
+// what is loaded, validated, made active, and the one before it reaped, or kept to be made
+// active again.
 
 internal import Bytes
 internal import LMDB
@@ -18,7 +19,8 @@ extension Operations {
         try dropEmptied()
         let name = state[slot].name
         let used = state.reaping.filter { $0.index == name }.map(\.generation.number)
-        let number = max(state[slot].active.number, used.max() ?? 0) + 1
+        let served = max(state[slot].active.number, state[slot].kept?.number ?? 0)
+        let number = max(served, used.max() ?? 0) + 1
         guard
             let table = try transaction.table(TableName.generation(name, number), create: true)
         else { preconditionFailure("a table that is created exists") }
@@ -69,19 +71,52 @@ extension Operations {
         return nil
     }
 
-    mutating func activate(_ number: UInt32, of slot: IndexSlot) throws {
+    mutating func activate(_ number: UInt32, of slot: IndexSlot, keepsOld: Bool) throws {
         if let problem = try validate(number, of: slot) {
             throw VolumeError.invalid(
                 "making generation \(number) of \(state[slot].name) active: \(problem)")
         }
         let load = try loading(number, of: slot)
         let name = state[slot].name
-        try store(load.generation, of: name, .active)
-        try retire(state[slot].active, of: name)
+        try forgetKept(of: slot)
+        if keepsOld {
+            try keep(state[slot].active, of: slot)
+        } else {
+            try retire(state[slot].active, of: name)
+        }
         correctCounters(by: load.volumeCorrection)
-        state[slot].active = load.generation
-        state[slot].active.isChanged = false
+        try serve(load.generation, of: slot)
         state[slot].load = nil
+    }
+
+    /// From this commit on the generation is the active one.
+    private mutating func serve(_ generation: Generation, of slot: IndexSlot) throws {
+        try store(generation, of: state[slot].name, .active)
+        state[slot].active = generation
+        state[slot].active.isChanged = false
+    }
+
+    /// From this commit on the generation is kept up beside the active one.
+    private mutating func keep(_ generation: Generation, of slot: IndexSlot) throws {
+        try store(generation, of: state[slot].name, .kept)
+        state[slot].kept = generation
+        state[slot].kept?.isChanged = false
+    }
+
+    /// The active and the kept generation change places.
+    mutating func rollBack(_ slot: IndexSlot) throws {
+        guard let kept = state[slot].kept else {
+            throw VolumeError.invalid(
+                "going back to another generation of \(state[slot].name): none is kept")
+        }
+        try keep(state[slot].active, of: slot)
+        try serve(kept, of: slot)
+    }
+
+    mutating func forgetKept(of slot: IndexSlot) throws {
+        guard let kept = state[slot].kept else { return }
+        try retire(kept, of: state[slot].name)
+        state[slot].kept = nil
     }
 
     mutating func discard(_ number: UInt32, of slot: IndexSlot) throws {

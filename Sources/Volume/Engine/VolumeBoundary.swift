@@ -72,8 +72,25 @@ final class VolumeBoundary: CommitBoundary {
         try change { try $0.validate(generation, of: index) }
     }
 
-    func activate(generation: UInt32, of index: IndexSlot) throws {
-        try change { try $0.activate(generation, of: index) }
+    func activate(generation: UInt32, of index: IndexSlot, keepsOld: Bool) throws {
+        try change { try $0.activate(generation, of: index, keepsOld: keepsOld) }
+    }
+
+    func keptGeneration(of index: IndexSlot) throws -> UInt32? {
+        if let operations = unsafe operations {
+            return unsafe operations.pointee.state[index].kept?.number
+        }
+        let name = VolumeCore.indexes[index.rawValue].name
+        return try VolumeSnapshot(core).generations()
+            .first { $0.index == name && $0.state == .kept }?.number
+    }
+
+    func rollBack(_ indexes: [IndexSlot]) throws {
+        try change { for index in indexes { try $0.rollBack(index) } }
+    }
+
+    func forgetKept(of indexes: [IndexSlot]) throws {
+        try change { for index in indexes { try $0.forgetKept(of: index) } }
     }
 
     func discard(generation: UInt32, of index: IndexSlot) throws {

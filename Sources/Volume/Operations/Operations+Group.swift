@@ -170,6 +170,10 @@ extension Operations {
             state[slot].active.isChanged = false
             try store(index.active, of: index.name, .active)
         }
+        if let kept = index.kept, kept.isChanged {
+            state[slot].kept?.isChanged = false
+            try store(kept, of: index.name, .kept)
+        }
         if let load = index.load, load.generation.isChanged {
             state[slot].load?.generation.isChanged = false
             try store(load.generation, of: index.name, .loading, load.cursor)

@@ -107,8 +107,9 @@ enum GroupLimits {
     static let shortPages = 2 * reservedPages
     /// So many pages fewer since that was last done, and it is done again.
     static let settledPages = 48
-    /// Pages that one operation may dirty, generously: a path in each of four tables.
-    static let pagesPerOperation = 16
+    /// Pages that one operation may dirty, generously: a path in each of six tables, of which
+    /// two are generations that are loaded or kept beside the active one.
+    static let pagesPerOperation = 24
 }
 
 /// The in-memory state that goes with a commit. Only the writer thread has it.

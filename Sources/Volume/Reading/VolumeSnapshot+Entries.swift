@@ -82,6 +82,11 @@ extension VolumeSnapshot {
         }
     }
 
+    public func audit(of index: IndexSlot, over range: KeyRange) throws -> (any EntryAudit)? {
+        guard index == VolumeSnapshot.rmapSlot else { return nil }
+        return try SpaceAudit(self, over: range)
+    }
+
     public func room(
         forEntries entries: Int, payload: Int, of index: IndexSlot
     ) throws -> (available: Int, needed: Int) {

@@ -1,0 +1,91 @@
+// `tidemark rollback`: the generation that a rebuild replaced, and that was kept, serves again.
+
+internal import ArgumentParser
+internal import Tidemark
+internal import Volume
+
+struct Rollback: TidemarkSubcommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Make the generation active again that a rebuild replaced.",
+        discussion: """
+            `tidemark repair --keep-old` keeps the generation of an index that a rebuild replaces, \
+            and everything that is written afterwards changes it as it changes the active one. \
+            A rollback makes the two change places in one transaction, for all the indexes that \
+            are named, or for none. So the index is as it was, wrong entries included, but for \
+            what was written since; and a second rollback undoes the first.
+
+            With --forget the kept generation is given up instead, and its storage returned: \
+            until then it costs storage, and time with every change.
+
+            Exit status: 0 done; 4 refused: nothing is kept (a patch keeps nothing), a run is at \
+            work on the index, or another process has the volume open.
+
+            Example: tidemark rollback /tmp/v --index rmap
+            """)
+
+    @Argument(help: ArgumentHelp("The volume's directory.", valueName: "volume"))
+    var volume: String
+
+    @Option(
+        help: ArgumentHelp(
+            "The index: rmap or parents. May be given several times; without it: all of which a "
+                + "generation is kept."))
+    var index: [IndexName] = []
+
+    @Flag(help: "Give the kept generations up instead.")
+    var forget = false
+
+    @OptionGroup var common: CommonOptions
+
+    var target: String { volume }
+
+    func execute(_ output: Output) throws -> ExitStatus {
+        try withVolume(volume, .readWrite, output) { opened in
+            try forget ? giveUp(opened, output) : rollBack(opened, output)
+            return .success
+        }
+    }
+
+    private var named: [IndexSlot] { index.isEmpty ? [] : index.slots }
+
+    private func rollBack(_ opened: Volume, _ output: Output) throws {
+        let done: [RolledBack]
+        do {
+            done = try Undo.rollBack(named, of: opened)
+        } catch let refusal as UndoRefusal {
+            throw CommandFailure("\(volume): \(refusal)")
+        }
+        try opened.sync()
+        let indexes = done.map { done in
+            JSONValue.object([
+                ("name", .string(IndexName.all[done.index.rawValue])),
+                ("generation", .integer(Int(done.active))), ("kept", .integer(Int(done.kept))),
+            ])
+        }
+        output.json(ifAsked: document([("indexes", .array(indexes))]))
+        for done in done {
+            output.line(
+                "\(volume): \(IndexName.all[done.index.rawValue]): generation \(done.active) is "
+                    + "active again; generation \(done.kept) is kept")
+        }
+    }
+
+    private func giveUp(_ opened: Volume, _ output: Output) throws {
+        let given = try Undo.forget(named, of: opened)
+        try finishReaping(opened, output)
+        try opened.sync()
+        let indexes = given.map { given in
+            JSONValue.object([
+                ("name", .string(IndexName.all[given.index.rawValue])),
+                ("forgotten", .integer(Int(given.generation))),
+            ])
+        }
+        output.json(ifAsked: document([("indexes", .array(indexes))]))
+        for given in given {
+            output.line(
+                "\(volume): \(IndexName.all[given.index.rawValue]): generation "
+                    + "\(given.generation) is given up")
+        }
+        if given.isEmpty { output.line("\(volume): no generation is kept") }
+    }
+}
