@@ -34,7 +34,13 @@ package enum QueueItem {
 /// Why a run can't go on. It never changes the live index from then on (I4).
 public struct AbortReason: Error, Hashable, Sendable, CustomStringConvertible {
     public let description: String
-    public init(_ description: String) { self.description = description }
+    /// Whether somebody asked for the end: nothing has gone wrong.
+    public let isStop: Bool
+
+    public init(_ description: String, isStop: Bool = false) {
+        self.description = description
+        self.isStop = isStop
+    }
 }
 
 package final class HookPoint: CommitHook {
@@ -74,6 +80,8 @@ package final class HookPoint: CommitHook {
         var openWindows = 0
         var applied = 0
         var elided = 0
+        /// Bytes from which on writers and scanners wait.
+        var queueLimit: Int
         /// Seconds that a writer has waited for the queue, without success so far.
         var waited = 0.0
         /// Set by the assistant when nobody will take items any more.
@@ -100,7 +108,7 @@ package final class HookPoint: CommitHook {
 
     /// - Parameter wanted: for each index of the owner whether the run is about it.
     init(wanted: [Bool], limits: Limits, pool: BatchPool, mutants: Mutants = Mutants()) {
-        monitor = Monitor(State())
+        monitor = Monitor(State(queueLimit: limits.bytes))
         slots = wanted
         self.limits = limits
         self.mutants = mutants
@@ -135,7 +143,7 @@ package final class HookPoint: CommitHook {
                 return
             }
             if delta.kind == .removed, mutants.have(.removalsDropped) { return }
-            if mutants.have(.fullQueueDrops), state.queuedBytes >= limits.bytes { return }
+            if mutants.have(.fullQueueDrops), state.queuedBytes >= state.queueLimit { return }
             let batch = tailBatch(delta.slot, &state)
             let before = batch.byteCount
             batch.append(
@@ -193,7 +201,7 @@ package final class HookPoint: CommitHook {
     package func admit(within seconds: Double) -> Bool {
         let isAdmitted: Bool? = monitor.wait(seconds: seconds) { state in
             guard
-                state.queuedBytes < limits.bytes || state.abort != nil || state.isClosed
+                state.queuedBytes < state.queueLimit || state.abort != nil || state.isClosed
                     || mutants.have(.fullQueueDrops)
             else { return nil }
             state.waited = 0
@@ -219,6 +227,9 @@ package final class HookPoint: CommitHook {
             state.lastCommit = commit
         }
     }
+
+    /// From now on writers and scanners wait from `bytes` in the queue on.
+    func limitQueue(bytes: Int) { monitor.withLock(notify: true) { $0.queueLimit = bytes } }
 
     /// Marks the run as aborted; the first reason stays.
     func abort(_ reason: AbortReason) {
@@ -328,6 +339,13 @@ package final class HookPoint: CommitHook {
         var isScanned: Bool
         var applied: Int
         var elided: Int
+        var queuedBytes: Int
+        var queueLimit: Int
+
+        /// Half of the queue is taken, or more.
+        var isHalfFull: Bool { queuedBytes >= queueLimit / 2 }
+        /// So much of the queue is taken that whoever empties it must not rest.
+        var isNearlyFull: Bool { queuedBytes >= queueLimit / 4 * 3 }
     }
 
     var status: Status {
@@ -337,10 +355,11 @@ package final class HookPoint: CommitHook {
     private func status(_ state: State) -> Status {
         Status(
             cursor: state.cursor, lastCommit: state.lastCommit, isEmpty: state.isEmpty,
-            isFull: state.queuedBytes >= limits.bytes,
+            isFull: state.queuedBytes >= state.queueLimit,
             isScanned: state.cursor == .end && state.rereads.isEmpty
                 && (state.openWindows == 0 || mutants.have(.openWindowsIgnored)),
-            applied: state.applied, elided: state.elided)
+            applied: state.applied, elided: state.elided,
+            queuedBytes: state.queuedBytes, queueLimit: state.queueLimit)
     }
 
     /// Waits until `condition` holds, the run is aborted, or `seconds` have passed. For

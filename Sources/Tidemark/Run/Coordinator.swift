@@ -90,6 +90,11 @@ public final class Coordinator {
         return false
     }
 
+    /// Whether the run may rest before the next step, with nothing done but the queue handled.
+    /// What is kept of it in memory meanwhile has to be bounded: the overlay of a patch is as
+    /// short-lived as the patch, that of a load goes into the side file when it is large.
+    var mayRest: Bool { patch == nil && !run.isRefreezeDue }
+
     /// By a mutant, which must have all that the step needs.
     private var isAbortIgnored: Bool {
         guard run.options.mutants.have(.abortIgnored) else { return false }
@@ -264,6 +269,10 @@ public final class Coordinator {
     /// Returns a part of the old generations' storage. Where that fails all that matters is
     /// done all the same.
     private func reap() {
+        if let stop = run.hook.abortReason, stop.isStop {
+            run.report.reason = "\(stop); the old generation is left to the next repair"
+            return go(.end)
+        }
         do {
             try run.drain()
             let step = try run.reap(limit: reapLimit)
@@ -281,7 +290,10 @@ public final class Coordinator {
 
     private func fail(_ error: any Error) {
         let left = run.finish(error)
-        run.report.outcome = .aborted
+        run.report.outcome = (error as? AbortReason)?.isStop == true ? .stopped : .aborted
+        if let comparison, !isRecheck, run.report.outcome == .stopped {
+            run.note(unfinished: comparison)
+        }
         run.report.reason = "\(error)" + alreadyChanged + (left.map { "; \($0)" } ?? "")
         cut = nil
         comparison = nil

@@ -1,4 +1,4 @@
-// Comparing at a cut, and what is to be done about what it finds.
+// Comparing at a cut.
 
 internal import Bytes
 internal import Synchronization
@@ -13,9 +13,14 @@ public final class Comparison: @unchecked Sendable {
     /// Entries of the shadow, and the bytes of their keys and values. Set at the end.
     public fileprivate(set) var entries = 0
     fileprivate(set) var payload = 0
+    /// Entries that the shadow may have, at the most.
+    let expected: Int
+    /// Seconds of work of all parts. Set at the end.
+    fileprivate(set) var seconds = 0.0
 
-    init(slot: IndexSlot, parts: [ComparePart], kept: Remembered) {
+    init(slot: IndexSlot, parts: [ComparePart], kept: Remembered, expected: Int) {
         self.slot = slot
+        self.expected = expected
         self.parts = parts
         self.kept = kept
     }
@@ -31,7 +36,7 @@ extension Run {
         phase = isRecheck ? .rechecking : .comparing
         let index = owner.indexes[slot.rawValue]
         let kept = Remembered(limit: options.rememberedDiscrepancies)
-        let tell = onDiscrepancy
+        let tell = onDiscrepancy, tally = tally
         var ranges: [KeyRange] = []
         var lower = KeyBytes()
         for divider in try cut.shadow.dividers(slot.rawValue, parts: cut.snapshots.count) {
@@ -46,11 +51,15 @@ extension Run {
                 range: range, limit: options.compareEntries,
                 batchBytes: min(options.batchBytes, 1 << 16)
             ) { discrepancy in
+                guard isRecheck || tally.add(discrepancy) else { return false }
                 kept.add(discrepancy)
                 if !isRecheck { tell(discrepancy) }
+                return true
             }
         }
-        return Comparison(slot: slot, parts: parts, kept: kept)
+        return Comparison(
+            slot: slot, parts: parts, kept: kept,
+            expected: cut.shadow.entries(slot.rawValue))
     }
 
     /// Takes the result of a comparison whose parts have all been stepped to their ends.
@@ -63,6 +72,7 @@ extension Run {
             counts.add(part.counts)
             comparison.entries += part.entries
             comparison.payload += part.payload
+            comparison.seconds += part.seconds
             if let key = part.malformed {
                 throw AbortReason(
                     "the shadow of \(report.indexes[place].name) holds what can't be an entry, "
@@ -77,43 +87,18 @@ extension Run {
             report.indexes[place].found = counts
         }
     }
+}
 
-    /// Decides what to do about the discrepancies of `comparison`, and why.
-    ///
-    /// A patch reads the shadow again at each discrepancy and changes that entry in place,
-    /// some tens of microseconds; a rebuild merges and appends every entry, some tenths of
-    /// a microsecond. Hence the factor.
-    public func plan(_ comparison: Comparison) -> IndexReport.Action {
-        guard let place = slots.firstIndex(of: comparison.slot) else {
-            preconditionFailure("the comparison of another run")
+extension Run {
+    /// Takes what a comparison has found that was given up before its end.
+    func note(unfinished comparison: Comparison) {
+        guard let place = slots.firstIndex(of: comparison.slot) else { return }
+        for part in comparison.parts {
+            report.indexes[place].entries += part.entries
+            report.indexes[place].found.add(part.counts)
         }
-        let plan = plan(place)
-        report.indexes[place].action = plan.action
-        report.indexes[place].reason = plan.reason
-        return plan.action
+        comparison.parts = []
     }
-
-    private func plan(_ place: Int) -> (action: IndexReport.Action, reason: String) {
-        let found = report.indexes[place].found.total
-        let entries = report.indexes[place].entries
-        let isRemembered = found <= options.rememberedDiscrepancies
-        switch options.strategy {
-        case .check: return (.none, "a check changes nothing")
-        case .rebuild: return (.rebuild, "asked for")
-        case .patch where found == 0: return (.none, "nothing is wrong")
-        case .patch where isRemembered: return (.patch, "asked for")
-        case .patch:
-            return (.rebuild, "\(found) discrepancies are more than a patch remembers")
-        case .auto where found == 0: return (.none, "nothing is wrong")
-        case .auto where isRemembered && found < entries / Run.patchFactor:
-            return (.patch, "\(found) discrepancies in \(entries) entries cost less one by one")
-        case .auto:
-            return (.rebuild, "\(found) discrepancies in \(entries) entries cost more one by one")
-        }
-    }
-
-    /// What mending one entry costs, in entries rebuilt.
-    static let patchFactor = 100
 }
 
 /// Discrepancies that a patch could mend, up to a bound.

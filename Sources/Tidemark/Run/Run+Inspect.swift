@@ -107,7 +107,9 @@ extension Run {
     package var abortReason: AbortReason? { hook.abortReason }
 
     /// Marks the run as aborted, as a driver does where a step of another thread fails.
-    package func abort(_ error: any Error) { hook.abort(AbortReason("\(error)")) }
+    package func abort(_ error: any Error) {
+        hook.abort(error as? AbortReason ?? AbortReason("\(error)"))
+    }
 
     package func spill() throws { try assistant.spill() }
     package var rereads: Int { hook.rereadCount }

@@ -26,6 +26,7 @@ public final class Run: @unchecked Sendable {
     let store: any SideStore
     let assistant: Assistant
     let holds = LockHoldRecorder()
+    let tally: DiscrepancyTally
     public let slots: [IndexSlot]
     /// What is told of each discrepancy when it is found; by several threads.
     let onDiscrepancy: @Sendable (Discrepancy) -> Void
@@ -36,6 +37,8 @@ public final class Run: @unchecked Sendable {
     /// The generation that is being loaded, if any.
     var loading: Loading?
     var scanners: [Scanner] = []
+    /// What the work costs, as far as it is known.
+    var costs: PlanCosts
 
     /// - Parameters:
     ///   - indexes: those that the run is about; one scan feeds them all.
@@ -59,6 +62,8 @@ public final class Run: @unchecked Sendable {
             limits: .init(
                 bytes: options.queueBytes, patience: options.patience, batch: options.batchBytes),
             pool: pool, mutants: options.mutants)
+        tally = DiscrepancyTally(limit: options.stopAfter, hook: hook)
+        costs = options.costs
         assistant = Assistant(
             store: store, pool: pool, indexes: owner.indexes.count, budget: options.sortBudget,
             chunkBytes: options.chunkBytes, mutants: options.mutants)
@@ -179,9 +184,9 @@ public final class Run: @unchecked Sendable {
     /// - Returns: what could not be given back, in words.
     @discardableResult
     public func finish(_ failure: (any Error)?) -> String? {
-        if let failure { hook.abort(AbortReason("\(failure)")) }
+        if let failure { hook.abort(failure as? AbortReason ?? AbortReason("\(failure)")) }
         hook.close()
-        for scanner in scanners { scanner.close() }
+        for scanner in scanners { scanner.letGo() }
         var left: String?
         do {
             try detachAndDiscard()
