@@ -32,7 +32,8 @@ struct TidemarkCommand: ParsableCommand {
         version: "tidemark 0.1.0",
         subcommands: [
             Create.self, Import.self, Stat.self, Dump.self, Verify.self, Damage.self,
-            Check.self, Repair.self, Stress.self, Owner.self, Paths.self, Replay.self, Explore.self,
+            Check.self, Repair.self, Status.self, Stop.self, Pause.self, Resume.self,
+            SetLimits.self, Stress.self, Owner.self, Paths.self, Replay.self, Explore.self,
             Simulate.self,
         ])
 

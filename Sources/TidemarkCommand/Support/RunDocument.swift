@@ -32,6 +32,7 @@ extension IndexReport {
         members += found.members
         members.append(("strategy", .string(action.rawValue)))
         if !reason.isEmpty { members.append(("reason", .string(reason))) }
+        if let estimatedSeconds { members.append(("estimatedSeconds", .number(estimatedSeconds))) }
         if let generation { members.append(("generation", .integer(Int(generation)))) }
         if action == .patch { members.append(("patched", .integer(patched))) }
         if let recheck { members.append(("recheck", .object(recheck.members))) }

@@ -1,4 +1,4 @@
-// One run from start to end, as `check`, `repair` and `stress` do it: side file, driver,
+// One run from start to end, as `check`, `repair` and `stress` do it: side file, driver, levers,
 // progress, and the signal that ends it early.
 
 internal import HostFiles
@@ -11,6 +11,8 @@ internal import Volume
 struct RunExecution {
     let volume: Volume
     let slots: [IndexSlot]
+    /// Where the run is steered from.
+    let desk: RunDesk
     /// What the run is given as the owner; nil: the volume itself.
     var owner: (any Tidemark.Owner)?
     var clock = RunClock(now: monotonicNanoseconds)
@@ -30,11 +32,14 @@ struct RunExecution {
         var driving = DriverOptions()
         driving.expectedRecords = (try? expectedRecords()) ?? 0
         let progress = Progress(isQuiet: output.isQuiet || !showsProgress)
-        driving.onProgress = { now in
-            progress.show(
-                now.words, UInt64(now.done), of: UInt64(max(now.total, 0)), now.phase.unit)
+        driving.onProgress = { now in progress.draw(now.line) }
+        // What is recorded is as long as it is by its scenario, and has levers of its own.
+        let driver = RunDriver(
+            run, options: driving, controls: owner == nil ? desk.controls : nil)
+        let number = desk.begin(run.slots.map { volume.indexes[$0.rawValue].name }) {
+            driver.progress
         }
-        let driver = RunDriver(run, options: driving)
+        defer { desk.end(number) }
         let ended = Monitor(false)
         let signals = DedicatedThread(name: "signals") {
             while ended.wait(seconds: 0.05, { $0 ? true : nil }) == nil {

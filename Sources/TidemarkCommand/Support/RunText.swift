@@ -15,6 +15,11 @@ extension RunReport {
         }
         let isCompared = outcome == .clean || outcome == .repaired || outcome == .corrupt
         if isCompared { for index in indexes { output.line("  " + index.text(isDryRun)) } }
+        if outcome == .stopped {
+            for index in indexes where index.found.total > 0 {
+                output.line("  \(index.name): found so far: \(index.found.text)")
+            }
+        }
         output.line(
             "  \(counted(primaryRecords, "primary record")) in \(counted(windows, "window")); "
                 + "deltas: \(grouped(applied)) applied, \(grouped(elided)) elided")
@@ -34,6 +39,7 @@ extension RunReport {
         case .corrupt where isDryRun: "corrupt: \(found); nothing was changed (dry run)"
         case .corrupt: "corrupt: \(found); `tidemark repair` mends them"
         case .incomplete: "incomplete"
+        case .stopped: "stopped; nothing was changed that is not whole"
         case .aborted: "aborted; nothing was changed that is not whole"
         }
     }
