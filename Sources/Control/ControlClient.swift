@@ -15,17 +15,19 @@ public struct ControlClient: ~Copyable {
     ///   - folder: the directory of the volume.
     ///   - patience: seconds for each answer, at the most.
     public init(folder path: String, patience: Double = 5) throws(ControlError) {
-        connection = Connection(descriptor: try ControlClient.connect(path))
+        connection = Connection(descriptor: try ControlClient.connect(path, patience))
         folder = path
         self.patience = patience
     }
 
-    private static func connect(_ path: String) throws(ControlError) -> Int32 {
+    private static func connect(
+        _ path: String, _ patience: Double
+    ) throws(ControlError) -> Int32 {
         let folder = try SocketFolder(path: path)
         if let found = try folder.look(ControlServer.name), !found.isSocket {
             throw .inTheWay("\(path)/\(ControlServer.name)")
         }
-        return try connectSocket(folder, ControlServer.name)
+        return try connectSocket(folder, ControlServer.name, patience: patience)
     }
 
     /// Asks, and waits for the answer.

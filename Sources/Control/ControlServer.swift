@@ -101,7 +101,7 @@ public final class ControlServer: Sendable {
             throw error
         }
         guard unsafe fchmodat(folder.descriptor, temporary, 0o600, 0) == 0,
-            Glibc.listen(listener, 64) == 0,
+            Glibc.listen(listener, 128) == 0,
             let inode = try folder.look(temporary)?.inode,
             unsafe renameat(folder.descriptor, temporary, folder.descriptor, name) == 0
         else {

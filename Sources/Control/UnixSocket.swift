@@ -157,8 +157,22 @@ func prepare(_ descriptor: Int32) {
     _ = fcntl(descriptor, F_SETFL, O_NONBLOCK)
 }
 
-/// Connects, without waiting.
-func connectSocket(_ folder: SocketFolder, _ name: String) throws(ControlError) -> Int32 {
+/// Connects; where more wait to be taken than the system lets wait, again for `patience` seconds.
+func connectSocket(
+    _ folder: SocketFolder, _ name: String, patience: Double = 5
+) throws(ControlError) -> Int32 {
+    let deadline = now() + patience
+    while true {
+        do throws(ControlError) {
+            return try connectOnce(folder, name)
+        } catch {
+            guard case .stalled = error, now() < deadline else { throw error }
+            usleep(5000)
+        }
+    }
+}
+
+private func connectOnce(_ folder: SocketFolder, _ name: String) throws(ControlError) -> Int32 {
     let path = folder.path
     let descriptor = try makeSocket(path)
     var address = folder.address(name)
