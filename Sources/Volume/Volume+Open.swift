@@ -50,6 +50,11 @@ extension Volume {
         return Volume(core, lock, writer, keeper)
     }
 
+    /// Throws where `path` is no volume's directory; nothing is opened.
+    public static func checkIsVolume(_ path: String) throws {
+        try checkFiles(path.withoutTrailingSlash)
+    }
+
     // MARK: Steps
 
     private static func checkFiles(_ path: String) throws {

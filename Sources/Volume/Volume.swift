@@ -41,6 +41,8 @@ public final class Volume: Sendable {
     public var path: String { core.path }
     public var geometry: Geometry { core.geometry }
     public var isReadOnly: Bool { core.isReadOnly }
+    /// The indexes of every volume, by slot.
+    public static var indexKinds: [any SecondaryIndex] { VolumeCore.indexes }
     /// Where the side files of checks and repairs are kept.
     public var runsDirectory: String { core.path + "/runs" }
 

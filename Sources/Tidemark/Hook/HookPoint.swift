@@ -106,6 +106,8 @@ package final class HookPoint: CommitHook {
         var nextWindow = 0
         var applied = 0
         var elided = 0
+        /// Bytes from which on writers and scanners wait.
+        var queueLimit: Int
         /// Seconds that a writer has waited for the queue, without success so far.
         var waited = 0.0
         /// Set by the assistant when nobody will take items any more.
@@ -151,7 +153,7 @@ package final class HookPoint: CommitHook {
         wanted: [Bool], about: [IndexSlot]? = nil, limits: Limits, pool: BatchPool,
         mutants: Mutants = Mutants()
     ) {
-        monitor = Monitor(State())
+        monitor = Monitor(State(queueLimit: limits.bytes))
         slots = wanted
         let all = wanted.indices.filter { wanted[$0] }.map { IndexSlot($0) }
         self.about = Set(about ?? all)
@@ -189,7 +191,7 @@ package final class HookPoint: CommitHook {
                 return
             }
             if delta.kind == .removed, mutants.have(.removalsDropped) { return }
-            if mutants.have(.fullQueueDrops), state.queuedBytes >= limits.bytes { return }
+            if mutants.have(.fullQueueDrops), state.queuedBytes >= state.queueLimit { return }
             let batch = tailBatch(delta.slot, &state)
             let before = batch.byteCount
             batch.append(
@@ -247,7 +249,7 @@ package final class HookPoint: CommitHook {
     package func admit(within seconds: Double) -> Bool {
         let isAdmitted: Bool? = monitor.wait(seconds: seconds) { state in
             guard
-                state.queuedBytes < limits.bytes || state.abort != nil || state.isClosed
+                state.queuedBytes < state.queueLimit || state.abort != nil || state.isClosed
                     || mutants.have(.fullQueueDrops)
             else { return nil }
             state.waited = 0
@@ -300,6 +302,9 @@ package final class HookPoint: CommitHook {
             }
         }
     }
+
+    /// From now on writers and scanners wait from `bytes` in the queue on.
+    func limitQueue(bytes: Int) { monitor.withLock(notify: true) { $0.queueLimit = bytes } }
 
     /// Marks the run as aborted; the first reason stays.
     func abort(_ reason: AbortReason) {
@@ -437,6 +442,13 @@ package final class HookPoint: CommitHook {
         var isScanned: Bool
         var applied: Int
         var elided: Int
+        var queuedBytes: Int
+        var queueLimit: Int
+
+        /// Half of the queue is taken, or more.
+        var isHalfFull: Bool { queuedBytes >= queueLimit / 2 }
+        /// So much of the queue is taken that whoever empties it must not rest.
+        var isNearlyFull: Bool { queuedBytes >= queueLimit / 4 * 3 }
     }
 
     var status: Status {
@@ -446,10 +458,11 @@ package final class HookPoint: CommitHook {
     private func status(_ state: State) -> Status {
         Status(
             cursor: state.cursor, lastCommit: state.lastCommit, isEmpty: state.isEmpty,
-            isFull: state.queuedBytes >= limits.bytes,
+            isFull: state.queuedBytes >= state.queueLimit,
             isScanned: state.cursor == .end && state.rereads.isEmpty
                 && (state.open.isEmpty || mutants.have(.openWindowsIgnored)),
-            applied: state.applied, elided: state.elided)
+            applied: state.applied, elided: state.elided,
+            queuedBytes: state.queuedBytes, queueLimit: state.queueLimit)
     }
 
     /// Waits until `condition` holds, the run is aborted, or `seconds` have passed. For

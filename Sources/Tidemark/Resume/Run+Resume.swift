@@ -190,9 +190,16 @@ extension Run {
     }
 
     private func stage(_ mark: HookPoint.Mark) throws {
-        for item in mark.items { try assistant.handle(item) }
+        try assistant.handle(mark.items)
         try assistant.spill()
-        try store.stage(assistant.checkpoint(mark, windows: windows))
+        let checkpoint = assistant.checkpoint(mark, windows: windows)
+        try store.stage(checkpoint)
+        stagedProgress.withLock {
+            $0.primaryRecords = checkpoint.primaryRecords
+            $0.windows = checkpoint.windows
+            $0.applied = checkpoint.applied
+            $0.elided = checkpoint.elided
+        }
         stagedCommit.store(mark.commit, ordering: .releasing)
     }
 
@@ -219,12 +226,11 @@ extension Run {
         try store.makeDurable()
         stagedCommit.store(0, ordering: .releasing)
         guard let kept else { return }
-        let status = hook.status
+        let progress = stagedProgress.withLock { $0 }
         try atBoundary { boundary in
             try kept.store(at: boundary) { record in
                 record.logFrom = commit
-                record.progress.applied = status.applied
-                record.progress.elided = status.elided
+                record.progress = progress
             }
         }
     }
@@ -292,6 +298,7 @@ extension Run {
                 return mark
             }
             if hasPosition {
+                assistant.checkAborted = {}
                 try stage(mark)
                 try owner.makeDurable()
                 try save()
@@ -302,7 +309,7 @@ extension Run {
             try? atBoundary { $0.detach(self.hook) }
         }
         hook.close()
-        for scanner in scanners { scanner.close() }
+        for scanner in scanners { scanner.letGo() }
         finishReport()
         conclude(end, reason)
     }

@@ -10,6 +10,7 @@ public struct RunRecord: Sendable, Hashable, Codable {
     public var indexes: [String]
     public var strategy: Strategy
     public var isDryRun: Bool
+    public var keepsOld: Bool
     /// Seconds since 1970. The owner fills them in when the record is stored.
     public var started = 0.0, updated = 0.0, ended: Double?
     /// How often it went on after a crash or a stop.
@@ -26,6 +27,8 @@ public struct RunRecord: Sendable, Hashable, Codable {
     /// What it found and did, by index.
     public var results: [IndexResult] = []
     public var progress = Progress()
+    /// What the work has cost, for the plan of the next run.
+    public var costs: PlanCosts?
 
     public struct Loading: Sendable, Hashable, Codable {
         public var index: String
@@ -57,12 +60,14 @@ public struct RunRecord: Sendable, Hashable, Codable {
     }
 
     public init(
-        number: UInt64, indexes: [String], strategy: Strategy, isDryRun: Bool = false
+        number: UInt64, indexes: [String], strategy: Strategy, isDryRun: Bool = false,
+        keepsOld: Bool = false
     ) {
         self.number = number
         state = .prepared
         self.indexes = indexes
         self.strategy = strategy
         self.isDryRun = isDryRun
+        self.keepsOld = keepsOld
     }
 }

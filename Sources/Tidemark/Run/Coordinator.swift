@@ -99,6 +99,11 @@ public final class Coordinator {
         return false
     }
 
+    /// Whether the run may rest before the next step, with nothing done but the queue handled.
+    /// What is kept of it in memory meanwhile has to be bounded: the overlay of a patch is as
+    /// short-lived as the patch, that of a load goes into the side file when it is large.
+    var mayRest: Bool { patch == nil && !run.isRefreezeDue }
+
     /// By a mutant, which must have all that the step needs.
     private var isAbortIgnored: Bool {
         guard run.options.mutants.have(.abortIgnored) else { return false }
@@ -311,8 +316,8 @@ public final class Coordinator {
     /// Returns a part of the old generations' storage. Where that fails all that matters is
     /// done all the same.
     private func reap() {
-        if let reason = run.hook.abortReason, reason.isStop {
-            run.report.reason = "the old generation is left to the next repair: \(reason)"
+        if let stop = run.hook.abortReason, stop.isStop {
+            run.report.reason = "\(stop); the old generation is left to the next repair"
             return go(.end)
         }
         do {
@@ -339,6 +344,7 @@ public final class Coordinator {
     private func fail(_ error: any Error) {
         let reason = AbortReason(error)
         if reason.isStop {
+            if let comparison, !isRecheck { run.note(unfinished: comparison) }
             return suspend(reason.kind == .pause ? .paused : .stopped, reason.description)
         }
         run.report.mustStartAgain = run.isResumed && reason.kind == .uselessPosition

@@ -132,7 +132,7 @@ extension Run {
         }
         advance(to: stretch.end, held: loaded.held)
         // The owner keeps up what lies below the cursor; the overlay needs it no more.
-        for item in loaded.items { try assistant.handle(item) }
+        try assistant.handle(loaded.items)
         hook.pool.give(stretch.batch)
         hook.pool.give(result)
         return (stretch.end != nil, loaded.held)

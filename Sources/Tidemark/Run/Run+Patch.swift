@@ -92,7 +92,7 @@ extension Run {
             return Patched(items: items)
         }
         assistant.loading = nil
-        for item in outcome.items { try assistant.handle(item) }
+        try assistant.handle(outcome.items)
     }
 
     private struct Patched: @unchecked Sendable {

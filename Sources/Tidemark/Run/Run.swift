@@ -27,6 +27,7 @@ public final class Run: @unchecked Sendable {
     let store: any SideStore
     let assistant: Assistant
     let holds = LockHoldRecorder()
+    let tally: DiscrepancyTally
     public let slots: [IndexSlot]
     /// What is told of each discrepancy when it is found; by several threads.
     let onDiscrepancy: @Sendable (Discrepancy) -> Void
@@ -42,6 +43,8 @@ public final class Run: @unchecked Sendable {
     /// The generation that is being loaded, if any.
     var loading: Loading?
     var scanners: [Scanner] = []
+    /// What the work costs, as far as it is known.
+    var costs: PlanCosts
 
     /// What the owner keeps of the run; nil: it ends with its process.
     let kept: KeptRecord?
@@ -53,6 +56,7 @@ public final class Run: @unchecked Sendable {
     var interrupted: InterruptedLoad?
     /// The commit of the checkpoint on its way; 0: none is.
     let stagedCommit = Atomic<UInt64>(0)
+    let stagedProgress = Mutex(RunRecord.Progress())
     /// Held while a checkpoint is saved; true once the run is over.
     let saving = Mutex(false)
 
@@ -84,6 +88,8 @@ public final class Run: @unchecked Sendable {
             limits: .init(
                 bytes: options.queueBytes, patience: options.patience, batch: options.batchBytes),
             pool: pool, mutants: options.mutants)
+        tally = DiscrepancyTally(limit: options.stopAfter, hook: hook)
+        costs = options.costs
         assistant = Assistant(
             store: store, pool: pool, indexes: owner.indexes.count, budget: options.sortBudget,
             chunkBytes: options.chunkBytes, mutants: options.mutants,
@@ -225,7 +231,7 @@ public final class Run: @unchecked Sendable {
                 commit: boundary.lastCommit, snapshots: snapshots,
                 isScanned: self.hook.status.isScanned)
         }
-        for item in drained.items { try assistant.handle(item) }
+        try assistant.handle(drained.items)
         if !options.mutants.have(.cutWithoutSpill) { try assistant.spill() }
         try checkAborted()
         guard drained.isScanned else { return nil }
@@ -250,7 +256,7 @@ public final class Run: @unchecked Sendable {
         if let failure { hook.abort(AbortReason(failure)) }
         saving.withLock { $0 = true }
         hook.close()
-        for scanner in scanners { scanner.close() }
+        for scanner in scanners { scanner.letGo() }
         finishReport()
         enter(endState(failure))
         var left: String?
@@ -299,6 +305,7 @@ public final class Run: @unchecked Sendable {
         record.reason = report.reason ?? hook.abortReason?.description
         record.logFrom = nil
         record.loading = nil
+        record.costs = costs
         record.results = report.indexes.map(\.result)
         record.progress.primaryRecords = report.primaryRecords
         record.progress.windows = report.windows

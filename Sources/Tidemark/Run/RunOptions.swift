@@ -50,6 +50,10 @@ public struct RunOptions: Sendable {
     public var replayDeltas = 4096
     /// Parts of the key space that are compared side by side.
     public var compareParts = 2
+    /// Discrepancies at which the run stops; nil: it goes on to the end.
+    public var stopAfter: Int?
+    /// What earlier runs have measured, for the plan.
+    public var costs = PlanCosts()
     /// Deliberate mistakes, for tests.
     package var mutants = Mutants()
     /// The owner makes a deliberate mistake that breaks what it promises.

@@ -1,8 +1,8 @@
 // What a run tells at its end.
 
 /// How the live index differs from the shadow at one key.
-public struct Discrepancy: Hashable, Sendable {
-    public enum Kind: String, Sendable, CaseIterable {
+public struct Discrepancy: Hashable, Sendable, Codable {
+    public enum Kind: String, Sendable, CaseIterable, Codable {
         /// The live index lacks the entry.
         case missing
         /// The live index has an entry that no primary record derives.
@@ -55,6 +55,8 @@ public struct IndexReport: Sendable {
     public var action = Action.none
     /// Why that.
     public var reason = ""
+    /// How long that was to take, by the plan.
+    public var estimatedSeconds: Double?
     /// The new generation, where there is one.
     public var generation: UInt32?
     /// The generation that it replaced, where that is kept.
@@ -69,7 +71,7 @@ public struct IndexReport: Sendable {
 public struct RunReport: Sendable {
     public enum Outcome: String, Sendable, Codable {
         case clean, repaired, corrupt, incomplete, aborted
-        /// Stopped by somebody or by a limit. It can go on.
+        /// Stopped by somebody or by a limit. What was found so far is in the report.
         case stopped
     }
 
@@ -100,4 +102,6 @@ public struct RunReport: Sendable {
     public var seconds = Seconds()
     public var lockHolds = LockHolds()
     public var peakAnonymousBytes = 0
+    /// What the work has cost, where it was measured: for the plan of the next run.
+    public var costs = PlanCosts()
 }

@@ -47,6 +47,7 @@ struct Repair: TidemarkSubcommand {
     @Option(help: "Write each discrepancy as a line of JSON to this file.", completion: .file())
     var list: String?
 
+    @OptionGroup(title: "Limits, which `tidemark set` can change") var limits: LimitOptions
     @OptionGroup var common: CommonOptions
 
     func validate() throws {
@@ -60,12 +61,16 @@ struct Repair: TidemarkSubcommand {
         let list = try LineList(path: list)
         return try withVolume(target, dryRun ? .readOnly : .readWrite, output) { volume in
             if !dryRun { try finishReaping(volume, output) }
-            var execution = RunExecution(volume: volume, slots: index.slots, output: output)
-            execution.options.strategy = strategy.strategy
-            execution.options.isDryRun = dryRun
-            execution.options.keepsOld = keepOld
-            execution.onDiscrepancy = reporter(list, volume, output)
-            let report = try execution.perform()
+            let limits = try limits.limits()
+            let report = try withDesk(volume, Repair._commandName, limits, output) { desk in
+                var execution = RunExecution(
+                    volume: volume, slots: index.slots, desk: desk, output: output)
+                execution.options.strategy = strategy.strategy
+                execution.options.isDryRun = dryRun
+                execution.options.keepsOld = keepOld
+                execution.onDiscrepancy = reporter(list, volume, output)
+                return try execution.perform()
+            }
             output.json(ifAsked: document([("dryRun", .bool(dryRun))] + report.members))
             report.print(target, isDryRun: dryRun, to: output)
             if keepOld, !dryRun { sayWhatIsNotKept(report, output) }

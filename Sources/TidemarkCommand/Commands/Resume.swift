@@ -1,5 +1,5 @@
-// `tidemark resume`: a run that was stopped, or whose process has died, goes on from its last
-// checkpoint.
+// `tidemark resume`: a run that rests goes on, and so does one that was stopped, or whose process
+// has died, from its last checkpoint.
 
 internal import ArgumentParser
 internal import Tidemark
@@ -7,8 +7,10 @@ internal import Volume
 
 struct Resume: TidemarkSubcommand {
     static let configuration = CommandConfiguration(
-        abstract: "Go on with a run that was interrupted.",
+        abstract: "Go on with a run that was paused, stopped, or interrupted.",
         discussion: """
+            Where a process is at work on the volume, its run that was paused goes on there.
+
             A repair that was stopped, or whose process or machine died, is remembered by the \
             volume with its position, and so is everything that has changed since. It goes on \
             from there: what was read is not read again. Where the position can't be used (the \
@@ -32,15 +34,21 @@ struct Resume: TidemarkSubcommand {
     @Option(help: "Write each discrepancy as a line of JSON to this file.", completion: .file())
     var list: String?
 
+    @OptionGroup(title: "Limits, which `tidemark set` can change") var limits: LimitOptions
     @OptionGroup var common: CommonOptions
 
     func execute(_ output: Output) throws -> ExitStatus {
+        if let live = try liveStatus(target) { return try endPause(live, output) }
         let list = try LineList(path: list)
         return try withVolume(target, .readWrite, output) { volume in
             let record = try interrupted(volume)
-            var execution = RunExecution(volume: volume, of: record, output: output)
-            execution.onDiscrepancy = reporter(list, volume, output)
-            let report = try execution.resume(record)
+            let limits = try limits.limits()
+            let report = try withDesk(volume, Resume._commandName, limits, output) { desk in
+                var execution = RunExecution(
+                    volume: volume, of: record, desk: desk, output: output)
+                execution.onDiscrepancy = reporter(list, volume, output)
+                return try execution.resume(record)
+            }
             output.json(
                 ifAsked: document([("run", .integer(Int(record.number)))] + report.members))
             report.print(target, isDryRun: record.isDryRun, to: output)
@@ -48,6 +56,15 @@ struct Resume: TidemarkSubcommand {
             if !record.isDryRun, report.outcome.isDone { try finishReaping(volume, output) }
             return report.outcome.status
         }
+    }
+
+    private func endPause(_ live: LiveStatus, _ output: Output) throws -> ExitStatus {
+        guard live.limits.isPaused else {
+            throw CommandFailure(
+                "\(target): \(live.command), process \(live.process), is at work on it and not "
+                    + "paused; `tidemark status` shows what it does")
+        }
+        return try steer(RunVerbs.resume, SteerRequest(run: run.map { Int(clamping: $0) }), output)
     }
 
     private func interrupted(_ volume: Volume) throws -> RunRecord {
@@ -73,13 +90,15 @@ struct Resume: TidemarkSubcommand {
 
 extension RunExecution {
     /// What goes on with `record`, or starts it again.
-    init(volume: Volume, of record: RunRecord, output: Output) {
+    init(volume: Volume, of record: RunRecord, desk: RunDesk, output: Output) {
         let slots = volume.indexes.indices.filter {
             record.indexes.contains(volume.indexes[$0].name)
         }
-        self.init(volume: volume, slots: slots.map { IndexSlot($0) }, output: output)
+        self.init(
+            volume: volume, slots: slots.map { IndexSlot($0) }, desk: desk, output: output)
         options.strategy = record.strategy
         options.isDryRun = record.isDryRun
+        options.keepsOld = record.keepsOld
     }
 }
 

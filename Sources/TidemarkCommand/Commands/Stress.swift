@@ -57,6 +57,7 @@ struct Stress: TidemarkSubcommand {
         help: ArgumentHelp("Write what happened to this file, as a scenario.", valueName: "file"))
     var record: String?
 
+    @OptionGroup(title: "Limits, which `tidemark set` can change") var limits: LimitOptions
     @OptionGroup var common: CommonOptions
 
     var target: String { volume }
@@ -69,6 +70,10 @@ struct Stress: TidemarkSubcommand {
         guard damage >= 0 else { throw ValidationError("--damage is 0 or more.") }
         guard damage == 0 || !index.isEmpty else {
             throw ValidationError("--damage goes with --index.")
+        }
+        guard record == nil || limits.change.isEmpty else {
+            throw ValidationError(
+                "Limits and --record don't go together: a scenario knows no time.")
         }
         guard damage == 0 || record == nil else {
             throw ValidationError(
@@ -89,7 +94,10 @@ struct Stress: TidemarkSubcommand {
             if let record {
                 try ScenarioFiles.write("# The recording did not come to its end.\n", to: record)
             }
-            let result = try StressCoordinator(opened, options, output).run()
+            let limits = try limits.limits()
+            let result = try withDesk(opened, Stress._commandName, limits, output) {
+                try StressCoordinator(opened, options, $0, output).run()
+            }
             if let record, let scenario = result.scenario {
                 try ScenarioFiles.write(ScenarioWriter.write(scenario), to: record)
             }

@@ -47,12 +47,14 @@ struct StressResult: Sendable {
 struct StressCoordinator {
     let volume: Volume
     let options: StressOptions
+    let desk: RunDesk
     let output: Output
     private let control = StressControl()
 
-    init(_ volume: Volume, _ options: StressOptions, _ output: Output) {
+    init(_ volume: Volume, _ options: StressOptions, _ desk: RunDesk, _ output: Output) {
         self.volume = volume
         self.options = options
+        self.desk = desk
         self.output = output
     }
 
@@ -166,6 +168,7 @@ struct StressCoordinator {
             }
             sides.withRun += seconds(since: start)
             pause = min(max(seconds(since: start), 0.05), 60)
+            if let reason = desk.controls.stopReason { return reason }
             guard let last = result.runs.last?.report, last.outcome.status == .success else {
                 return "run \(result.runs.count) did not end clean; see its report"
             }
@@ -179,7 +182,7 @@ struct StressCoordinator {
     /// Waits. Returns why not to go on, where there is a reason.
     private func rest(until end: UInt64) -> String? {
         while monotonicNanoseconds() < end {
-            if let signal = Signals.stopRequest { return signal }
+            if let reason = Signals.stopRequest ?? desk.controls.stopReason { return reason }
             if control.isStopped.load(ordering: .acquiring) { return control.failure }
             sleep(milliseconds: 5)
         }
@@ -200,7 +203,8 @@ struct StressCoordinator {
     }
 
     private func repair(_ recorder: Recorder?) throws -> RunReport {
-        var execution = RunExecution(volume: volume, slots: options.slots, output: output)
+        var execution = RunExecution(
+            volume: volume, slots: options.slots, desk: desk, output: output)
         execution.options.strategy = options.strategy
         if let recorded = recorder?.beginRun(volume, options.slots, options.strategy) {
             execution.owner = recorded.owner

@@ -33,6 +33,7 @@ extension IndexReport {
         members += found.members
         members.append(("strategy", .string(action.rawValue)))
         if !reason.isEmpty { members.append(("reason", .string(reason))) }
+        if let estimatedSeconds { members.append(("estimatedSeconds", .number(estimatedSeconds))) }
         if let generation { members.append(("generation", .integer(Int(generation)))) }
         if let kept { members.append(("kept", .integer(Int(kept)))) }
         if let forgotten { members.append(("forgotten", .integer(Int(forgotten)))) }

@@ -1,5 +1,5 @@
 // One run from start to end, as `check`, `repair`, `resume` and `stress` do it: side file,
-// driver, progress, and the signal that stops it.
+// driver, levers, progress, and the signal that stops it.
 //
 // On a volume that is open for writing a run is one that the volume remembers: it has a number,
 // and goes on after a crash or a stop.
@@ -15,6 +15,8 @@ internal import VolumeFormat
 struct RunExecution {
     let volume: Volume
     let slots: [IndexSlot]
+    /// Where the run is steered from.
+    let desk: RunDesk
     /// What the run is given as the owner; nil: the volume itself.
     var owner: (any Tidemark.Owner)?
     var clock = RunClock(now: monotonicNanoseconds)
@@ -35,7 +37,8 @@ struct RunExecution {
         return try begin(
             RunRecord(
                 number: number, indexes: slots.map { volume.indexes[$0.rawValue].name },
-                strategy: options.strategy, isDryRun: options.isDryRun))
+                strategy: options.strategy, isDryRun: options.isDryRun,
+                keepsOld: options.keepsOld))
     }
 
     /// Goes on with a run that was interrupted; where that can't be, starts it again, and says
@@ -76,17 +79,24 @@ struct RunExecution {
     }
 
     private func drive(_ store: SideFile, _ keeping: Keeping?) -> RunReport {
+        var options = options
+        // What work costs on this machine, and in this volume, the last run has measured.
+        if let costs = (try? volume.runs())?.compactMap(\.costs).last { options.costs = costs }
         let run = Run(
             owner: owner ?? volume, indexes: slots, store: store, options: options, clock: clock,
             keeping: keeping, onDiscrepancy: onDiscrepancy)
         var driving = DriverOptions()
         driving.expectedRecords = (try? expectedRecords()) ?? 0
         let progress = Progress(isQuiet: output.isQuiet || !showsProgress)
-        driving.onProgress = { now in
-            progress.show(
-                now.words, UInt64(now.done), of: UInt64(max(now.total, 0)), now.phase.unit)
-        }
-        let driver = RunDriver(run, options: driving)
+        driving.onProgress = { now in progress.draw(now.line) }
+        // What is recorded is as long as it is by its scenario, and has levers of its own.
+        let driver = RunDriver(
+            run, options: driving, controls: owner == nil ? desk.controls : nil)
+        let number = desk.begin(
+            run.record.map { Int(clamping: $0.number) },
+            run.slots.map { volume.indexes[$0.rawValue].name }
+        ) { driver.progress }
+        defer { desk.end(number) }
         let ended = Monitor(false)
         let signals = DedicatedThread(name: "signals") {
             while ended.wait(seconds: 0.05, { $0 ? true : nil }) == nil {
