@@ -44,7 +44,10 @@ struct Stress: TidemarkSubcommand {
     @Option(help: "What chooses the operations; without it: anything.")
     var seed: UInt64?
 
-    @Option(help: "An index to repair meanwhile: rmap or parents. May be given several times.")
+    @Option(
+        help:
+            "An index to repair meanwhile: rmap, parents, quota or links. May be given several times."
+    )
     var index: [IndexName] = []
 
     @Option(help: "How the indexes are repaired.")
@@ -69,6 +72,15 @@ struct Stress: TidemarkSubcommand {
         guard damage >= 0 else { throw ValidationError("--damage is 0 or more.") }
         guard damage == 0 || !index.isEmpty else {
             throw ValidationError("--damage goes with --index.")
+        }
+        guard record == nil || !index.contains(where: \.isSummary) else {
+            throw ValidationError(
+                "--record knows rmap and parents only: scenarios have no summaries.")
+        }
+        guard damage == 0 || !index.contains(where: { $0.name == "links" }) else {
+            throw ValidationError(
+                "--damage is not for links: a file with a wrong count that loses a name is orphaned, "
+                    + "or freed too early, and no repair of counts brings it back.")
         }
         guard damage == 0 || record == nil else {
             throw ValidationError(
