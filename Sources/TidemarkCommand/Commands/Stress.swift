@@ -46,7 +46,7 @@ struct Stress: TidemarkSubcommand {
 
     @Option(
         help:
-            "An index to repair meanwhile: rmap, parents, quota or links. May be given several times."
+            "An index to repair meanwhile: rmap, parents, quota, links. May be given several times."
     )
     var index: [IndexName] = []
 
