@@ -164,7 +164,9 @@ package final class HookPoint: CommitHook {
 
     // MARK: The owner's side
 
-    package func wants(_ index: IndexSlot) -> Bool { slots[index.rawValue] }
+    package func wants(_ index: IndexSlot) -> Bool {
+        index.rawValue < slots.count && slots[index.rawValue]
+    }
     package func isAbout(_ index: IndexSlot) -> Bool { about.contains(index) }
 
     package func committed(_ commit: UInt64, deltas: borrowing DeltaBatch) {

@@ -24,7 +24,7 @@ struct Check: TidemarkSubcommand {
 
     @Option(
         help:
-            "The index to check: rmap, parents, quota or links. May be given several times; without it: all."
+            "The index to check: rmap, parents, quota, links. Several may be given; default: all."
     )
     var index: [IndexName] = []
 

@@ -9,7 +9,8 @@ struct Damage: TidemarkSubcommand {
         discussion: """
             Exactly N discrepancies are made in the index that the volume serves, never two at one \
             key: entries are deleted (missing), added (stray) or given another value (wrong); \
-            mixed is a third of each. Primary records are not touched. The same seed does the same \
+            mixed is a third of each. Link counts stand in the inodes, where they can only be \
+            wrong. Other primary records are not touched. The same seed does the same \
             to the same volume.
 
             Example: tidemark damage /tmp/v --index rmap --count 1000 --kind mixed
@@ -24,8 +25,8 @@ struct Damage: TidemarkSubcommand {
     @Option(help: "How many discrepancies.")
     var count: Int
 
-    @Option(help: "missing, stray, wrong or mixed.")
-    var kind = DamageArgument.mixed
+    @Option(help: "missing, stray, wrong or mixed; without it: mixed, and for links wrong.")
+    var kind: DamageArgument?
 
     @Option(help: "What chooses the entries; without it: anything.")
     var seed: UInt64?
@@ -35,6 +36,11 @@ struct Damage: TidemarkSubcommand {
     var target: String { volume }
 
     func validate() throws {
+        if index.name == "links", let kind, kind != .wrong {
+            throw ValidationError(
+                "--kind \(kind.rawValue) is not for links: the counts stand in the inodes, and can "
+                    + "only be wrong.")
+        }
         if count < 0 { throw ValidationError("--count is a number of entries, 0 or more.") }
     }
 
@@ -42,7 +48,7 @@ struct Damage: TidemarkSubcommand {
         let seed = seed ?? .random(in: 0 ... .max)
         return try withVolume(volume, .readWrite, output) { opened in
             let done = try opened.damage(
-                index: index.name, count: count, kind: kind.kind, seed: seed)
+                index: index.name, count: count, kind: kind?.kind ?? index.damageKind, seed: seed)
             output.json(
                 ifAsked: document([
                     ("index", .string(index.name)), ("seed", .unsigned(seed)),
@@ -57,6 +63,11 @@ struct Damage: TidemarkSubcommand {
             return .success
         }
     }
+}
+
+extension IndexName {
+    /// Damage of every kind that the index can have.
+    var damageKind: DamageKind { name == "links" ? .wrong : .mixed }
 }
 
 /// `--kind`.

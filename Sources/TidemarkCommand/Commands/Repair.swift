@@ -31,7 +31,7 @@ struct Repair: TidemarkSubcommand {
 
     @Option(
         help:
-            "The index to repair: rmap, parents, quota or links. May be given several times; without it: all."
+            "The index to repair: rmap, parents, quota, links. Several may be given; default: all."
     )
     var index: [IndexName] = []
 

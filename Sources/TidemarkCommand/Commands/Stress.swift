@@ -44,7 +44,10 @@ struct Stress: TidemarkSubcommand {
     @Option(help: "What chooses the operations; without it: anything.")
     var seed: UInt64?
 
-    @Option(help: "An index to repair meanwhile: rmap or parents. May be given several times.")
+    @Option(
+        help:
+            "An index to repair meanwhile: rmap, parents, quota, links. May be given several times."
+    )
     var index: [IndexName] = []
 
     @Option(help: "How the indexes are repaired.")
@@ -74,6 +77,15 @@ struct Stress: TidemarkSubcommand {
         guard record == nil || limits.change.isEmpty else {
             throw ValidationError(
                 "Limits and --record don't go together: a scenario knows no time.")
+        }
+        guard record == nil || !index.contains(where: \.isSummary) else {
+            throw ValidationError(
+                "--record knows rmap and parents only: scenarios have no summaries.")
+        }
+        guard damage == 0 || !index.contains(where: { $0.name == "links" }) else {
+            throw ValidationError(
+                "--damage is not for links: a file with a wrong count that loses a name is orphaned, "
+                    + "or freed too early, and no repair of counts brings it back.")
         }
         guard damage == 0 || record == nil else {
             throw ValidationError(

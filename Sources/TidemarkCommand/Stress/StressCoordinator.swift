@@ -195,8 +195,10 @@ struct StressCoordinator {
         var done: [String: DamageDone] = [:]
         for slot in options.slots {
             let name = volume.indexes[slot.rawValue].name
+            // There are few counters of quota usage: about one for each owner.
             done[name] = try volume.damage(
-                index: name, count: options.damage, kind: .mixed,
+                index: name, count: name == "quota" ? min(options.damage, 6) : options.damage,
+                kind: .mixed,
                 seed: options.seed &+ UInt64(number))
         }
         return done

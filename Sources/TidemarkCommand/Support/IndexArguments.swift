@@ -15,6 +15,9 @@ struct IndexName: ExpressibleByArgument, Hashable {
         name = argument
     }
 
+    /// Whether it counts, instead of listing.
+    var isSummary: Bool { name == "quota" || name == "links" }
+
     static var allValueStrings: [String] { all }
 
     var slot: IndexSlot {
