@@ -111,6 +111,30 @@ import Testing
         }
     }
 
+    @Test(arguments: ["extentOverlap", "extentOverFree", "freeOverlap", "leakedBlocks"])
+    func `check and verify agree on defects between extents and free space`(kind: String) throws {
+        try withVolume(files: 400) { volume in
+            let done = try json(
+                "damage", volume, "--primary", kind, "--count", "20", "--seed", "3")
+            #expect(done.string("primary") == kind && done.int("count") == 20)
+            let check = try json("check", volume, "--index", "rmap", status: 1)
+            let defects = check["primaryDefects"]
+            #expect(defects.int("total") == 20 && defects["counts"].int(kind) == 20)
+            #expect(check.index("rmap")?.counts == ["missing": 0, "stray": 0, "wrong": 0])
+            let first = try #require(defects.list("first").first)
+            for member in ["object", "problem", "blocks"] {
+                #expect(first.string(member)?.isEmpty == false, "\(member)")
+            }
+            let witness = try json("verify", volume, status: 1)
+            let found = witness["primaries"].object.compactMapValues { ($0 as? NSNumber)?.intValue }
+            #expect(found.filter { $0.value > 0 } == [kind: 20])
+            // A repair says so, too, and takes none of it away.
+            let repair = try json("repair", volume, "--strategy", "rebuild", status: 1)
+            #expect(repair["primaryDefects"]["counts"].int(kind) == 20)
+            #expect(repair.string("outcome") == "corrupt")
+        }
+    }
+
     @Test func `more damage than there are entries is refused and nothing is changed`() throws {
         try withVolume(files: 10) { volume in
             let refused = try json(

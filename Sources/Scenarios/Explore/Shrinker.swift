@@ -93,6 +93,13 @@ struct Shrinker {
                 }
                 number -= 1
             }
+            if runs[place].keepsOld {
+                if number == 0 {
+                    runs[place].keepsOld = false
+                    return true
+                }
+                number -= 1
+            }
             if runs[place].indexes.count > 1 {
                 if number < runs[place].indexes.count {
                     runs[place].indexes.remove(at: number)

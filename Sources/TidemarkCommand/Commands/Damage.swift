@@ -1,17 +1,22 @@
-// `tidemark damage`: discrepancies made on purpose.
+// `tidemark damage`: discrepancies, or defects of primary records, made on purpose.
 
 internal import ArgumentParser
 internal import Volume
 
 struct Damage: TidemarkSubcommand {
     static let configuration = CommandConfiguration(
-        abstract: "Damage a live index on purpose, to try checks and repairs.",
+        abstract: "Damage a live index, or primary records, on purpose, to try checks and repairs.",
         discussion: """
             Exactly N discrepancies are made in the index that the volume serves, never two at one \
             key: entries are deleted (missing), added (stray) or given another value (wrong); \
             mixed is a third of each. Link counts stand in the inodes, where they can only be \
             wrong. Other primary records are not touched. The same seed does the same \
             to the same volume.
+
+            With --primary, instead of --index, exactly N defects of primary records are made, of \
+            a kind that verify and check report: two owners of one block, an owned block that is \
+            free, a block that is free twice, a block that nobody has. The indexes follow; no \
+            repair of an index takes such a defect away.
 
             Example: tidemark damage /tmp/v --index rmap --count 1000 --kind mixed
             """)
@@ -20,7 +25,13 @@ struct Damage: TidemarkSubcommand {
     var volume: String
 
     @Option(help: "The index to damage: rmap, parents, quota or links.")
-    var index: IndexName
+    var index: IndexName?
+
+    @Option(
+        help: ArgumentHelp(
+            "Damage primary records instead: extentOverlap, extentOverFree, freeOverlap or "
+                + "leakedBlocks."))
+    var primary: PrimaryDamageArgument?
 
     @Option(help: "How many discrepancies.")
     var count: Int
@@ -36,33 +47,72 @@ struct Damage: TidemarkSubcommand {
     var target: String { volume }
 
     func validate() throws {
-        if index.name == "links", let kind, kind != .wrong {
+        if index?.name == "links", let kind, kind != .wrong {
             throw ValidationError(
                 "--kind \(kind.rawValue) is not for links: the counts stand in the inodes, and can "
                     + "only be wrong.")
         }
         if count < 0 { throw ValidationError("--count is a number of entries, 0 or more.") }
+        guard (index == nil) != (primary == nil) else {
+            throw ValidationError("One of --index and --primary says what is to be damaged.")
+        }
+        if primary != nil, kind != nil {
+            throw ValidationError("--kind is of --index; --primary is a kind itself.")
+        }
     }
 
     func execute(_ output: Output) throws -> ExitStatus {
         let seed = seed ?? .random(in: 0 ... .max)
         return try withVolume(volume, .readWrite, output) { opened in
-            let done = try opened.damage(
-                index: index.name, count: count, kind: kind?.kind ?? index.damageKind, seed: seed)
-            output.json(
-                ifAsked: document([
-                    ("index", .string(index.name)), ("seed", .unsigned(seed)),
-                    ("missing", .integer(done.missing)), ("stray", .integer(done.stray)),
-                    ("wrong", .integer(done.wrong)),
-                ]))
-            output.line(
-                "\(volume): \(index.name): "
-                    + "\(counted(done.missing, "entry", "entries")) deleted, "
-                    + "\(grouped(done.stray)) added, \(grouped(done.wrong)) changed "
-                    + "(seed \(seed))")
+            if let index { try damage(opened, index, seed, output) }
+            if let primary { try damage(opened, primary.kind, seed, output) }
             return .success
         }
     }
+
+    private func damage(
+        _ opened: Volume, _ index: IndexName, _ seed: UInt64, _ output: Output
+    ) throws {
+        let done = try opened.damage(
+            index: index.name, count: count, kind: kind?.kind ?? index.damageKind, seed: seed)
+        output.json(
+            ifAsked: document([
+                ("index", .string(index.name)), ("seed", .unsigned(seed)),
+                ("missing", .integer(done.missing)), ("stray", .integer(done.stray)),
+                ("wrong", .integer(done.wrong)),
+            ]))
+        output.line(
+            "\(volume): \(index.name): "
+                + "\(counted(done.missing, "entry", "entries")) deleted, "
+                + "\(grouped(done.stray)) added, \(grouped(done.wrong)) changed "
+                + "(seed \(seed))")
+    }
+
+    private func damage(
+        _ opened: Volume, _ primary: PrimaryDamageKind, _ seed: UInt64, _ output: Output
+    ) throws {
+        try opened.damage(primary: primary, count: count, seed: seed)
+        output.json(
+            ifAsked: document([
+                ("primary", .string(primary.rawValue)), ("seed", .unsigned(seed)),
+                ("count", .integer(count)),
+            ]))
+        output.line(
+            "\(volume): primary records: \(counted(count, "defect")) \(primary.rawValue) "
+                + "(seed \(seed))")
+    }
+}
+
+/// `--primary`.
+struct PrimaryDamageArgument: ExpressibleByArgument {
+    let kind: PrimaryDamageKind
+
+    init?(argument: String) {
+        guard let kind = PrimaryDamageKind(rawValue: argument) else { return nil }
+        self.kind = kind
+    }
+
+    static var allValueStrings: [String] { PrimaryDamageKind.allCases.map(\.rawValue) }
 }
 
 extension IndexName {

@@ -96,13 +96,13 @@ extension Operations {
         return (before, after)
     }
 
-    private mutating func putFree(_ run: FreeRecord) throws {
+    mutating func putFree(_ run: FreeRecord) throws {
         try transaction.put(core.tables.free, FreeRecord.key(start: run.start).span, run.value.span)
         let key = FreeRecord.lengthKey(length: run.length, start: run.start)
         try transaction.put(core.tables.freeByLength, key.span, run.lengthValue.span)
     }
 
-    private mutating func deleteFree(_ run: FreeRecord) throws {
+    mutating func deleteFree(_ run: FreeRecord) throws {
         _ = try transaction.delete(core.tables.free, FreeRecord.key(start: run.start).span)
         let key = FreeRecord.lengthKey(length: run.length, start: run.start)
         _ = try transaction.delete(core.tables.freeByLength, key.span)
