@@ -78,7 +78,7 @@ extension Run {
 
     private func entryPart(
         _ slot: IndexSlot, _ snapshot: any OwnerSnapshot, _ cut: Cut, _ range: KeyRange,
-        _ isRecheck: Bool, _ report: @escaping @Sendable (Discrepancy) -> Void
+        _ isRecheck: Bool, _ report: @escaping @Sendable (Discrepancy) -> Bool
     ) throws -> any ComparePart {
         let index = owner.indexes[slot.rawValue]
         return EntryComparePart(
@@ -92,7 +92,7 @@ extension Run {
     private func foldPart(
         _ slot: IndexSlot, _ summary: any Summary, _ snapshot: any OwnerSnapshot, _ cut: Cut,
         _ range: KeyRange, _ isRecheck: Bool,
-        _ report: @escaping @Sendable (Discrepancy) -> Void
+        _ report: @escaping @Sendable (Discrepancy) -> Bool
     ) throws -> any ComparePart {
         var log: CorrectionLog?
         if !isRecheck, options.strategy != .check {
