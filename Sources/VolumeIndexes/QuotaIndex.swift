@@ -47,7 +47,7 @@ struct QuotaSummary: Summary {
 public final class QuotaFold: SummaryFold {
     private let part: SummaryPart
     private let limit: Int
-    private var table = UsageTable()
+    private var sums: UsageTable?
     private var contributions: EntryFeed?
     /// Keys of the pass, by their numbers: from `lower` on, below `upper`.
     private var lower: UInt64 = 0
@@ -67,16 +67,24 @@ public final class QuotaFold: SummaryFold {
     public func step(_ limit: Int) throws -> Bool {
         if expected != nil { return try compare(limit) }
         let feed = try contributions ?? beginPass()
+        // Taken out of the class, and put back: not every addition is checked for exclusive use.
+        var sums = sums.take() ?? UsageTable()
+        defer { self.sums = sums }
+        var bounds = lower..<upper
         for _ in 0..<limit {
             guard try feed.isThere() else {
-                endPass()
+                endPass(sums)
+                sums = UsageTable()
                 return true
             }
             guard let share = QuotaShare(feed.value) else {
                 throw AbortReason("the shadow of quota holds what can't be: a damaged side file")
             }
             feed.advance()
-            add(share)
+            sums.add(share, within: bounds)
+            guard sums.count > self.limit else { continue }
+            upper = sums.keepLowerHalf()
+            bounds = lower..<upper
         }
         return true
     }
@@ -88,26 +96,9 @@ public final class QuotaFold: SummaryFold {
         return feed
     }
 
-    private func add(_ share: QuotaShare) {
-        let usage = QuotaUsage(blocks: share.blocks, inodes: 1)
-        add(.volume, usage)
-        add(QuotaKey(.user, share.uid), usage)
-        add(QuotaKey(.group, share.gid), usage)
-        add(QuotaKey(.project, share.project), usage)
-        guard table.count > limit else { return }
-        upper = table.keepLowerHalf()
-    }
-
-    @inline(__always)
-    private func add(_ key: QuotaKey, _ usage: QuotaUsage) {
-        let number = key.number
-        if number >= lower, number < upper { table.add(number, usage) }
-    }
-
-    private func endPass() {
-        expected = table.sorted().filter { $0.usage != .zero }
+    private func endPass(_ sums: UsageTable) {
+        expected = sums.sorted().filter { $0.usage != .zero }
         place = 0
-        table.removeAll()
         contributions = nil
     }
 
@@ -190,7 +181,21 @@ struct UsageTable {
     private var slots = [Slot](repeating: Slot(), count: 256)
     private(set) var count = 0
 
-    mutating func add(_ number: UInt64, _ usage: QuotaUsage) {
+    /// Adds what an inode takes to those of its counters whose keys lie in `bounds`.
+    @inline(__always)
+    mutating func add(_ share: QuotaShare, within bounds: Range<UInt64>) {
+        let usage = QuotaUsage(blocks: share.blocks, inodes: 1)
+        let numbers = (
+            QuotaKey.volume.number, QuotaKey(.user, share.uid).number,
+            QuotaKey(.group, share.gid).number, QuotaKey(.project, share.project).number
+        )
+        if bounds.contains(numbers.0) { add(numbers.0, usage) }
+        if bounds.contains(numbers.1) { add(numbers.1, usage) }
+        if bounds.contains(numbers.2) { add(numbers.2, usage) }
+        if bounds.contains(numbers.3) { add(numbers.3, usage) }
+    }
+
+    private mutating func add(_ number: UInt64, _ usage: QuotaUsage) {
         let place = find(number)
         if slots[place].mark == 0 {
             slots[place].mark = number + 1
@@ -232,6 +237,4 @@ struct UsageTable {
         slots.filter { $0.mark != 0 }.map { (QuotaKey(number: $0.mark - 1), $0.usage) }
             .sorted { $0.0 < $1.0 }
     }
-
-    mutating func removeAll() { self = UsageTable() }
 }

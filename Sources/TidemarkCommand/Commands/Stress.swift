@@ -84,8 +84,8 @@ struct Stress: TidemarkSubcommand {
         }
         guard damage == 0 || !index.contains(where: { $0.name == "links" }) else {
             throw ValidationError(
-                "--damage is not for links: a file with a wrong count that loses a name is orphaned, "
-                    + "or freed too early, and no repair of counts brings it back.")
+                "--damage is not for links: a file with a wrong count that loses a name "
+                    + "is orphaned, or freed too early, and no repair brings it back.")
         }
         guard damage == 0 || record == nil else {
             throw ValidationError(
