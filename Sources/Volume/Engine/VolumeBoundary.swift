@@ -77,6 +77,7 @@ final class VolumeBoundary: CommitBoundary {
     }
 
     func keptGeneration(of index: IndexSlot) throws -> UInt32? {
+        guard index != GroupState.linksSlot else { return nil }
         if let operations = unsafe operations {
             return unsafe operations.pointee.state[index].kept?.number
         }
@@ -128,7 +129,8 @@ final class VolumeBoundary: CommitBoundary {
     }
 
     func loading(of index: IndexSlot) -> (generation: UInt32, cursor: KeyBytes?)? {
-        guard let load = unsafe operations?.pointee.state[index].load, load.spoilt == nil
+        guard index != GroupState.linksSlot,
+            let load = unsafe operations?.pointee.state[index].load, load.spoilt == nil
         else { return nil }
         return (load.generation.number, load.isWhole ? nil : load.end)
     }
