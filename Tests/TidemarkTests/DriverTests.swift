@@ -38,6 +38,7 @@ final class FailingStore: SideStore {
     func readers(of numbers: [UInt32]) throws -> [any RunReader] {
         try inner.readers(of: numbers)
     }
+    func drop(_ numbers: [UInt32]) throws { try inner.drop(numbers) }
     func stage(_ checkpoint: Checkpoint) throws { try inner.stage(checkpoint) }
     func makeDurable() throws { try inner.makeDurable() }
     func remove() { inner.remove() }

@@ -13,6 +13,7 @@ struct SteppedRun {
 
     init(
         _ volume: Volume, _ indexes: [IndexSlot], _ strategy: Strategy, seed: UInt64,
+        store: any SideStore = MemoryStore(), keeping: Keeping? = nil,
         change: (inout RunOptions) -> Void = { _ in }
     ) {
         var options = RunOptions()
@@ -24,8 +25,8 @@ struct SteppedRun {
         options.chunkBytes = 512
         change(&options)
         run = Run(
-            owner: volume, indexes: indexes, store: MemoryStore(), options: options,
-            clock: RunClock { 0 })
+            owner: volume, indexes: indexes, store: store, options: options,
+            clock: RunClock { 0 }, keeping: keeping)
         coordinator = Coordinator(run)
         random = SplitMix64(seed: seed)
     }

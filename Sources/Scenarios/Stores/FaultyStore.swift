@@ -22,6 +22,7 @@ final class FaultyStore: SideStore, @unchecked Sendable {
         return try inner.readers(of: numbers).map { FaultyReader($0, faults) }
     }
 
+    func drop(_ numbers: [UInt32]) throws { try inner.drop(numbers) }
     func stage(_ checkpoint: Checkpoint) throws { try inner.stage(checkpoint) }
 
     func makeDurable() throws {

@@ -71,6 +71,8 @@ final class ShadowMerge {
     private let losers: UnsafeMutablePointer<Int>
     private var winner = 0
     private let voids: [VoidRange]
+    /// Keeps the runs from being dropped.
+    private let lease: RunLease?
     private let index: any SecondaryIndex
     /// The last key that was decided: its later records are older, and skipped.
     private let lastKey: UnsafeMutablePointer<ByteArena>
@@ -79,8 +81,9 @@ final class ShadowMerge {
     init(
         _ runs: [SortedRun], in store: any SideStore, voids: [VoidRange],
         index: any SecondaryIndex, from key: KeyBytes = KeyBytes(),
-        chunkBytes: Int = ChunkList.chunkSize
+        chunkBytes: Int = ChunkList.chunkSize, lease: RunLease? = nil
     ) throws {
+        self.lease = lease
         let readers = try store.readers(of: runs.map(\.number))
         count = readers.count
         unsafe sources = .allocate(capacity: max(count, 1))

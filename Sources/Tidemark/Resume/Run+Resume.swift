@@ -191,7 +191,7 @@ extension Run {
 
     private func stage(_ mark: HookPoint.Mark) throws {
         try assistant.handle(mark.items)
-        try assistant.spill()
+        try assistant.spill(mergesSmall: true)
         let checkpoint = assistant.checkpoint(mark, windows: windows)
         try store.stage(checkpoint)
         stagedProgress.withLock {

@@ -25,6 +25,9 @@ final class Assistant {
     private(set) var damageCount = 0
     private static let rememberedDamage = 1000
     private var nextRun: UInt32 = 1
+    /// Runs that are no longer part of the shadow, and still in the store.
+    private var replaced: [UInt32] = []
+    private var leases: [WeakLease] = []
     private let sorter = EntrySorter()
     private let mutants: Mutants
     private var chunks: ChunkList
@@ -99,14 +102,52 @@ final class Assistant {
     }
 
     /// Writes all that is in memory into sorted runs.
-    func spill() throws {
+    /// - Parameter mergesSmall: whether the last run of each index is taken into the new one
+    ///   where it is small: checkpoints come every few seconds, however little there is.
+    func spill(mergesSmall: Bool = false) throws {
         for slot in memory.indices where !memory[slot].isEmpty {
-            let run = try write(memory[slot])
+            let last = mergesSmall ? runs[slot].last.flatMap { isSmall($0) ? $0 : nil } : nil
+            let run = try write(memory[slot] + (last.map { [try read($0)] } ?? []))
+            if let last {
+                runs[slot].removeLast()
+                replaced.append(last.number)
+            }
             runs[slot].append(run)
             for batch in memory[slot] { pool.give(batch) }
             memory[slot] = []
         }
         memoryBytes = 0
+        try dropReplaced()
+    }
+
+    /// Bytes below which a run is written again rather than left beside a new one.
+    private static let smallRun = 8 << 20
+
+    private func isSmall(_ run: SortedRun) -> Bool {
+        run.bytes < min(Assistant.smallRun, budget / 2)
+    }
+
+    private func read(_ run: SortedRun) throws -> EntryBatch {
+        let batch = EntryBatch(capacity: run.bytes)
+        var chunk = ByteArena(capacity: chunks.limit)
+        let reader = try store.readers(of: [run.number])[0]
+        while try reader.next(into: &chunk) {
+            var position = 0
+            while position < chunk.count {
+                let record = unsafe Record(chunk.base(at: position))
+                batch.append(record)
+                position += record.size
+            }
+        }
+        return batch
+    }
+
+    /// Drops runs that others have taken the place of, once no frozen shadow knows them.
+    private func dropReplaced() throws {
+        leases.removeAll { $0.lease == nil }
+        guard leases.isEmpty, !replaced.isEmpty else { return }
+        try store.drop(replaced)
+        replaced = []
     }
 
     /// Sorts `batches` and writes them as a run: of each key only the newest item, which
@@ -171,8 +212,19 @@ final class Assistant {
 
     /// The shadow as of the last spill, whatever is written later.
     func freeze() -> FrozenShadow {
-        FrozenShadow(store: store, runs: runs, voids: voids, chunkBytes: chunks.limit)
+        let lease = RunLease()
+        leases.append(WeakLease(lease))
+        return FrozenShadow(
+            store: store, runs: runs, voids: voids, chunkBytes: chunks.limit, lease: lease)
     }
+}
+
+/// Held by whoever may still open the runs of a frozen shadow.
+final class RunLease: Sendable {}
+
+private struct WeakLease {
+    weak var lease: RunLease?
+    init(_ lease: RunLease) { self.lease = lease }
 }
 
 /// The shadow of every index at one moment: complete runs are never changed.
@@ -181,13 +233,15 @@ struct FrozenShadow {
     fileprivate let runs: [[SortedRun]]
     fileprivate let voids: [VoidRange]
     fileprivate let chunkBytes: Int
+    fileprivate let lease: RunLease
 
     /// A reader of the shadow of `slot`, from `key` on.
     func merge(_ slot: Int, index: any SecondaryIndex, from key: KeyBytes = KeyBytes()) throws
         -> ShadowMerge
     {
         try ShadowMerge(
-            runs[slot], in: store, voids: voids, index: index, from: key, chunkBytes: chunkBytes)
+            runs[slot], in: store, voids: voids, index: index, from: key, chunkBytes: chunkBytes,
+            lease: lease)
     }
 
     /// Entries of the shadow of `slot`, at the most: those of all runs.

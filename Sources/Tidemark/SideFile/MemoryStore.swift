@@ -11,21 +11,25 @@ public final class MemoryStore: SideStore {
     }
 
     private let runs = Mutex<[UInt32: [Chunk]]>([:])
-    private let staged = Mutex<Checkpoint?>(nil)
-    private let saved = Mutex<Checkpoint?>(nil)
+    /// A checkpoint, with what the store held then.
+    private struct Kept: Sendable {
+        let checkpoint: Checkpoint
+        let runs: [UInt32: [Chunk]]
+    }
+
+    private let staged = Mutex<Kept?>(nil)
+    private let saved = Mutex<Kept?>(nil)
 
     public init() {}
 
     /// What is left after a failure of the system: the durable checkpoint, and its runs. This
     /// store is not used any more.
     public func survivor() -> (store: MemoryStore, checkpoint: Checkpoint)? {
-        guard let checkpoint = saved.withLock({ $0 }) else { return nil }
-        let numbers = Set(checkpoint.runs.joined().map(\.number))
+        guard let kept = saved.withLock({ $0 }) else { return nil }
         let store = MemoryStore()
-        let kept = runs.withLock { $0.filter { numbers.contains($0.key) } }
-        store.runs.withLock { $0 = kept }
-        store.saved.withLock { $0 = checkpoint }
-        return (store, checkpoint)
+        store.runs.withLock { $0 = kept.runs }
+        store.saved.withLock { $0 = kept }
+        return (store, kept.checkpoint)
     }
 
     public func append(_ chunks: borrowing ChunkList, to number: UInt32) throws {
@@ -45,11 +49,21 @@ public final class MemoryStore: SideStore {
         runs.withLock { runs in numbers.map { MemoryReader(runs[$0] ?? []) } }
     }
 
-    public func stage(_ checkpoint: Checkpoint) throws { staged.withLock { $0 = checkpoint } }
+    public func drop(_ numbers: [UInt32]) throws {
+        runs.withLock { runs in for number in numbers { runs[number] = nil } }
+    }
+
+    public func stage(_ checkpoint: Checkpoint) throws {
+        let numbers = Set(checkpoint.runs.joined().map(\.number))
+        let kept = Kept(
+            checkpoint: checkpoint,
+            runs: runs.withLock { $0.filter { numbers.contains($0.key) } })
+        staged.withLock { $0 = kept }
+    }
 
     public func makeDurable() throws {
-        let checkpoint = staged.withLock { $0.take() }
-        if let checkpoint { saved.withLock { $0 = checkpoint } }
+        let kept = staged.withLock { $0.take() }
+        if let kept { saved.withLock { $0 = kept } }
     }
 
     public func remove() {

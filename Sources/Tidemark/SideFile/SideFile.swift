@@ -149,6 +149,18 @@ public final class SideFile: SideStore, @unchecked Sendable {
         return readers
     }
 
+    public func drop(_ numbers: [UInt32]) throws {
+        try writing.withLock { _ in
+            try environment.write { transaction in
+                for number in numbers {
+                    guard let table = tables.withLock({ $0[number] }) else { continue }
+                    try transaction.drop(table)
+                }
+            }
+        }
+        tables.withLock { tables in for number in numbers { tables[number] = nil } }
+    }
+
     public func stage(_ checkpoint: Checkpoint) throws {
         let pin = try writing.withLock { _ in try PinnedCommit(environment) }
         checkpoints.withLock { $0.staged = (checkpoint, pin) }

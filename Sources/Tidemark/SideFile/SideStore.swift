@@ -47,6 +47,10 @@ public protocol SideStore: AnyObject, Sendable {
     /// thread, the same for all of them.
     func readers(of numbers: [UInt32]) throws -> [any RunReader]
 
+    /// Deletes complete runs that nobody will open any more. Readers that are open go on, and so
+    /// does the checkpoint that knows them.
+    func drop(_ numbers: [UInt32]) throws
+
     /// Notes `checkpoint`, whose runs have all been appended. Called by whoever appends.
     func stage(_ checkpoint: Checkpoint) throws
 

@@ -64,6 +64,8 @@ public struct Operations: ~Copyable {
         committed = state
         transaction = core.environment.endedTransaction()
         lastUsedBytes = core.environment.statistics.usedBytes
+        // The log of a run that was interrupted goes on with the first operation.
+        noteHooks()
     }
 
     /// The start of every operation. Ends the group here, and begins another, where it has
