@@ -79,10 +79,12 @@ final class Session {
     private func creates() throws {
         let count = options.isQuick ? 100_000 : 1_000_000
         var none: [Measures] = [], idle: [Measures] = [], scattered: [Measures] = []
+        var kept: [Measures] = []
         for _ in 0..<rounds {
             none.append(try worker("creates", [directory, "\(count)", "grouped", "none"]))
             idle.append(try worker("creates", [directory, "\(count)", "grouped", "idle"]))
             scattered.append(try worker("creates", [directory, "\(count)", "scattered", "none"]))
+            kept.append(try worker("creates", [directory, "\(count)", "grouped", "kept"]))
         }
         let branch = try worker("branch", [])["nanoseconds"]
         let rate = none.median("rate")
@@ -92,6 +94,10 @@ final class Session {
                 100_000, rate, unit: "/s"))
         table.add(
             .info("The same, each in a random directory", scattered.median("rate").shown(0) + "/s"))
+        table.add(
+            .info(
+                "Creates as in the first row, while an old generation of each index is kept",
+                kept.median("rate").shown(0) + "/s"))
         // An operation tests two flags, a commit some more and two empty lists: four tests
         // for each operation is more than there are.
         let cost = 4 * branch / (1e9 / rate) * 100

@@ -1,6 +1,7 @@
 // Workers that write: creates at full speed, what hooks cost, and what writers keep while a
 // run is at work.
 
+internal import Bytes
 internal import CBaseline
 internal import Foundation
 internal import Synchronization
@@ -18,7 +19,8 @@ private final class IdleHook: CommitHook {
 enum WriterWorkers {
     /// `creates DIRECTORY COUNT ORDER HOOK`: COUNT creates in 1,000 directories of a new
     /// volume, by one `perform`. ORDER is `grouped`, one directory after another, or
-    /// `scattered`; HOOK is `none` or `idle`.
+    /// `scattered`; HOOK is `none` or `idle`, or `kept`: no hook, but of each index an old
+    /// generation is kept.
     static func creates(_ arguments: Arguments) throws -> Measures {
         let path = try arguments.string(0) + "/creates"
         let count = try arguments.integer(1), directories = 1000
@@ -44,6 +46,7 @@ enum WriterWorkers {
         if try arguments.string(3) == "idle" {
             try volume.atCommitBoundary { $0.attach(IdleHook()) }
         }
+        if try arguments.string(3) == "kept" { try keepOld(volume) }
         sync()
         var measures = Measures()
         try timed(&measures, "creates") {
@@ -55,6 +58,20 @@ enum WriterWorkers {
         }
         measures["rate"] = Double(count) / measures["creates"]
         return measures
+    }
+
+    /// Replaces the generation of each index by a copy, and keeps it.
+    private static func keepOld(_ volume: Volume) throws {
+        for slot in try slotsOfAll(volume) {
+            try volume.atCommitBoundary { boundary in
+                let number = try boundary.createGeneration(of: slot)
+                let batch = EntryBatch()
+                _ = try boundary.snapshot().entries(
+                    of: slot, from: KeyBytes(), limit: .max, into: batch)
+                try boundary.append(batch, to: number, of: slot, end: nil)
+                try boundary.activate(generation: number, of: slot, keepsOld: true)
+            }
+        }
     }
 
     /// `branch`: nanoseconds that testing a flag takes, which is all that an operation does

@@ -79,6 +79,18 @@ public final class EntryBatch: @unchecked Sendable {
         position + record(at: position).size
     }
 
+    /// Calls `body` with key and value of each entry from `position` on, until it returns false.
+    /// - Returns: the place of the first entry that it has not taken.
+    public func forEach(from position: Int, _ body: (RawSpan, RawSpan) -> Bool) -> Int {
+        var position = position
+        while position < endPosition {
+            let record = record(at: position)
+            guard body(record.key, record.value) else { return position }
+            position += record.size
+        }
+        return position
+    }
+
     @_lifetime(borrow self)
     public func key(at position: Int) -> RawSpan {
         unsafe _overrideLifetime(record(at: position).key, borrowing: self)

@@ -20,7 +20,8 @@ final class SpaceAudit: EntryAudit {
     /// Keeps the cursor's transaction.
     private let snapshot: VolumeSnapshot
     private var free: FreeWalk
-    /// The part's end: a block, as a key. nil: there is nothing beyond it.
+    /// The part's end: a block, and as a key. nil: there is nothing beyond it.
+    private let bound: UInt64?
     private let upper: KeyBytes?
     private var sweep: SpaceSweep
     /// Beyond the part: the sweep that the next part's audit has begun.
@@ -34,6 +35,7 @@ final class SpaceAudit: EntryAudit {
             "the reverse map is divided between blocks")
         self.snapshot = snapshot
         upper = range.upper
+        bound = range.upper.map { $0.span.integer(at: 0) }
         free = try FreeWalk(
             snapshot.transaction.cursor(snapshot.core.tables.free), from: range.lower)
         sweep = SpaceSweep(
@@ -47,40 +49,60 @@ final class SpaceAudit: EntryAudit {
         var position = entries.startPosition
         if next == nil { position = try takePart(entries) }
         while position < entries.endPosition, !isDone {
-            if let extent = SweptExtent(entries, position) { try takeBeyond(extent) }
+            let key = entries.key(at: position), value = entries.value(at: position)
+            if let extent = SweptExtent(key, value) { try takeBeyond(extent) }
             position = entries.position(after: position)
         }
     }
 
-    /// Takes the entries of the part, the hot loop of an audit.
+    /// Takes the entries of the part.
     /// - Returns: the place of the first entry beyond it.
     private func takePart(_ entries: EntryBatch) throws -> Int {
-        let last = upper.map { $0.span.integer(at: 0, as: UInt64.self) } ?? .max
-        // Locals: a property would be checked for exclusive access at every use.
-        var sweep = sweep, nextFree = free.number
         var position = entries.startPosition
-        defer { self.sweep = sweep }
         while position < entries.endPosition {
-            let after = entries.position(after: position)
-            guard let extent = SweptExtent(entries, position) else {
-                position = after
-                continue
+            position = takeSound(entries, from: position)
+            guard position < entries.endPosition else { break }
+            let key = entries.key(at: position), value = entries.value(at: position)
+            // The comparison itself refuses what can be no entry.
+            if let extent = SweptExtent(key, value) {
+                if let bound, extent.start >= bound { break }
+                if free.isThere, free.number <= extent.start {
+                    repeat { try takeFree() } while free.isThere && free.number <= extent.start
+                    continue
+                }
+                try take(extent)
             }
-            if extent.start >= last, upper != nil { break }
-            if nextFree <= extent.start {
-                self.sweep = sweep
-                while free.isThere, free.number <= extent.start { try takeFree() }
-                nextFree = free.number
-                sweep = self.sweep
-            }
-            let before = sweep
-            let found = sweep.take(extent: extent.start, end: extent.end, of: extent.inode)
-            if !found.isEmpty {
-                for defect in words(found, of: extent, before) { findings.add(defect) }
-            }
-            position = after
+            position = entries.position(after: position)
         }
         return position
+    }
+
+    /// Takes extents with which nothing is wrong and before which nothing is free, which nearly
+    /// all are: the hot loop of an audit.
+    /// - Returns: the place of the first that it does not take.
+    private func takeSound(_ entries: EntryBatch, from position: Int) -> Int {
+        // Locals: a property would be checked for exclusive access at every use.
+        var sweep = sweep
+        let limit = min(free.number, bound ?? .max)
+        defer { self.sweep = sweep }
+        return entries.forEach(from: position) { key, value in
+            guard let extent = SweptExtent(key, value), extent.start < limit,
+                sweep.judge(extent.start, extent.end).isEmpty
+            else { return false }
+            sweep.pass(extent: extent.end, of: extent.inode)
+            return true
+        }
+    }
+
+    private func take(_ extent: SweptExtent) throws {
+        while free.isThere, free.number <= extent.start { try takeFree() }
+        compare {
+            $0.judge(extent.start, extent.end)
+        } telling: {
+            words($0, of: extent, $1)
+        } passing: {
+            $0.pass(extent: extent.end, of: extent.inode)
+        }
     }
 
     // MARK: Beyond the part
@@ -90,73 +112,79 @@ final class SpaceAudit: EntryAudit {
         if next == nil { try cross() }
         let start = free.isThere ? min(free.number, extent.start) : extent.start
         guard let next, !next.isLike(sweep, from: start) else { return isDone = true }
-        while free.isThere, free.number <= extent.start { try takeFree() }
-        compare { sweep in
-            sweep.take(extent: extent.start, end: extent.end, of: extent.inode)
-        } telling: { found, before in
-            words(found, of: extent, before)
-        }
+        try take(extent)
     }
 
     /// To the end of the part: what is free before it is the part's, too.
     private func cross() throws {
-        guard let upper else { preconditionFailure("nothing is beyond the last part") }
+        guard let upper, let bound else { preconditionFailure("nothing is beyond the last part") }
         while free.isThere, free.isBefore(upper) { try takeFree() }
-        next = SpaceSweep(from: upper.span.integer(at: 0), volumeEnd: sweep.volumeEnd)
+        next = SpaceSweep(from: bound, volumeEnd: sweep.volumeEnd)
     }
 
     func end() throws {
         guard !isDone else { return }
         isDone = true
-        if upper != nil, next == nil { try cross() }
+        if bound != nil, next == nil { try cross() }
         while free.isThere { try takeFree() }
         let volumeEnd = sweep.volumeEnd
         compare {
             $0.gap(before: volumeEnd)
-        } telling: { found, before in
-            gap(found, before, upTo: volumeEnd)
+        } telling: {
+            gap($0, $1, upTo: volumeEnd)
+        } passing: { _ in
         }
     }
 
-    /// Does the same with both sweeps, or the one where there is only one, and tells what only
-    /// one of them finds.
+    /// Lets both sweeps, or the one where there is only one, judge and pass the same, and tells
+    /// what only one of them finds.
     private func compare(
-        _ take: (inout SpaceSweep) -> SpaceSweep.Found,
-        telling words: (SpaceSweep.Found, SpaceSweep) -> [PrimaryDefect]
+        _ judge: (SpaceSweep) -> SpaceSweep.Found,
+        telling words: (SpaceSweep.Found, SpaceSweep) -> [PrimaryDefect],
+        passing pass: (inout SpaceSweep) -> Void
     ) {
-        let before = sweep, nextBefore = next
-        let found = take(&sweep)
-        guard var next, let nextBefore else {
-            for defect in words(found, before) { findings.add(defect) }
-            return
+        let found = judge(sweep), known = next.map(judge) ?? []
+        if !found.isEmpty || !known.isEmpty {
+            let mine = words(found, sweep), others = next.map { words(known, $0) } ?? []
+            for defect in mine where !others.contains(defect) { findings.add(defect) }
+            for defect in others where !mine.contains(defect) { findings.takeBack(defect) }
         }
-        let known = take(&next)
+        pass(&sweep)
+        guard var next else { return }
+        pass(&next)
         self.next = next
-        guard !found.isEmpty || !known.isEmpty else { return }
-        let mine = words(found, before), theirs = words(known, nextBefore)
-        for defect in mine where !theirs.contains(defect) { findings.add(defect) }
-        for defect in theirs where !mine.contains(defect) { findings.takeBack(defect) }
     }
 
     // MARK: Free space
 
     private func takeFree() throws {
-        switch free.record {
-        case .success(let run):
-            compare {
-                $0.take(free: run)
-            } telling: { found, before in
-                words(found, of: run, before)
+        do throws(RecordDamage) {
+            let run = try free.record()
+            if next == nil, sweep.judge(run.start, run.end).isEmpty {
+                sweep.pass(free: run)
+            } else {
+                take(run)
             }
-        // The next part's audit tells of what lies beyond this one.
-        case .failure(let damage) where next == nil:
-            findings.add(
-                PrimaryDefect(
-                    kind: SpaceDefect.damagedRecord.rawValue, object: free.object,
-                    problem: damage.description, blocks: "knowing what is free there"))
-        case .failure: break
+        } catch {
+            // Beyond the part the next one's audit tells of it.
+            if next == nil {
+                findings.add(
+                    PrimaryDefect(
+                        kind: SpaceDefect.damagedRecord.rawValue, object: free.object,
+                        problem: error.description, blocks: "knowing what is free there"))
+            }
         }
         try free.advance()
+    }
+
+    private func take(_ run: FreeRecord) {
+        compare {
+            $0.judge(run.start, run.end)
+        } telling: {
+            words($0, of: run, $1)
+        } passing: {
+            $0.pass(free: run)
+        }
     }
 
     // MARK: Words
@@ -238,8 +266,7 @@ private struct SweptExtent {
     private let fork: UInt8
 
     @inline(__always)
-    init?(_ entries: EntryBatch, _ position: Int) {
-        let key = entries.key(at: position), value = entries.value(at: position)
+    init?(_ key: RawSpan, _ value: RawSpan) {
         guard key.byteCount == ReverseMap.keySize, value.byteCount == ReverseMap.valueSize
         else { return nil }
         start = key.integer(at: 0)
@@ -287,12 +314,8 @@ private struct FreeWalk: ~Copyable {
 
     func isBefore(_ key: KeyBytes) -> Bool { compareBytes(cursor.key, key.span) < 0 }
 
-    var record: Result<FreeRecord, RecordDamage> {
-        do throws(RecordDamage) {
-            return .success(try FreeRecord(key: cursor.key, value: cursor.value))
-        } catch {
-            return .failure(error)
-        }
+    func record() throws(RecordDamage) -> FreeRecord {
+        try FreeRecord(key: cursor.key, value: cursor.value)
     }
 
     var object: String {

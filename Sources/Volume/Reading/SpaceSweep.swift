@@ -38,28 +38,28 @@ struct SpaceSweep {
         covered = start == 0 ? 0 : SpaceSweep.unknown
     }
 
+    /// What is wrong with what begins at `start` and ends at `end`, an extent or a free run.
     @inline(__always)
-    mutating func take(extent start: UInt64, end: UInt64, of inode: InodeNumber) -> Found {
+    func judge(_ start: UInt64, _ end: UInt64) -> Found {
         var found = gap(before: start)
         if start < ownedEnd { found.insert(.inOwned) }
         if start < freeEnd { found.insert(.inFree) }
         if end > volumeEnd { found.insert(.beyond) }
+        return found
+    }
+
+    @inline(__always)
+    mutating func pass(extent end: UInt64, of inode: InodeNumber) {
         if end > ownedEnd {
             ownedEnd = end
             owner = inode
         }
         covered = covered == SpaceSweep.unknown ? end : max(covered, end)
-        return found
     }
 
-    mutating func take(free run: FreeRecord) -> Found {
-        var found = gap(before: run.start)
-        if run.start < ownedEnd { found.insert(.inOwned) }
-        if run.start < freeEnd { found.insert(.inFree) }
-        if run.end > volumeEnd { found.insert(.beyond) }
+    mutating func pass(free run: FreeRecord) {
         freeEnd = max(freeEnd, run.end)
         covered = max(covered, run.end)
-        return found
     }
 
     /// Whether nobody has the blocks before `block`, so far.
