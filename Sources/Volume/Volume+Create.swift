@@ -174,8 +174,8 @@ extension Volume {
             if slot == GroupState.quotaSlot {
                 var usage = UsageChanges()
                 usage.change(from: nil, to: QuotaShare(root))
-                for (number, change) in usage.byKey {
-                    try live.count(QuotaKey(number: number), change, in: &transaction)
+                for (key, change) in usage.table.sorted() {
+                    try live.count(key, change, in: &transaction)
                 }
             }
             let record = GenerationRecord(

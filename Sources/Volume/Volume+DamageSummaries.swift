@@ -60,7 +60,7 @@ struct UsageVandal {
             }
             isThere = try cursor.next()
         }
-        right = usage.byKey
+        usage.table.forEach { right[$0.number] = $1 }
     }
 
     private func rightKeys(_ operations: borrowing Operations) throws -> [UInt64] {

@@ -13,7 +13,7 @@ internal import VolumeIndexes
 
 /// Increments of a transaction.
 struct UsageChanges: Sendable {
-    private(set) var byKey: [UInt64: QuotaUsage] = [:]
+    private(set) var table = UsageTable()
 
     mutating func change(from old: QuotaShare?, to new: QuotaShare?) {
         if let old, let new, (old.uid, old.gid, old.project) == (new.uid, new.gid, new.project) {
@@ -30,10 +30,8 @@ struct UsageChanges: Sendable {
     }
 
     private mutating func add(_ key: QuotaKey, _ usage: QuotaUsage) {
-        byKey[key.number, default: .zero].add(usage)
+        table.add(key.number, usage)
     }
-
-    mutating func removeAll() { byKey.removeAll(keepingCapacity: true) }
 }
 
 extension QuotaUsage {
@@ -138,11 +136,12 @@ extension Geometry {
 extension Operations {
     /// Stores what the transaction has changed of quota usage.
     mutating func storeUsage() throws(LMDBError) {
-        guard !state.usage.byKey.isEmpty else { return }
-        for (number, change) in state.usage.byKey {
-            try state.quota.count(QuotaKey(number: number), change, in: &transaction)
+        guard state.usage.table.count > 0 else { return }
+        let changes = state.usage.table
+        state.usage = UsageChanges()
+        try changes.forEach { (key, change) throws(LMDBError) in
+            try state.quota.count(key, change, in: &transaction)
         }
-        state.usage.removeAll()
     }
 
     /// Adds corrections to quota usage.

@@ -90,10 +90,10 @@ extension Operations {
         inode.changed = now
         parent.size += 1
         parent.touch(now)
-        try put(inode, n)
+        try put(inode, n, usage: .none)
         try putDirent(
             dir, name, DirentTarget(child: n, generation: inode.generation, type: inode.type))
-        try put(parent, dir)
+        try put(parent, dir, usage: .none)
         return Inode(number: n, record: inode)
     }
 
@@ -121,10 +121,10 @@ extension Operations {
         var inode = prototype
         let (number, generation) = try allocateInode()
         inode.generation = generation
-        try put(inode, number)
+        try put(inode, number, usage: .new)
         try putDirent(
             dir, name, DirentTarget(child: number, generation: generation, type: inode.type))
-        try put(parent, dir)
+        try put(parent, dir, usage: .none)
         return Inode(number: number, record: inode)
     }
 }

@@ -17,7 +17,7 @@ extension Operations {
         try removeDirent(dir, name, target)
         parent.size.countDown()
         parent.touch(now)
-        try put(parent, dir)
+        try put(parent, dir, usage: .none)
         inode.links &-= 1
         inode.changed = now
         try settle(target.child, inode)
@@ -40,7 +40,7 @@ extension Operations {
         parent.size.countDown()
         parent.links &-= 1
         parent.touch(now)
-        try put(parent, dir)
+        try put(parent, dir, usage: .none)
         inode.links = 0
         inode.changed = now
         try settle(target.child, inode)

@@ -112,7 +112,7 @@ extension Operations {
             record.changed = now
             lost = Inode(number: victim.child, record: record)
         }
-        for (number, record) in affected.all { try put(record, number) }
+        for (number, record) in affected.all { try put(record, number, usage: .none) }
         if let lost { try settle(lost.number, lost.record) }
     }
 
@@ -140,7 +140,7 @@ extension Operations {
         if b.type == .directory { affected[from.directory].links &+= 1 }
         for n in [a.child, b.child] { affected[n].changed = now }
         for n in [from.directory, to.directory] { affected[n].touch(now) }
-        for (number, record) in affected.all { try put(record, number) }
+        for (number, record) in affected.all { try put(record, number, usage: .none) }
     }
 
     private func checkReplaceable(

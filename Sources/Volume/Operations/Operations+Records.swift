@@ -21,13 +21,27 @@ extension Operations {
         }
     }
 
-    mutating func put(_ inode: InodeRecord, _ n: InodeNumber) throws {
+    /// What `put` has to do for quota usage.
+    enum UsageChange {
+        /// Compare with what is stored: the page is the one that is about to be written.
+        case any
+        /// The inode is as large as it was, and of the same owners.
+        case none
+        /// There was no such inode.
+        case new
+    }
+
+    mutating func put(
+        _ inode: InodeRecord, _ n: InodeNumber, usage: UsageChange = .any
+    ) throws {
         hasChanged = true
         let key = InodeRecord.key(n)
         let value = inode.value(key: key.span)
-        let old = try share(of: n)
+        let new = QuotaShare(inode)
+        assert(usage == .any || (try? share(of: n)) == (usage == .none ? new : nil))
+        let old = usage == .any ? try share(of: n) : nil
         try transaction.put(core.tables.inodes, key.span, value.span)
-        noteUsage(n, old: old, new: QuotaShare(inode))
+        if usage != .none { noteUsage(n, old: old, new: new) }
     }
 
     mutating func deleteInode(_ n: InodeNumber) throws {
