@@ -208,6 +208,33 @@ import VolumeVerify
         }
     }
 
+    @Test func `a state that is not known is damage, and the volume is not opened`() throws {
+        try withDirectory { directory in
+            let path = directory + "/v"
+            try Volume.create(path, options: CreateOptions(size: 64 << 20))
+            try withOpen(path) { volume in
+                try volume.perform { operations in
+                    let record = GenerationRecord(
+                        index: "rmap", number: 7, state: .kept, entries: 0, sum: 0)
+                    var body = record.value.span.array.dropLast(4)
+                    body[0] = 5
+                    let key = record.key
+                    let value = sealedValue(key: key.rawSpan, body: Array(body))
+                    try operations.transaction.put(
+                        operations.core.tables.superblock, key.rawSpan, value.rawSpan)
+                }
+            }
+            #expect {
+                try withOpen(path) { _ in }
+            } throws: { error in
+                guard case .damaged(_, let object, let damage) = error as? VolumeError else {
+                    return false
+                }
+                return object == "generation/rmap/7" && damage == .field("state")
+            }
+        }
+    }
+
     @Test func `verify judges what is served, and not what is kept`() throws {
         try withDirectory { directory in
             let path = directory + "/v"
