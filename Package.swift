@@ -43,6 +43,7 @@ let package = Package(
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ],
             swiftSettings: pointers),
+        .target(name: "Control", dependencies: ["Threads"], swiftSettings: pointers),
         .target(
             name: "Catalogue", dependencies: ["Bytes", "Tidemark", "Threads"],
             swiftSettings: strict),
@@ -73,7 +74,7 @@ let package = Package(
         .executableTarget(
             name: "TidemarkCommand",
             dependencies: [
-                "Bytes", "HostFiles", "LMDB", "Scenarios", "Threads", "Tidemark", "Volume",
+                "Bytes", "Control", "HostFiles", "LMDB", "Scenarios", "Threads", "Tidemark", "Volume",
                 "VolumeFormat", "VolumeIndexes", "VolumeVerify",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
@@ -86,6 +87,8 @@ let package = Package(
             name: "TidemarkTests",
             dependencies: ["Tidemark", "Catalogue", "Bytes", "LMDB", "Threads"],
             swiftSettings: strict),
+        .testTarget(
+            name: "ControlTests", dependencies: ["Control", "Threads"], swiftSettings: strict),
         .testTarget(
             name: "VolumeTests",
             dependencies: [
@@ -101,7 +104,7 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "EndToEndTests",
-            dependencies: ["TidemarkCommand", "HostFiles", "Bytes", "LMDB", "VolumeFormat"],
+            dependencies: ["TidemarkCommand", "Control", "HostFiles", "Bytes", "LMDB", "VolumeFormat"],
             swiftSettings: strict),
     ]
 )

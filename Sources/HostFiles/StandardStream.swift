@@ -20,6 +20,13 @@ public enum StandardStream: Int32, Sendable {
         return Int(size.ws_col)
     }
 
+    /// Whether terminals understand how to be redrawn: not where `TERM` says `dumb`, or nothing.
+    public static var isDrawable: Bool {
+        guard let kind = unsafe getenv("TERM") else { return false }
+        let name = unsafe String(cString: kind)
+        return name != "dumb" && !name.isEmpty
+    }
+
     /// - Throws: with EPIPE where nobody reads any more.
     public func write(_ text: String) throws(HostError) {
         var text = text

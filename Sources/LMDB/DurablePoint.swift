@@ -37,6 +37,8 @@ public struct MetaPage: Hashable, Sendable {
     /// The number of the commit that the meta names.
     public let commit: UInt64
     public let pageSize: Int
+    /// Bytes that the file has at the least: up to the last page of the commit.
+    public let fileSize: UInt64
     public let bytes: [UInt8]
 
     /// - Returns: nil where the bytes are no meta page of a version that is known.
@@ -51,6 +53,11 @@ public struct MetaPage: Hashable, Sendable {
         else { return nil }
         self.pageSize = pageSize
         commit = bytes.native(at: 144)
+        let pages = bytes.native(at: 136, as: UInt64.self).addingReportingOverflow(1)
+        let (size, isTooLarge) = pages.partialValue.multipliedReportingOverflow(
+            by: UInt64(pageSize))
+        guard !pages.overflow, !isTooLarge else { return nil }
+        fileSize = size
         self.bytes = bytes.extracting(first: MetaPage.size).array
     }
 

@@ -32,8 +32,9 @@ struct TidemarkCommand: ParsableCommand {
         version: "tidemark 0.1.0",
         subcommands: [
             Create.self, Import.self, Stat.self, Dump.self, Verify.self, Damage.self,
-            Check.self, Repair.self, Rollback.self, Stress.self, Owner.self, Paths.self,
-            Replay.self, Explore.self, Simulate.self,
+            Check.self, Repair.self, Status.self, Stop.self, Pause.self, Resume.self,
+            SetLimits.self, Rollback.self, Stress.self, Owner.self, Paths.self, Replay.self,
+            Explore.self, Simulate.self,
         ])
 
     static func main() {

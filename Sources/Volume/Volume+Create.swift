@@ -157,9 +157,7 @@ extension Volume {
         let rootValue = root.value(key: rootKey.span)
         try transaction.put(tables.inodes, rootKey.span, rootValue.span)
 
-        var indexes = VolumeCore.indexes.enumerated().map { slot, index in
-            (slot: IndexSlot(slot), name: index.name)
-        }.makeIterator()
+        var indexes = VolumeSlots.withGenerations.makeIterator()
         while let (slot, name) = indexes.next() {
             let table = try transaction.create(TableName.generation(name, 1))
             var live = LiveIndex(
@@ -173,11 +171,18 @@ extension Volume {
                     try live.add(entryKey.span, payload.span, in: &transaction)
                 }
             }
+            if slot == GroupState.quotaSlot {
+                var usage = UsageChanges()
+                usage.change(from: nil, to: QuotaShare(root))
+                for (number, change) in usage.byKey {
+                    try live.count(QuotaKey(number: number), change, in: &transaction)
+                }
+            }
             let record = GenerationRecord(
                 index: name, number: 1, state: .active, entries: live.active.entries,
                 sum: live.active.sum)
             let key = record.key, value = record.value
-            try transaction.put(tables.superblock, key.rawSpan, value.span)
+            try transaction.put(tables.superblock, key.rawSpan, value.rawSpan)
         }
     }
 

@@ -40,6 +40,14 @@ extension Volume {
         }
         guard count >= 0 else { throw VolumeError.invalid("damage of \(count) entries") }
         return try perform { operations in
+            if IndexSlot(slot) == GroupState.quotaSlot {
+                var vandal = UsageVandal(seed: seed)
+                return try vandal.damage(&operations, count, kind)
+            }
+            if IndexSlot(slot) == GroupState.linksSlot {
+                var vandal = LinkVandal(seed: seed)
+                return try vandal.damage(&operations, count, kind)
+            }
             var vandal = Vandal(slot: IndexSlot(slot), seed: seed)
             return try vandal.damage(&operations, count, kind)
         }

@@ -7,6 +7,7 @@ internal import Logging
 internal import Synchronization
 internal import Tidemark
 internal import VolumeFormat
+internal import VolumeIndexes
 #if canImport(Glibc)
 internal import Glibc
 #endif
@@ -35,16 +36,23 @@ extension Volume {
             return Volume(core, lock, nil, nil)
         }
         lock.writeHolder()
-        SideFiles.removeAll(in: path + "/runs")
         let keeper = DurableKeeper(core, durable, lastNumber: point.number, options)
         // Before the first change: from here on the newest durable point is pinned.
         try keeper.makePointAlone(isClean: false)
         let state = try prepare(core, records)
+        SideFiles.removeAll(
+            in: path + "/runs",
+            except: state.runs.filter { $0.logFrom != nil }.map(\.number))
         core.keeper.withLock { $0 = keeper }
         let writer = Writer(core, state: state)
         keeper.start()
         _ = core.inbox.add(ReclaimJob(core, after: 0))
         return Volume(core, lock, writer, keeper)
+    }
+
+    /// Throws where `path` is no volume's directory; nothing is opened.
+    public static func checkIsVolume(_ path: String) throws {
+        try checkFiles(path.withoutTrailingSlash)
     }
 
     // MARK: Steps
@@ -149,6 +157,9 @@ extension Volume {
         guard geometry.version <= Geometry.currentVersion else {
             throw VolumeError.newerFormat(path: path, version: geometry.version)
         }
+        guard geometry.version == Geometry.currentVersion else {
+            throw VolumeError.olderFormat(path: path, version: geometry.version)
+        }
         return geometry
     }
 
@@ -185,7 +196,7 @@ extension Volume {
             throw VolumeError.damaged(table: TableName.superblock, object: "the counters", error)
         }
         let generations = try readGenerations(try transaction.cursor(core.tables.superblock))
-        for index in VolumeCore.indexes {
+        for index in VolumeSlots.withGenerations {
             let active = generations.filter { $0.index == index.name && $0.state == .active }
             guard active.count == 1 else {
                 throw VolumeError.damaged(
@@ -202,9 +213,12 @@ extension Volume {
         return Records(counters: counters, generations: generations)
     }
 
-    /// Opens the generations' tables. What a crash has left half loaded is to be reaped.
+    /// Opens the generations' tables. What a crash has left half loaded is to be reaped, unless
+    /// its run can go on with it.
     private static func prepare(_ core: VolumeCore, _ records: Records) throws -> GroupState {
+        let runs = try Runs.opened(core)
         var live: [String: Generation] = [:]
+        var loads: [String: Load] = [:]
         var kept: [String: Generation] = [:]
         var reaping: [GroupState.Retired] = []
         for record in records.generations {
@@ -222,30 +236,38 @@ extension Volume {
             case .active: live[record.index] = generation
             case .kept: kept[record.index] = generation
             case .loading, .reaping:
+                if let load = runs.resumableLoad(record, generation) {
+                    loads[record.index] = load
+                    continue
+                }
                 reaping.append(.init(index: record.index, generation: generation, since: 0))
             }
         }
-        let interrupted = records.generations.filter { $0.state == .loading }
+        let interrupted = records.generations.filter {
+            $0.state == .loading && loads[$0.index] == nil
+        }
         if !interrupted.isEmpty {
             try core.environment.write { transaction in
                 for var record in interrupted {
                     record.state = .reaping
                     let key = record.key, value = record.value
-                    try transaction.put(core.tables.superblock, key.rawSpan, value.span)
+                    try transaction.put(core.tables.superblock, key.rawSpan, value.rawSpan)
                 }
             }
         }
-        let indexes = VolumeCore.indexes.enumerated().map { slot, index in
+        let indexes = VolumeSlots.withGenerations.map { index in
             guard let generation = live[index.name] else {
                 preconditionFailure("an index was found active before")
             }
             return LiveIndex(
-                slot: IndexSlot(slot), name: index.name, active: generation,
-                kept: kept[index.name])
+                slot: index.slot, name: index.name, active: generation,
+                load: loads[index.name], kept: kept[index.name])
         }
         return GroupState(
             counters: records.counters, storedCounters: records.counters,
             rmap: indexes[GroupState.rmapSlot.rawValue],
-            parents: indexes[GroupState.parentsSlot.rawValue], reaping: reaping)
+            parents: indexes[GroupState.parentsSlot.rawValue],
+            quota: indexes[GroupState.quotaSlot.rawValue], reaping: reaping,
+            runs: runs.records, log: HookLog(of: runs.records))
     }
 }

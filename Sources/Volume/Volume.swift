@@ -41,6 +41,8 @@ public final class Volume: Sendable {
     public var path: String { core.path }
     public var geometry: Geometry { core.geometry }
     public var isReadOnly: Bool { core.isReadOnly }
+    /// The indexes of every volume, by slot.
+    public static var indexKinds: [any SecondaryIndex] { VolumeCore.indexes }
     /// Where the side files of checks and repairs are kept.
     public var runsDirectory: String { core.path + "/runs" }
 
@@ -109,4 +111,21 @@ extension Volume: Owner {
     public func snapshot() throws -> any OwnerSnapshot { try read() }
 
     public func makeDurable() throws { try sync() }
+
+    public var keepsRuns: Bool { !core.isReadOnly }
+
+    public func askForDurability() { _ = keeper?.request() }
+}
+
+// MARK: Runs
+
+extension Volume {
+    /// Every run that the volume remembers, ascending: those that can go on, and those that
+    /// ended last.
+    public func runs() throws -> [RunRecord] { try read().runs() }
+
+    /// Where the side file of a run lies.
+    public func sideFilePath(run: UInt64) -> String {
+        SideFiles.path(runsDirectory, run: run)
+    }
 }

@@ -42,6 +42,7 @@ public enum VolumeError: Error, Hashable, Sendable {
     // Opening.
     case notAVolume(path: String, why: String)
     case newerFormat(path: String, version: UInt32)
+    case olderFormat(path: String, version: UInt32)
     /// `holder` is the process that has the volume open, where it is known.
     case inUse(path: String, holder: Int32?)
     /// The system came down with the volume open, and it is to be opened for reading only.
@@ -70,7 +71,7 @@ extension VolumeError {
         case .rangeTooSmall: ERANGE
         case .notPermitted: EPERM
         case .tooLarge: EFBIG
-        case .notSupported, .newerFormat: EOPNOTSUPP
+        case .notSupported, .newerFormat, .olderFormat: EOPNOTSUPP
         case .noSuchOffset: ENXIO
         case .readOnly, .needsRecovery: EROFS
         case .damaged, .stopped: EIO
@@ -125,6 +126,10 @@ extension VolumeError: CustomStringConvertible {
         case .newerFormat(let path, let version):
             "\(path) has format version \(version), and this program knows versions up to"
                 + " \(Geometry.currentVersion); use a newer one"
+        case .olderFormat(let path, let version):
+            "\(path) has format version \(version), which keeps no quota usage, and this program"
+                + " writes version \(Geometry.currentVersion); make a new volume and import the"
+                + " files, or use the program that made this one"
         case .inUse(let path, let holder):
             "\(path) is in use by \(holder.map { "process \($0)" } ?? "another process");"
                 + " end that first"

@@ -80,6 +80,8 @@ public enum TableName {
     public static let freeByLength = "freelen"
     public static let reclaim = "reclaim"
     public static let freeInodes = "freeinos"
+    public static let runs = "runs"
+    public static let hookLog = "hooklog"
 
     /// The table of one generation of a secondary index: `rmap.g3`.
     public static func generation(_ index: String, _ number: UInt32) -> String {

@@ -9,8 +9,8 @@ public import Bytes
 public struct Geometry: Hashable, Sendable {
     public static let key = Array("geometry".utf8)
     public static let magic: UInt64 = 0x5449_4445_4d41_524b
-    /// The one version that this code writes, and the newest that it reads.
-    public static let currentVersion: UInt32 = 1
+    /// The one version that this code writes and reads. Version 1 kept no quota usage.
+    public static let currentVersion: UInt32 = 2
     public static let valueSize = 52
 
     public var version = Geometry.currentVersion
@@ -147,18 +147,40 @@ public enum GenerationState: UInt8, Sendable {
 /// state u8, entries u64, sum u64, checksum u32. `entries` and `sum` are kept by every
 /// transaction that changes the generation through the volume; `sum` is the sum modulo
 /// 2^64 of `mix(CRC32C(key, value before the checksum))` over the entries, which does not
-/// depend on their order.
+/// depend on their order. Where the state is `loading` the load cursor stands between sum and
+/// checksum: flags u8 (1: beyond every key, 2: spoilt), and the key.
 public struct GenerationRecord: Hashable, Sendable {
     public static let valueSize = 21
+
+    /// How far a generation has been loaded.
+    public struct LoadCursor: Hashable, Sendable {
+        /// Entries below this key are kept up.
+        public var key: [UInt8]
+        /// Whether all are.
+        public var isWhole: Bool
+        /// Whether the generation can't become active any more.
+        public var isSpoilt: Bool
+
+        public init(key: [UInt8], isWhole: Bool, isSpoilt: Bool) {
+            self.key = key
+            self.isWhole = isWhole
+            self.isSpoilt = isSpoilt
+        }
+    }
 
     public var index: String
     public var number: UInt32
     public var state: GenerationState
     public var entries: UInt64
     public var sum: UInt64
+    /// Of a generation that is being loaded.
+    public var load: LoadCursor?
 
-    public init(index: String, number: UInt32, state: GenerationState, entries: UInt64, sum: UInt64)
-    {
+    public init(
+        index: String, number: UInt32, state: GenerationState, entries: UInt64, sum: UInt64,
+        load: LoadCursor? = nil
+    ) {
+        self.load = load
         self.index = index
         self.number = number
         self.state = state
@@ -170,19 +192,23 @@ public struct GenerationRecord: Hashable, Sendable {
 
     public var key: [UInt8] { Array("generation/\(index)/\(number)".utf8) }
 
-    public var value: FixedBytes<21> {
-        var value = FixedBytes<21>()
-        value.store(state.rawValue, at: 0)
-        value.store(entries, at: 1)
-        value.store(sum, at: 9)
-        value.seal(key: key.span.bytes)
-        return value
+    public var value: [UInt8] {
+        var fixed = FixedBytes<17>()
+        fixed.store(state.rawValue, at: 0)
+        fixed.store(entries, at: 1)
+        fixed.store(sum, at: 9)
+        var body = fixed.span.array
+        if state == .loading, let load {
+            body.append((load.isWhole ? 1 : 0) | (load.isSpoilt ? 2 : 0))
+            body += load.key
+        }
+        return sealedValue(key: key.span.bytes, body: body)
     }
 
     public init(key: RawSpan, value: RawSpan) throws(RecordDamage) {
         let parts = String(decoding: key.array, as: UTF8.self).split(separator: "/")
         guard parts.count == 3, let number = UInt32(parts[2]) else { throw .field("key") }
-        try value.require(GenerationRecord.valueSize)
+        guard value.byteCount >= GenerationRecord.valueSize else { throw .length }
         let body = try value.verified(key: key)
         guard let state = GenerationState(rawValue: body.integer(at: 0)) else {
             throw .field("state")
@@ -190,6 +216,13 @@ public struct GenerationRecord: Hashable, Sendable {
         self.init(
             index: String(parts[1]), number: number, state: state, entries: body.integer(at: 1),
             sum: body.integer(at: 9))
+        guard body.byteCount > 17 else { return }
+        guard state == .loading, body.byteCount <= 18 + KeyBytes.capacity else { throw .length }
+        let flags: UInt8 = body.integer(at: 17)
+        guard flags <= 3 else { throw .field("load cursor") }
+        load = LoadCursor(
+            key: body.extracting(droppingFirst: 18).array, isWhole: flags & 1 != 0,
+            isSpoilt: flags & 2 != 0)
     }
 
     /// What one entry adds to `sum`: the finalizer of SplitMix64 over its checksum.

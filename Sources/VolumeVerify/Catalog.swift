@@ -82,6 +82,9 @@ struct SuperRecords {
         if let version = geometry?.version, version > Geometry.currentVersion {
             throw VerifyError.newerFormat(path: path, version: version)
         }
+        if let version = geometry?.version, version < Geometry.currentVersion {
+            throw VerifyError.olderFormat(path: path, version: version)
+        }
         if !isGeometryThere { SuperRecords.missing("geometry", findings) }
         if !areCountersThere { SuperRecords.missing("counters", findings) }
     }

@@ -99,7 +99,8 @@ extension InodePass {
                 found: "size \(record.size)", expected: "\(inode.entries) entries")
         }
         let links = 2 + inode.subdirectories
-        if record.links > 0, UInt64(record.links) != links {
+        // The root is never unlinked.
+        if record.links > 0 || inode.number == .root, UInt64(record.links) != links {
             findings.defect(
                 .linkCount, in: TableName.inodes, key: inode.key,
                 found: "\(record.links) links", expected: "\(links) links")

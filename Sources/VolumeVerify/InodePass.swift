@@ -16,6 +16,8 @@ struct InodePass: ~Copyable {
     var blocks: Buckets
     /// Inode records, the damaged ones too.
     var inodeCount: UInt64 = 0
+    var readableInodes: UInt64 = 0
+    var usage = Usage()
     /// The highest number that is in use or free: all below it were accounted for.
     var highestInode: UInt64 = 0
 
@@ -93,6 +95,10 @@ struct InodePass: ~Copyable {
         guard !inodes.isAtEnd, inodes.number == inode.number else { return }
         inode.presence = inodes.inode()
         inodeCount += 1
+        if let record = inode.record {
+            readableInodes += 1
+            usage.add(record)
+        }
         account(for: inode.number)
         try inodes.advance()
     }

@@ -13,7 +13,7 @@ extension NamePass {
             directoryDefect(
                 .directoryNames, first.child, "\(range.count) names", "\(allowed) names")
         }
-        if record.links == 0 {
+        if record.links == 0, first.child != .root {
             directoryDefect(.linkCount, first.child, "0 links", "2 links or more")
         }
         guard first.child != .root else { return }

@@ -124,6 +124,7 @@ public struct Verifier {
             transaction, tables.superblock, path: environment.path, findings)
         let rmap = try live(.rmap, records, transaction, generations)
         let parents = try live(.parents, records, transaction, generations)
+        let quota = try live(.quota, records, transaction, generations)
         var primaryRecords: UInt64 = 0
         for table in tables.all {
             primaryRecords += UInt64(try transaction.statistics(table).entries)
@@ -134,6 +135,7 @@ public struct Verifier {
         var inodes = try InodePass(transaction, tables, records, findings)
         var step = Progress(phase: "inodes", total: primaryRecords, progress)
         try inodes.run(&step)
+        if let quota { try inodes.usage.compare(quota, records, findings) }
 
         var names = try NamePass(transaction, tables, parents, findings)
         step = Progress(phase: "names", total: dirents, progress)
@@ -152,7 +154,19 @@ public struct Verifier {
             [
                 rmap?.report ?? IndexReport(name: "rmap"),
                 parents?.report ?? IndexReport(name: "parents"),
+                quota?.report ?? IndexReport(name: "quota"),
+                links(inodes.readableInodes),
             ])
+    }
+
+    /// Link counts, which stand in the inodes: each wrong one is a defect of its inode too.
+    private func links(_ inodes: UInt64) -> IndexReport {
+        var report = IndexReport(name: IndexName.links)
+        report.hasGenerations = false
+        report.entries = inodes
+        report.expected = inodes
+        report.wrong = findings.defects[.linkCount] ?? 0
+        return report
     }
 
     /// The active generation of `index`; nil where there is not exactly one.

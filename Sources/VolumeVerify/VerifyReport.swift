@@ -135,10 +135,14 @@ public struct IndexReport: Hashable, Sendable {
     public internal(set) var stray: UInt64 = 0
     public internal(set) var wrong: UInt64 = 0
 
-    /// What the generation's record says it holds: entries, and their sum.
+    /// Whether it has generations, with records of their own.
+    public internal(set) var hasGenerations = true
+    /// What the generation's record says it holds: entries (of quota usage: inodes, once for each
+    /// counter that they are in), and their sum.
     public internal(set) var recordedEntries: UInt64 = 0
     public internal(set) var recordedSum: UInt64 = 0
-    /// The sum of the entries that it holds.
+    /// What the table holds of the same.
+    public internal(set) var countedEntries: UInt64 = 0
     public internal(set) var sum: UInt64 = 0
 
     public var discrepancies: UInt64 { missing + stray + wrong }
@@ -146,12 +150,12 @@ public struct IndexReport: Hashable, Sendable {
     /// Whether the record agrees with the table. The record follows what the primary records
     /// say, so it can't agree while the table is damaged: this is told besides the
     /// discrepancies, not as one of them.
-    public var countAgrees: Bool { entries == recordedEntries }
+    public var countAgrees: Bool { countedEntries == recordedEntries }
     public var sumAgrees: Bool { sum == recordedSum }
 
     /// Exactly what the primary records derive, and a record that says so.
     public var isClean: Bool {
-        generation != nil && discrepancies == 0 && countAgrees && sumAgrees
+        (generation != nil || !hasGenerations) && discrepancies == 0 && countAgrees && sumAgrees
     }
 
     init(name: String) { self.name = name }
@@ -160,7 +164,7 @@ public struct IndexReport: Hashable, Sendable {
 public struct VerifyReport: Sendable {
     /// The commit that was verified.
     public internal(set) var commit: UInt64
-    /// `rmap`, `parents`.
+    /// `rmap`, `parents`, `quota`, `links`.
     public internal(set) var indexes: [IndexReport]
     /// A count for each kind of defect that was found.
     public internal(set) var primaries: [PrimaryDefect: UInt64]
@@ -181,6 +185,7 @@ public struct VerifyReport: Sendable {
 public enum VerifyError: Error, Hashable, Sendable {
     case notAVolume(path: String)
     case newerFormat(path: String, version: UInt32)
+    case olderFormat(path: String, version: UInt32)
 }
 
 extension VerifyError: CustomStringConvertible {
@@ -190,6 +195,8 @@ extension VerifyError: CustomStringConvertible {
             "\(path): holds no volume: give the directory that `tidemark create` made"
         case .newerFormat(let path, let version):
             "\(path): format version \(version) is newer than this program: use a newer one"
+        case .olderFormat(let path, let version):
+            "\(path): format version \(version) keeps no quota usage: use the program that made it"
         }
     }
 }

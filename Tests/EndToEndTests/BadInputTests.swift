@@ -180,7 +180,7 @@ extension WriteTransaction {
                 let repair = try json("repair", volume)
                 #expect(["clean", "repaired"].contains(repair.string("outcome") ?? ""))
                 try expectVerified(volume)
-                #expect(try json("stat", volume).list("generations").count == 2)
+                #expect(try json("stat", volume).list("generations").count == 3)
             }
         }
     }

@@ -69,7 +69,7 @@ import Testing
             #expect(try json("check", volume).string("outcome") == "clean")
             #expect(try json("verify", volume).string("outcome") == "clean")
             // The old generations are gone.
-            #expect(try json("stat", volume).list("generations").count == 2)
+            #expect(try json("stat", volume).list("generations").count == 3)
         }
     }
 

@@ -7,7 +7,7 @@ import Testing
     @Test(arguments: [
         ["frobnicate"], ["create"], ["create", "v", "--size", "banana"],
         ["create", "v", "--size", "1K"], ["create", "v", "--block-size", "1000"],
-        ["create", "v", "w"], ["import", "v"], ["check", "v", "--index", "links"],
+        ["create", "v", "w"], ["import", "v"], ["check", "v", "--index", "names"],
         ["check", "v", "--quiet", "--verbose"], ["repair", "v", "--strategy", "check"],
         ["damage", "v", "--index", "rmap"], ["damage", "v", "--index", "rmap", "--count", "-1"],
         ["damage", "v", "--index", "rmap", "--count", "1", "--kind", "odd"], ["owner", "v"],

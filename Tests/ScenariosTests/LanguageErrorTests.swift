@@ -223,9 +223,9 @@ import Testing
               - run: comit
                      ^
             """,
-            "'comit', expected a number of steps, prepare, settle, cut, compare, compared, plan, "
-                + "begin patch, begin load, drain, patch, load, refreeze, commit, reap or end; did "
-                + "you mean commit?")
+            "'comit', expected a number of steps, prepare, replay, settle, cut, compare, compared, "
+                + "plan, resume load, begin patch, begin load, drain, patch, load, refreeze, "
+                + "commit, reap or end; did you mean commit?")
         check(
             """
             order:

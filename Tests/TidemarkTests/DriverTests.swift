@@ -38,7 +38,8 @@ final class FailingStore: SideStore {
     func readers(of numbers: [UInt32]) throws -> [any RunReader] {
         try inner.readers(of: numbers)
     }
-    func sync() throws {}
+    func stage(_ checkpoint: Checkpoint) throws { try inner.stage(checkpoint) }
+    func makeDurable() throws { try inner.makeDurable() }
     func remove() { inner.remove() }
 }
 
@@ -224,7 +225,7 @@ private func smallOptions(_ strategy: Strategy) -> RunOptions {
             owner: catalogue, indexes: [slots[1]], store: MemoryStore(),
             options: smallOptions(.check), clock: .system)
         #expect(RunDriver(other).drive().outcome == .clean)
-        first.finish(nil)
+        first.finish(AbortReason("the test is over", .stop))
     }
 
     @Test func `an empty store is clean, and so is its rebuilt index`() throws {

@@ -154,7 +154,6 @@ private func contents(_ batch: EntryBatch) -> [([UInt8], [UInt8])] {
         try assistant.handle(
             .deltas([batch([Item(key: [1], value: marker, sequence: 1, isPresent: true)])]))
         try assistant.spill()
-        try store.sync()
         let file = try #require(FileHandle(forUpdatingAtPath: path))
         let bytes = try #require(try file.readToEnd())
         let place = try #require(bytes.range(of: Data(marker)))

@@ -72,7 +72,7 @@ import VolumeFormat
             while try volume.atCommitBoundary({ try $0.reap(limit: 7) }) { steps += 1 }
             #expect(steps > 0)
             let names = try volume.read().tableNames()
-            #expect(names.suffix(2) == ["parents.g2", "rmap.g2"])
+            #expect(names.suffix(3) == ["parents.g2", "quota.g1", "rmap.g2"])
         }
     }
 
@@ -97,7 +97,7 @@ import VolumeFormat
                 #expect(try boundary.reap(limit: 10) == false)
             }
             #expect(try volume.read().activeGeneration(of: Self.rmap).number == 1)
-            #expect(try volume.read().generations().count == 2)
+            #expect(try volume.read().generations().count == 3)
         }
     }
 
@@ -176,10 +176,12 @@ import VolumeFormat
             try withOpen(path) { volume in
                 let states = try volume.read().generations().map(\.state)
                 #expect(
-                    states.sorted { $0.rawValue < $1.rawValue } == [.active, .active, .reaping])
+                    states.sorted { $0.rawValue < $1.rawValue } == [
+                        .active, .active, .active, .reaping,
+                    ])
                 try volume.perform { for n in 0..<50 { try $0.unlink(.root, name(n)) } }
                 while try volume.atCommitBoundary({ try $0.reap(limit: 1) }) {}
-                #expect(try volume.read().generations().count == 2)
+                #expect(try volume.read().generations().count == 3)
                 #expect(try volume.liveEntries("parents").count == 450)
             }
         }

@@ -45,7 +45,7 @@ import VolumeFormat
         while let from = lower {
             let upper = try snapshot.boundary(after: from, records: records)
             #expect(upper.map { $0 > from } ?? true)
-            let batches = (0..<2).map { wants.contains($0) ? EntryBatch() : nil }
+            let batches = (0..<4).map { wants.contains($0) ? EntryBatch() : nil }
             let sink = WindowSink(batches: batches, sequence: .none)
             var next: KeyBytes? = from
             while let start = next {
@@ -135,7 +135,7 @@ import VolumeFormat
                     bounds.append(KeyBytes(key.span.extracting(first: kept)))
                 }
                 let (low, high) = (bounds.min()!, bounds.max()!)
-                let batches: [EntryBatch?] = [EntryBatch(), EntryBatch()]
+                let batches: [EntryBatch?] = [EntryBatch(), EntryBatch(), nil, nil]
                 let sink = WindowSink(batches: batches, sequence: .none)
                 _ = try snapshot.read(KeyRange(lower: low, upper: high), limit: .max, into: sink)
                 var found: [[UInt8]: [UInt8]] = [:]

@@ -204,7 +204,7 @@ import VolumeVerify
             }
             let report = try Verifier.verify(metadata: path + "/meta.mdb")
             #expect(report.primaries[.missingTable] == 1)
-            #expect(report.indexes.map(\.isClean) == [true, true])
+            #expect(report.indexes.map(\.isClean) == [true, true, true, true])
         }
     }
 
@@ -245,11 +245,11 @@ import VolumeVerify
                 _ = rebuild(volume, keepsOld: true)
             }
             let clean = try Verifier.verify(metadata: path + "/meta.mdb").indexes
-            #expect(clean.map(\.isClean) == [true, true])
+            #expect(clean.map(\.isClean) == [true, true, true, true])
             try withOpen(path) { _ = try Undo.rollBack([], of: $0) }
             #expect(
                 try Verifier.verify(metadata: path + "/meta.mdb").indexes.map(\.discrepancies) == [
-                    9, 0,
+                    9, 0, 0, 0,
                 ])
         }
     }

@@ -13,22 +13,26 @@ struct Plant: Sendable, CustomTestStringConvertible {
     let defects: [PrimaryDefect: UInt64]
     /// Missing, stray, wrong.
     let rmap, parents: [UInt64]
+    /// nil: quota usage follows the change.
+    let quota: [UInt64]?
     let change: @Sendable (inout VerifyFixture) -> Void
 
     /// - Parameter derives: whether the live indexes follow the change. Where they don't,
     ///   they differ as `rmap` and `parents` say.
     init(
         _ name: String, _ defects: [PrimaryDefect: UInt64], rmap: [UInt64] = [0, 0, 0],
-        parents: [UInt64] = [0, 0, 0], derives: Bool = false,
+        parents: [UInt64] = [0, 0, 0], quota: [UInt64]? = nil, derives: Bool = false,
         _ change: @escaping @Sendable (inout VerifyFixture) -> Void
     ) {
         testDescription = name
         self.defects = defects
         self.rmap = rmap
         self.parents = parents
+        self.quota = quota
         self.change = {
             change(&$0)
             if derives { $0.deriveIndexes() }
+            if quota == nil, $0.tables["quota.g1"] != nil { $0.deriveUsage() }
         }
     }
 }
@@ -340,6 +344,20 @@ private let indexPlants: [Plant] = [
     Plant("parents with a bad checksum", [:], parents: [0, 0, 1]) {
         damage(&$0, "parents.g1", $0.derived.parents.keys.first!)
     },
+    Plant("quota missing", [:], quota: [1, 0, 0]) {
+        $0.remove("quota.g1", QuotaKey(.group, 0).bytes.span.array)
+    },
+    Plant("quota stray", [:], quota: [0, 1, 0]) {
+        let usage = QuotaUsage(blocks: 1, inodes: 0)
+        $0.setEntry("quota.g1", QuotaKey(.user, 77).bytes.span.array, usage.bytes.span.array)
+    },
+    Plant("quota wrong", [:], quota: [0, 0, 1]) {
+        let usage = QuotaUsage(blocks: 37, inodes: 5)
+        $0.setEntry("quota.g1", QuotaKey(.user, 0).bytes.span.array, usage.bytes.span.array)
+    },
+    Plant("quota with a bad checksum", [:], quota: [0, 0, 1]) {
+        damage(&$0, "quota.g1", QuotaKey(.project, 0).bytes.span.array)
+    },
     Plant("parents empty", [:], parents: [5, 0, 0]) { $0.tables["parents.g1"] = [:] },
 ]
 
@@ -350,13 +368,25 @@ private let indexPlants: [Plant] = [
         plant.change(&fixture)
         var listed: [Finding] = []
         let report = try fixture.verify { listed.append($0) }
+        var quota = plant.quota ?? [0, 0, 0]
+        // The volume's own usage stands in the counters.
+        let hasCounters = (report.damagedRecords[TableName.superblock] ?? 0) == 0
+        if hasCounters, !fixture.doCountersAgree { quota[2] += 1 }
         #expect(report.primaries == plant.defects, "\(listed)")
         for index in report.indexes where index.generation != nil {
-            let expected = index.name == "rmap" ? plant.rmap : plant.parents
+            let expected =
+                switch index.name {
+                case "rmap": plant.rmap
+                case "parents": plant.parents
+                default: quota
+                }
             #expect([index.missing, index.stray, index.wrong] == expected, "\(listed)")
         }
         #expect(!report.isClean)
-        let found = plant.defects.values.reduce(0, +) + (plant.rmap + plant.parents).reduce(0, +)
+        let found =
+            plant.defects.values.reduce(0, +) + (plant.rmap + plant.parents + quota).reduce(0, +)
+        let links = report.indexes.first { $0.name == "links" }
+        #expect(links?.wrong ?? 0 == plant.defects[.linkCount] ?? 0)
         #expect(UInt64(listed.count) == found, "every finding is listed once")
         #expect(report.examples == listed)
         for finding in listed { #expect(finding.found != finding.expected, "\(finding)") }

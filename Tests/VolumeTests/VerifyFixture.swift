@@ -24,7 +24,7 @@ struct VerifyFixture {
         for name in [
             TableName.superblock, TableName.inodes, TableName.dirents, TableName.extents,
             TableName.xattrs, TableName.symlinks, TableName.free, TableName.freeByLength,
-            TableName.reclaim, TableName.freeInodes, "rmap.g1", "parents.g1",
+            TableName.reclaim, TableName.freeInodes, "rmap.g1", "parents.g1", "quota.g1",
         ] {
             tables[name] = [:]
         }
@@ -216,10 +216,50 @@ struct VerifyFixture {
             }
             put(record)
         }
+        deriveUsage()
+    }
+
+    /// What the readable inodes take, by type and id.
+    var usage: [[UInt8]: (blocks: UInt64, inodes: UInt64)] {
+        var usage: [[UInt8]: (blocks: UInt64, inodes: UInt64)] = [:]
+        for (key, value) in tables[TableName.inodes]! {
+            guard let inode = try? InodeRecord(key: key.span.bytes, value: value.span.bytes) else {
+                continue
+            }
+            let ids: [(QuotaType, UInt32)] = [
+                (.volume, 0), (.user, inode.uid), (.group, inode.gid), (.project, inode.project),
+            ]
+            for (type, id) in ids {
+                let key = QuotaKey(type, id).bytes.span.array
+                usage[key, default: (0, 0)].blocks &+= inode.blocks
+                usage[key, default: (0, 0)].inodes += 1
+            }
+        }
+        return usage
+    }
+
+    /// Whether the counters of the volume say what the readable inodes take.
+    var doCountersAgree: Bool {
+        let all = usage[QuotaKey.volume.bytes.span.array] ?? (0, 0)
+        return all.inodes == counters.inodes
+            && all.blocks == geometry.blocks &- 17 &- counters.freeBlocks
+    }
+
+    /// Makes quota usage what the readable inodes take, with a record that says so.
+    mutating func deriveUsage() {
+        var record = GenerationRecord(index: "quota", number: 1, state: .active, entries: 0, sum: 0)
+        tables["quota.g1"] = [:]
+        for (key, counter) in usage where key[0] != 0 {
+            let value = QuotaUsage(blocks: counter.blocks, inodes: counter.inodes)
+            setEntry("quota.g1", key, value.bytes.span.array)
+            record.entries += counter.inodes
+            record.sum &+= value.weight(of: QuotaKey(key.span.bytes)!)
+        }
+        put(record)
     }
 
     mutating func put(_ record: GenerationRecord) {
-        set(TableName.superblock, record.key, record.value.span.array)
+        set(TableName.superblock, record.key, record.value)
     }
 
     mutating func setEntry(_ table: String, _ key: [UInt8], _ payload: [UInt8]) {

@@ -69,6 +69,12 @@ final class GenerationSum {
     private(set) var entries: UInt64 = 0
     private(set) var sum: UInt64 = 0
 
+    /// Of quota usage the record counts inodes, and adds up weights.
+    func add(_ usage: QuotaUsage, of key: QuotaKey) {
+        entries &+= usage.inodes
+        sum &+= usage.weight(of: key)
+    }
+
     func add(_ checksum: UInt32) {
         entries += 1
         sum &+= GenerationRecord.mix(checksum)

@@ -36,16 +36,16 @@ public struct VolumeGenerator: Sendable {
         for var generation in generations {
             let sum = GenerationSum()
             let table = TableName.generation(generation.index, generation.number)
-            if generation.index == ReverseMap().name {
-                try filler.fill(table, reverseMap(geometry, sum))
-            } else {
-                try filler.fill(table, ParentSource(names, sum))
+            switch generation.index {
+            case ReverseMap().name: try filler.fill(table, reverseMap(geometry, sum))
+            case ParentPointers().name: try filler.fill(table, ParentSource(names, sum))
+            default: try filler.fill(table, usage(environment, sum))
             }
             generation.entries = sum.entries
             generation.sum = sum.sum
             let key = generation.key, value = generation.value
             try environment.write { transaction in
-                try transaction.put(superblock, key.rawSpan, value.span)
+                try transaction.put(superblock, key.rawSpan, value.rawSpan)
             }
         }
         let counters = Counters(
@@ -159,6 +159,35 @@ public struct VolumeGenerator: Sendable {
             value.seal(key: key.span)
             sum.add(value.span.integer(at: 5))
             try put(key.span, value.span)
+        }
+    }
+
+    /// Quota usage, added up from the inodes that were filled before.
+    private func usage(_ environment: Environment, _ sum: GenerationSum) throws -> IndexedSource {
+        var usage: [UInt64: QuotaUsage] = [:]
+        guard let table = try environment.table(TableName.inodes, create: false) else {
+            throw GeneratorError("\(environment.path) has no inodes")
+        }
+        var cursor = try environment.beginRead().cursor(table)
+        var isThere = try cursor.first()
+        while isThere {
+            let inode = try InodeRecord(key: cursor.key, value: cursor.value)
+            let share = QuotaUsage(blocks: inode.blocks, inodes: 1)
+            let keys = [
+                QuotaKey(.user, inode.uid), QuotaKey(.group, inode.gid),
+                QuotaKey(.project, inode.project),
+            ]
+            for key in keys { usage[key.number] = (usage[key.number] ?? .zero) + share }
+            isThere = try cursor.next()
+        }
+        let counters = usage.sorted { $0.key < $1.key }
+        return IndexedSource(counters.count) { i, put in
+            let key = QuotaKey(number: counters[i].key), bytes = key.bytes
+            var value = FixedBytes<20>()
+            value.store(counters[i].value.bytes.span, at: 0)
+            value.seal(key: bytes.span)
+            sum.add(counters[i].value, of: key)
+            try put(bytes.span, value.span)
         }
     }
 

@@ -200,8 +200,9 @@ final class SituationCounter: Observer {
         if lanes.isOver, lanes.run.report.outcome == .aborted {
             switch step {
             case .prepare: count(.refused)
-            case .settle, .cut: count(.abortedScanning)
-            case .compare, .compared, .plan, .beginPatch, .beginLoad: count(.abortedComparing)
+            case .replay, .settle, .cut: count(.abortedScanning)
+            case .compare, .compared, .plan, .beginPatch, .beginLoad, .resumeLoad:
+                count(.abortedComparing)
             case .drain, .load, .refreeze, .patch: count(.abortedLoading)
             case .commit: count(.abortedCommitting)
             case .reap, .end: break
@@ -239,10 +240,11 @@ final class SituationCounter: Observer {
         for run in player.runs where run.isAttached {
             switch run.coordinator.next {
             case .prepare: break
-            case .settle, .cut: count(run.coordinator.isRecheck ? .crashReaping : .crashScanning)
+            case .replay, .settle, .cut:
+                count(run.coordinator.isRecheck ? .crashReaping : .crashScanning)
             case .compare, .compared, .plan:
                 count(run.coordinator.isRecheck ? .crashReaping : .crashComparing)
-            case .beginLoad, .beginPatch: count(.crashComparing)
+            case .beginLoad, .resumeLoad, .beginPatch: count(.crashComparing)
             case .drain, .load, .refreeze, .patch: count(.crashLoading)
             case .commit: count(.crashBeforeFlip)
             case .reap, .end: count(run.hasReaped ? .crashHalfReaped : .crashReaping)
@@ -269,10 +271,10 @@ extension RunLanes {
     /// The situation of a delta that is applied now.
     var whereDeltasCome: Situation? {
         switch coordinator.next {
-        case .prepare, .settle, .end: nil
+        case .prepare, .replay, .settle, .end: nil
         case .cut: .duringSettle
         case .compare, .compared, .plan: .duringCompare
-        case .beginPatch, .beginLoad: .duringCompare
+        case .beginPatch, .beginLoad, .resumeLoad: .duringCompare
         case .drain: hasMerged ? .beforeStretch : .duringLoad
         case .load, .refreeze: .duringLoad
         case .patch: .duringPatch

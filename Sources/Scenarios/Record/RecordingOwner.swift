@@ -27,7 +27,8 @@ final class RecordingOwner: Owner {
     }
 
     var label: String { inner.label }
-    var indexes: [any SecondaryIndex] { inner.indexes }
+    /// Those that scenarios are about.
+    var indexes: [any SecondaryIndex] { inner.indexes.filter { $0.summary == nil } }
 
     func atCommitBoundary<R: Sendable>(
         _ body: @Sendable (any CommitBoundary) throws -> R

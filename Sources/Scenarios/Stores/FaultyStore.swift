@@ -22,7 +22,13 @@ final class FaultyStore: SideStore, @unchecked Sendable {
         return try inner.readers(of: numbers).map { FaultyReader($0, faults) }
     }
 
-    func sync() throws { try inner.sync() }
+    func stage(_ checkpoint: Checkpoint) throws { try inner.stage(checkpoint) }
+
+    func makeDurable() throws {
+        try faults.check(.sideFileAppend)
+        try inner.makeDurable()
+    }
+
     func remove() { inner.remove() }
 }
 

@@ -64,7 +64,8 @@ final class SteeredOwner: Owner, @unchecked Sendable {
     }
 
     var label: String { inner.label }
-    var indexes: [any SecondaryIndex] { inner.indexes }
+    /// Those that scenarios are about: summaries, the last ones, are not among them.
+    var indexes: [any SecondaryIndex] { inner.indexes.filter { $0.summary == nil } }
 
     func atCommitBoundary<R: Sendable>(
         _ body: @Sendable (any CommitBoundary) throws -> R
@@ -236,7 +237,10 @@ final class SteeredSnapshot: OwnerSnapshot {
     ) throws -> KeyBytes? {
         try owner.faults.check(.lookahead)
         guard owner.options.exactBoundaries else {
-            return try inner.boundary(after: key, records: records, wants: wants)
+            let known = owner.indexes.count
+            return try inner.boundary(after: key, records: records) {
+                $0.rawValue < known && wants($0)
+            }
         }
         let sink = WindowSink(batches: owner.indexes.map { _ in EntryBatch() }, sequence: .none)
         return try inner.read(KeyRange(lower: key, upper: nil), limit: records, into: sink)

@@ -198,7 +198,7 @@ extension VolumeStage {
 
     /// How the live indexes differ from the primary records, by index.
     func indexStates() throws -> [DiscrepancyCounts] {
-        try volume.indexes.indices.map { slot in
+        try owner.indexes.indices.map { slot in
             var counts = DiscrepancyCounts()
             for difference in try Player.differences(self, IndexSlot(slot)) {
                 counts.add(difference.kind)

@@ -19,15 +19,23 @@ struct Prefetcher {
     private let monitor = Monitor(State())
     private let thread: DedicatedThread
 
-    init(_ merger: StretchMerger, niceness: Int32) {
+    /// What asking for the next stretch has given.
+    enum Next {
+        case stretch(Stretch), end
+        case notYet
+    }
+
+    init(_ merger: StretchMerger, niceness: Int32, _ pace: Pace) {
         let monitor = monitor
         thread = DedicatedThread(name: "run-merger", niceness: niceness) {
+            var cycle = DutyCycle()
             while true {
                 let entries: Int = monitor.wait { state in
                     if state.isStopped { return 0 }
                     return state.ready.count < Prefetcher.depth ? state.entries : nil
                 }
                 if entries == 0 { return }
+                let began = pace.now()
                 do {
                     let stretch = try merger.next(entries: entries)
                     monitor.withLock(notify: true) { state in
@@ -38,20 +46,21 @@ struct Prefetcher {
                     monitor.withLock(notify: true) { $0.failure = error }
                     return
                 }
+                pace.rest(&cycle, since: began) { monitor.withLock { $0.isStopped } }
             }
         }
     }
 
-    /// The next stretch; nil after the last.
-    func next(entries: Int) throws -> Stretch? {
-        let result: Result<Stretch?, any Error> = monitor.wait { state in
+    /// The next stretch, where there is one within `seconds`.
+    func next(entries: Int, within seconds: Double) throws -> Next {
+        let result: Result<Next, any Error>? = monitor.wait(seconds: seconds) { state in
             state.entries = entries
-            if !state.ready.isEmpty { return .success(state.ready.removeFirst()) }
+            if !state.ready.isEmpty { return .success(.stretch(state.ready.removeFirst())) }
             if let failure = state.failure { return .failure(failure) }
-            return state.isDone ? .success(nil) : nil
+            return state.isDone ? .success(.end) : nil
         }
         monitor.notify()
-        return try result.get()
+        return try result?.get() ?? .notYet
     }
 
     /// Ends the thread. Stretches that nobody took are dropped.

@@ -28,56 +28,72 @@ public struct DriverOptions: Sendable {
     public init() {}
 }
 
-public struct RunProgress: Sendable {
-    public var phase = RunPhase.prepared
-    /// The index that is worked on, in phases that are about one.
-    public var index: String?
-    /// What has been done of the phase, and what there is to do; in records or entries.
-    public var done = 0
-    public var total = 0
-    /// Since the start of the run.
-    public var seconds = 0.0
-}
-
 public final class RunDriver: @unchecked Sendable {
-    private let run: Run
-    private let coordinator: Coordinator
-    private let options: DriverOptions
-    private let progress = Mutex(RunProgress())
-    private let isEnded = Atomic<Bool>(false)
-    private let isStopped = Atomic<Bool>(false)
+    let run: Run
+    let coordinator: Coordinator
+    let options: DriverOptions
+    let controls: RunControls
+    let pace: Pace
+    let board: ProgressBoard
+    private let isEnded = Monitor(false)
     private let peak = Atomic<Int>(0)
     private var start: UInt64 = 0
     /// The thread that merges ahead of the load.
     private var ahead: (merger: StretchMerger, prefetcher: Prefetcher)?
     /// Entries of the index under work.
     private var expected = 0
+    private let checkpointer: Checkpointer
     /// The owner's last commit when the coordinator last let go of the lock.
     private var lastSeenCommit: UInt64 = 0
+    /// Of the coordinator's thread.
+    private var cycle = DutyCycle()
+    private var work = WorkMeter()
 
-    public init(_ run: Run, options: DriverOptions = DriverOptions()) {
+    /// - Parameter controls: the levers; several runs may share them, one after the other.
+    public init(
+        _ run: Run, options: DriverOptions = DriverOptions(), controls: RunControls? = nil
+    ) {
         self.run = run
         coordinator = Coordinator(run)
+        checkpointer = Checkpointer(run)
         self.options = options
+        self.controls = controls ?? RunControls(RunLimits(run.options))
+        pace = Pace(self.controls, run.hook, .system)
+        board = ProgressBoard(run, self.controls, .system)
+        run.assistant.checkAborted = { [hook = run.hook] in
+            if let reason = hook.abortReason { throw reason }
+        }
     }
 
     /// Runs to the end, on threads of its own, and waits for it.
     public func drive() -> RunReport {
+        let observer = controls.observe { self.follow() }
+        defer { controls.endObserving(observer) }
         let watcher = DedicatedThread(name: "run-watcher") { self.watch() }
         let coordinator = DedicatedThread(name: "run-coordinator", niceness: options.niceness) {
             self.coordinate()
         }
         coordinator.join()
-        isEnded.store(true, ordering: .releasing)
+        checkpointer.stop()
+        isEnded.withLock(notify: true) { $0 = true }
         watcher.join()
         run.report.peakAnonymousBytes = peak.load(ordering: .relaxed)
         return run.report
     }
 
-    /// Asks the run to end at its next step, without a change to the live index.
-    public func stop(_ reason: String) {
-        isStopped.store(true, ordering: .releasing)
-        run.hook.abort(AbortReason(reason))
+    /// Asks the run to end at its next step; its position is kept, where its owner keeps runs.
+    public func stop(_ reason: String) { controls.stop(reason) }
+
+    /// How far the run has come. May be asked at any time, by anybody.
+    public var progress: RunProgress { board.snapshot }
+
+    /// Does what the levers say, on the thread of whoever moved them: what threads of the run
+    /// look at before each step they find there.
+    private func follow() {
+        let limits = controls.limits
+        run.hook.limitQueue(bytes: limits.queueBytes)
+        run.tally.stop(after: limits.stopAfter)
+        if let stop = controls.stop { run.hook.abort(stop) }
     }
 
     // MARK: The coordinator
@@ -85,19 +101,25 @@ public final class RunDriver: @unchecked Sendable {
     private func coordinate() {
         start = run.clock.now()
         while !coordinator.isEnded {
+            waitWhilePaused()
             let began = run.clock.now()
             let step = coordinator.next, isRecheck = coordinator.isRecheck
             abortingOnFailure { try provide(coordinator.need) }
             if step == .settle, !isRecheck { run.report.seconds.scan += seconds(since: began) }
-            let provided = run.clock.now()
+            abortingOnFailure { try checkpointer.beginIfDue() }
+            let provided = run.clock.now(), worked = pace.now()
             coordinator.step()
             let path = step.secondsPath(isRecheck)
             let since = step == .settle ? provided : began
             run.report.seconds[keyPath: path] += seconds(since: since)
-            report(run.phase, indexName, coordinator.loaded, expected)
+            work.note(step, seconds(since: since), coordinator, run)
+            report(run.state, indexName, coordinator.loaded, expected)
             rest(after: coordinator.held)
+            pace.rest(&cycle, since: worked) { self.keepQueueLow() }
         }
         stopPrefetcher()
+        if controls.limits.share == 100, !controls.limits.isBackground { work.add(to: &run.costs) }
+        run.report.costs = run.costs
         run.report.seconds.total = seconds(since: start)
     }
 
@@ -107,16 +129,55 @@ public final class RunDriver: @unchecked Sendable {
         case .nothing, .ended: break
         case .scan: try scan()
         case .comparison(let comparison):
-            expected = comparison.entries
+            expected = comparison.expected
             try compare(comparison)
+            expected = comparison.expected
         case .stretch(let merger): try merge(merger)
         }
     }
 
     /// Marks the run as aborted where `body` fails: other threads, and the coordinator, stop at
     /// that mark.
-    private func abortingOnFailure(_ body: () throws -> Void) {
-        do { try body() } catch { run.hook.abort(AbortReason("\(error)")) }
+    func abortingOnFailure(_ body: () throws -> Void) {
+        do { try body() } catch { run.hook.abort(AbortReason(error)) }
+    }
+
+    // MARK: Resting
+
+    /// Paused, nothing is done but that the queue is kept empty.
+    private func waitWhilePaused() {
+        while controls.limits.isPaused, coordinator.mayRest, run.hook.abortReason == nil {
+            abortingOnFailure {
+                while try handleItem() {}
+                try checkpointer.beginIfDue()
+                run.hook.wait(seconds: 0.02) { !$0.isEmpty }
+            }
+        }
+    }
+
+    /// Handles what is queued where little room is left in the queue: writers go first.
+    /// - Returns: false: the rest goes on afterwards.
+    private func keepQueueLow() -> Bool {
+        abortingOnFailure { while try run.hook.status.isNearlyFull && handleItem() {} }
+        return false
+    }
+
+    private func handleItem() throws -> Bool {
+        run.assistant.budget = controls.limits.sortBytes
+        return try run.handleItem()
+    }
+
+    /// Handles an item where there is one, or else waits for one, or for `condition`.
+    private func handleItem(
+        orWait seconds: Double, for condition: (HookPoint.Status) -> Bool = { _ in false }
+    ) throws {
+        let worked = pace.now()
+        try checkpointer.beginIfDue()
+        guard try handleItem() else {
+            return run.hook.wait(seconds: seconds) { !$0.isEmpty || condition($0) }
+        }
+        let hook = run.hook
+        pace.rest(&cycle, since: worked) { hook.status.isNearlyFull }
     }
 
     // MARK: Scan
@@ -132,25 +193,35 @@ public final class RunDriver: @unchecked Sendable {
         abortingOnFailure {
             while !run.isScanned {
                 try run.checkAborted()
-                if try !run.handleItem() {
-                    run.hook.wait(seconds: 0.1) { !$0.isEmpty || $0.isScanned }
-                }
+                try handleItem(orWait: 0.1) { $0.isScanned }
                 let done = run.assistant.primaryRecords
+                board.note(primaryRecords: done)
                 report(.scanning, nil, done, max(done, options.expectedRecords))
             }
         }
     }
 
     private func scan(_ scanner: Scanner) {
+        var cycle = DutyCycle()
         abortingOnFailure {
             while run.hook.abortReason == nil {
-                guard !run.hook.status.isFull else {
-                    run.hook.wait(seconds: 0.1) { !$0.isFull }
+                pace.waitWhilePaused { scanner.letGo() }
+                let isPaced = pace.isPaced
+                guard !run.hook.status.isFull, !isPaced || !run.hook.status.isHalfFull else {
+                    run.hook.wait(seconds: 0.1) { isPaced ? !$0.isHalfFull : !$0.isFull }
                     continue
                 }
-                if try scanner.step() == .nothing {
+                scanner.windowRecords = controls.limits.recordsAtOnce(indexes: run.slots.count)
+                let began = pace.now()
+                let progress = try scanner.step()
+                if progress == .nothing {
                     if run.isScanned { return }
                     run.hook.wait(seconds: 0.01) { $0.isScanned }
+                    continue
+                }
+                pace.rest(&cycle, since: began)
+                if progress == .read {
+                    pace.wait(afterReading: scanner.lastRecords) { scanner.letGo() }
                 }
             }
         }
@@ -163,17 +234,31 @@ public final class RunDriver: @unchecked Sendable {
         let left = Countdown(comparison.parts.count)
         let threads = comparison.parts.enumerated().map { number, part in
             DedicatedThread(name: "run-compare-\(number)", niceness: options.niceness) {
-                self.abortingOnFailure {
-                    while try self.run.hook.abortReason == nil && part.step() {}
-                }
+                self.compare(part, left)
                 left.count.subtract(1, ordering: .releasing)
             }
         }
         defer { for thread in threads { thread.join() } }
         abortingOnFailure {
             while left.count.load(ordering: .acquiring) > 0 {
-                if try !run.handleItem() { run.hook.wait(seconds: 0.002) { !$0.isEmpty } }
-                report(run.phase, indexName, 0, 0)
+                try handleItem(orWait: 0.002)
+                let done = left.entries.load(ordering: .relaxed)
+                report(run.state, indexName, done, max(done, comparison.expected))
+            }
+        }
+    }
+
+    private func compare(_ part: any ComparePart, _ left: Countdown) {
+        var cycle = DutyCycle()
+        abortingOnFailure {
+            var isLeft = true
+            while isLeft, run.hook.abortReason == nil {
+                pace.waitWhilePaused {}
+                let began = pace.now(), worked = run.clock.now(), before = part.entries
+                isLeft = try part.step()
+                part.seconds += seconds(since: worked)
+                left.entries.add(part.entries - before, ordering: .relaxed)
+                pace.rest(&cycle, since: began)
             }
         }
     }
@@ -185,9 +270,19 @@ public final class RunDriver: @unchecked Sendable {
         guard coordinator.stretch == nil else { return }
         if ahead?.merger !== merger {
             stopPrefetcher()
-            ahead = (merger, Prefetcher(merger, niceness: options.niceness))
+            ahead = (merger, Prefetcher(merger, niceness: options.niceness, pace))
         }
-        coordinator.stretch = try ahead?.prefetcher.next(entries: run.stretchEntries)
+        guard let prefetcher = ahead?.prefetcher else { return }
+        while run.hook.abortReason == nil {
+            let merged = try prefetcher.next(entries: run.stretchEntries, within: 0.01)
+            switch merged {
+            case .stretch(let stretch):
+                coordinator.stretch = stretch
+                return
+            case .end: return
+            case .notYet: _ = keepQueueLow()
+            }
+        }
     }
 
     private func stopPrefetcher() {
@@ -198,6 +293,7 @@ public final class RunDriver: @unchecked Sendable {
     /// Leaves the commit lock alone for a while where writers are at work.
     private func rest(after held: UInt64) {
         guard held > 0 else { return }
+        pace.noteOwnCommit()
         let commit = run.hook.status.lastCommit
         defer { lastSeenCommit = run.hook.status.lastCommit }
         guard commit > lastSeenCommit + 1 else { return }
@@ -212,29 +308,56 @@ public final class RunDriver: @unchecked Sendable {
         coordinator.slot.map { run.owner.indexes[$0.rawValue].name }
     }
 
-    private func report(_ phase: RunPhase, _ index: String?, _ done: Int, _ total: Int) {
-        progress.withLock {
-            $0.phase = phase
-            $0.index = index
-            $0.done = done
-            $0.total = total
-        }
+    private func report(_ phase: RunState, _ index: String?, _ done: Int, _ total: Int) {
+        board.note(phase, index, done, total)
+        board.note(entries: run.assistant.entriesWritten)
     }
 
-    /// Samples the memory, and tells of the progress.
+    /// Samples the memory, ends a run whose time is over, and tells of the progress.
     private func watch() {
-        let began = run.clock.now()
         var ticks = 0
-        while !isEnded.load(ordering: .acquiring) {
+        repeat {
             peak.store(max(peak.load(ordering: .relaxed), anonymousBytes()), ordering: .relaxed)
-            if ticks % 5 == 0, let tell = options.onProgress {
-                var now = progress.withLock { $0 }
-                now.seconds = seconds(since: began)
-                tell(now)
+            pace.look()
+            if let most = controls.limits.maximumSeconds, board.seconds >= most {
+                run.hook.abort(
+                    AbortReason("it was to take \(most) seconds at the most", .stop))
             }
+            if ticks % 5 == 0, let tell = options.onProgress { tell(progress) }
             ticks += 1
-            sleepMilliseconds(20)
+        } while isEnded.wait(seconds: 0.02) { $0 ? true : nil } == nil
+    }
+}
+
+/// What loading and patching have taken.
+private struct WorkMeter {
+    private var load = (seconds: 0.0, entries: 0)
+    private var patch = (seconds: 0.0, entries: 0)
+    private var isPatching = false
+
+    mutating func note(
+        _ step: Coordinator.Step, _ seconds: Double, _ coordinator: Coordinator, _ run: Run
+    ) {
+        switch step {
+        case .beginLoad: isPatching = false
+        case .beginPatch: isPatching = true
+        case .commit: load.entries += coordinator.loaded
+        default: break
         }
+        switch step {
+        case .beginPatch, .patch: patch.seconds += seconds
+        case .beginLoad, .load, .refreeze, .commit: load.seconds += seconds
+        case .drain where isPatching: patch.seconds += seconds
+        case .drain: load.seconds += seconds
+        default: break
+        }
+        patch.entries = run.report.indexes.reduce(0) { $0 + $1.patched }
+    }
+
+    func add(to costs: inout PlanCosts) {
+        costs.note(
+            compared: 0, 0, loaded: load.entries, load.seconds, patched: patch.entries,
+            patch.seconds)
     }
 }
 
@@ -242,9 +365,9 @@ extension Coordinator.Step {
     /// Where the time of a step counts, and of what it waits for.
     fileprivate func secondsPath(_ isRecheck: Bool) -> WritableKeyPath<RunReport.Seconds, Double> {
         switch self {
-        case .prepare, .settle, .cut: isRecheck ? \.recheck : \.settle
+        case .prepare, .replay, .settle, .cut: isRecheck ? \.recheck : \.settle
         case .compare, .compared, .plan: isRecheck ? \.recheck : \.compare
-        case .beginLoad, .drain, .load, .refreeze: \.load
+        case .beginLoad, .resumeLoad, .drain, .load, .refreeze: \.load
         case .beginPatch, .patch, .commit: \.commit
         case .reap, .end: \.reap
         }
@@ -260,5 +383,7 @@ private struct ScannerBox: @unchecked Sendable {
 /// Threads that are still at work.
 private final class Countdown: Sendable {
     let count: Atomic<Int>
+    /// Entries that they have done.
+    let entries = Atomic<Int>(0)
     init(_ count: Int) { self.count = Atomic(count) }
 }

@@ -27,6 +27,9 @@ final class EntrySorter {
     private var to = UnsafeMutablePointer<EntryReference>.allocate(capacity: 1)
     private var capacity = 1
     private(set) var count = 0
+    /// Whether the records came in the order of their prefixes: what is scanned in the order of
+    /// its own keys does.
+    private var isInOrder = true
     /// Kept alive for the records in them.
     private var batches: [EntryBatch] = []
 
@@ -45,7 +48,9 @@ final class EntrySorter {
         count = batches.reduce(0) { $0 + $1.count }
         reserve(count)
         var differing = collect()
-        if count > 256 {
+        if isInOrder {
+            sortEqualPrefixes()
+        } else if count > 256 {
             var shift: UInt64 = 0
             while differing != 0 {
                 if differing & UInt64(EntrySorter.buckets - 1) != 0 { radixPass(shift) }
@@ -102,6 +107,7 @@ final class EntrySorter {
     /// - Returns: the bits in which the prefixes differ.
     private func collect() -> UInt64 {
         var all: UInt64 = 0, common = UInt64.max, index = 0
+        var last: UInt64 = 0, isInOrder = true
         for batch in batches {
             var position = 0
             let end = batch.endPosition
@@ -110,12 +116,15 @@ final class EntrySorter {
                 let prefix = record.prefix
                 all |= prefix
                 common &= prefix
+                if prefix < last { isInOrder = false }
+                last = prefix
                 unsafe from[index] = EntryReference(prefix: prefix, record: record)
                 index += 1
                 position += record.size
             }
         }
         precondition(index == count, "a batch counts its entries wrong")
+        self.isInOrder = isInOrder
         return count == 0 ? 0 : all ^ common
     }
 

@@ -31,10 +31,40 @@ package enum QueueItem {
     case void(VoidRange)
 }
 
-/// Why a run can't go on. It never changes the live index from then on (I4).
+/// Why a run ends before it is done. It never changes the live index from then on (I4).
 public struct AbortReason: Error, Hashable, Sendable, CustomStringConvertible {
+    public enum Kind: Sendable {
+        /// It gave way, or could not vouch for its result.
+        case gaveWay
+        /// Something failed.
+        case failure
+        /// What it was to go on from can't be used: it is to be started again.
+        case uselessPosition
+        /// Somebody, or a limit, has stopped it. Its position is kept.
+        case stop
+        /// The owner is closed. Its position is kept.
+        case pause
+    }
+
     public let description: String
-    public init(_ description: String) { self.description = description }
+    public let kind: Kind
+
+    public init(_ description: String, _ kind: Kind = .gaveWay) {
+        self.description = description
+        self.kind = kind
+    }
+
+    /// The reason itself, or an error as one.
+    public init(_ error: any Error) {
+        switch error {
+        case let reason as AbortReason: self = reason
+        case let error as SideFileError: self.init(error.description, .uselessPosition)
+        default: self.init("\(error)", .failure)
+        }
+    }
+
+    /// Whether the run's position is kept.
+    public var isStop: Bool { kind == .stop || kind == .pause }
 }
 
 package final class HookPoint: CommitHook {
@@ -70,16 +100,33 @@ package final class HookPoint: CommitHook {
         var tail: [EntryBatch?]?
         /// Void ranges to be read again.
         var rereads: [KeyRange] = []
-        /// Windows that were opened and not yet read.
-        var openWindows = 0
+        /// Windows that were opened, with what is left of each to be read.
+        var open: [Window] = []
+        /// The number of the next window.
+        var nextWindow = 0
         var applied = 0
         var elided = 0
+        /// Bytes from which on writers and scanners wait.
+        var queueLimit: Int
         /// Seconds that a writer has waited for the queue, without success so far.
         var waited = 0.0
         /// Set by the assistant when nobody will take items any more.
         var isClosed = false
 
         var isEmpty: Bool { head == items.count }
+
+        /// Whether nothing is kept any more. A run that is being stopped still takes note of
+        /// everything, up to the boundary at which its position is taken.
+        var isDead: Bool { isClosed || abort.map { !$0.isStop } ?? false }
+
+        /// Opens a window on `range`, as of all that was reported.
+        mutating func openWindow(_ range: KeyRange, commit: UInt64) -> Window {
+            let window = Window(
+                range: range, sequence: .end(of: commit), number: nextWindow)
+            nextWindow += 1
+            open.append(window)
+            return window
+        }
     }
 
     /// Bounds of the queue and of a writer's patience.
@@ -106,7 +153,7 @@ package final class HookPoint: CommitHook {
         wanted: [Bool], about: [IndexSlot]? = nil, limits: Limits, pool: BatchPool,
         mutants: Mutants = Mutants()
     ) {
-        monitor = Monitor(State())
+        monitor = Monitor(State(queueLimit: limits.bytes))
         slots = wanted
         let all = wanted.indices.filter { wanted[$0] }.map { IndexSlot($0) }
         self.about = Set(about ?? all)
@@ -117,14 +164,16 @@ package final class HookPoint: CommitHook {
 
     // MARK: The owner's side
 
-    package func wants(_ index: IndexSlot) -> Bool { slots[index.rawValue] }
+    package func wants(_ index: IndexSlot) -> Bool {
+        index.rawValue < slots.count && slots[index.rawValue]
+    }
     package func isAbout(_ index: IndexSlot) -> Bool { about.contains(index) }
 
     package func committed(_ commit: UInt64, deltas: borrowing DeltaBatch) {
         monitor.withLock(notify: deltas.count > 0) { state in
             precondition(commit > state.lastCommit, "commits are reported in order, once")
             state.lastCommit = commit
-            guard state.abort == nil, !state.isClosed else { return }
+            guard !state.isDead else { return }
             var position = 0
             for ordinal in 0..<deltas.count {
                 let delta = deltas.delta(at: position)
@@ -144,7 +193,7 @@ package final class HookPoint: CommitHook {
                 return
             }
             if delta.kind == .removed, mutants.have(.removalsDropped) { return }
-            if mutants.have(.fullQueueDrops), state.queuedBytes >= limits.bytes { return }
+            if mutants.have(.fullQueueDrops), state.queuedBytes >= state.queueLimit { return }
             let batch = tailBatch(delta.slot, &state)
             let before = batch.byteCount
             batch.append(
@@ -202,7 +251,7 @@ package final class HookPoint: CommitHook {
     package func admit(within seconds: Double) -> Bool {
         let isAdmitted: Bool? = monitor.wait(seconds: seconds) { state in
             guard
-                state.queuedBytes < limits.bytes || state.abort != nil || state.isClosed
+                state.queuedBytes < state.queueLimit || state.abort != nil || state.isClosed
                     || mutants.have(.fullQueueDrops)
             else { return nil }
             state.waited = 0
@@ -228,6 +277,36 @@ package final class HookPoint: CommitHook {
             state.lastCommit = commit
         }
     }
+
+    /// The hook is in force, as of `commit`, for a run that goes on from `checkpoint`.
+    func attached(at commit: UInt64, from checkpoint: Checkpoint) {
+        attached(at: commit)
+        monitor.withLock { state in
+            state.cursor = checkpoint.cursor.map { .at($0) } ?? .end
+            state.rereads = checkpoint.unread
+            state.applied = checkpoint.applied
+            state.elided = checkpoint.elided
+        }
+    }
+
+    /// Deltas of an earlier commit, from the hook log: handled as if they came now, with the
+    /// sequence that they had. `ordinal` is that of the first of them.
+    func replay(_ commit: UInt64, from ordinal: Int, _ deltas: borrowing DeltaBatch) {
+        monitor.withLock(notify: deltas.count > 0) { state in
+            precondition(commit <= state.lastCommit, "what is replayed was committed")
+            guard !state.isDead else { return }
+            var position = 0
+            for place in 0..<deltas.count {
+                let delta = deltas.delta(at: position)
+                position = delta.end
+                report(
+                    delta, SequenceNumber(commit: commit, ordinal: ordinal + place), &state)
+            }
+        }
+    }
+
+    /// From now on writers and scanners wait from `bytes` in the queue on.
+    func limitQueue(bytes: Int) { monitor.withLock(notify: true) { $0.queueLimit = bytes } }
 
     /// Marks the run as aborted; the first reason stays.
     func abort(_ reason: AbortReason) {
@@ -257,8 +336,7 @@ package final class HookPoint: CommitHook {
             precondition(state.isAttached, "hooks are in force before the first window opens")
             if let range = state.rereads.popLast() {
                 if mutants.have(.rereadLost) { _ = state.rereads.popLast() }
-                state.openWindows += 1
-                return .again(Window(range: range, sequence: .end(of: state.lastCommit)))
+                return .again(state.openWindow(range, commit: state.lastCommit))
             }
             switch state.cursor {
             case .at(let key): return .at(key)
@@ -278,19 +356,23 @@ package final class HookPoint: CommitHook {
             } else {
                 state.cursor = .end
             }
-            state.openWindows += 1
             let commit = state.lastCommit + (mutants.have(.windowStampedLate) ? 1 : 0)
-            return Window(
-                range: KeyRange(lower: lower, upper: upper), sequence: .end(of: commit))
+            return state.openWindow(KeyRange(lower: lower, upper: upper), commit: commit)
         }
     }
 
-    /// A part of a window was read; `isLast` where it was the last part.
-    func enqueue(_ sink: WindowSink, isLast: Bool) {
+    /// A part of the window was read; what is left of it begins at `rest`, nil: nothing.
+    func enqueue(_ sink: WindowSink, of window: Window, rest: KeyBytes?) {
         monitor.withLock(notify: true) { state in
-            if isLast { state.openWindows -= 1 }
-            precondition(state.openWindows >= 0, "a window is read once")
-            guard state.abort == nil, !state.isClosed else { return }
+            guard let place = state.open.firstIndex(where: { $0.number == window.number }) else {
+                preconditionFailure("a window is read once")
+            }
+            if let rest {
+                state.open[place].range.lower = rest
+            } else {
+                state.open.remove(at: place)
+            }
+            guard !state.isDead else { return }
             state.items.append(.window(sink))
             state.tail = nil
             state.queuedBytes += sink.byteCount
@@ -318,13 +400,38 @@ package final class HookPoint: CommitHook {
     /// All items. Called at a commit boundary, so that what is committed later is not
     /// among them.
     func takeAll() -> [QueueItem] {
+        monitor.withLock(notify: true) { Self.takeAll(&$0) }
+    }
+
+    private static func takeAll(_ state: inout State) -> [QueueItem] {
+        let items = state.items[state.head...].compactMap { $0 }
+        state.items.removeAll(keepingCapacity: true)
+        state.head = 0
+        state.queuedBytes = 0
+        state.tail = nil
+        return items
+    }
+
+    /// Where the run stands once `items` are handled: every delta up to `commit` is, and of
+    /// the primary keys below the cursor all but those in `unread`.
+    struct Mark: @unchecked Sendable {
+        let items: [QueueItem]
+        let commit: UInt64
+        let cursor: KeyBytes?
+        let unread: [KeyRange]
+        let applied, elided: Int
+    }
+
+    /// Takes all items and notes the position that goes with them, at once. Called at a commit
+    /// boundary.
+    func mark() -> Mark {
         monitor.withLock(notify: true) { state in
-            let items = state.items[state.head...].compactMap { $0 }
-            state.items.removeAll(keepingCapacity: true)
-            state.head = 0
-            state.queuedBytes = 0
-            state.tail = nil
-            return items
+            var cursor: KeyBytes?
+            if case .at(let key) = state.cursor { cursor = key }
+            return Mark(
+                items: Self.takeAll(&state), commit: state.lastCommit, cursor: cursor,
+                unread: state.open.map(\.range) + state.rereads, applied: state.applied,
+                elided: state.elided)
         }
     }
 
@@ -337,6 +444,13 @@ package final class HookPoint: CommitHook {
         var isScanned: Bool
         var applied: Int
         var elided: Int
+        var queuedBytes: Int
+        var queueLimit: Int
+
+        /// Half of the queue is taken, or more.
+        var isHalfFull: Bool { queuedBytes >= queueLimit / 2 }
+        /// So much of the queue is taken that whoever empties it must not rest.
+        var isNearlyFull: Bool { queuedBytes >= queueLimit / 4 * 3 }
     }
 
     var status: Status {
@@ -346,10 +460,11 @@ package final class HookPoint: CommitHook {
     private func status(_ state: State) -> Status {
         Status(
             cursor: state.cursor, lastCommit: state.lastCommit, isEmpty: state.isEmpty,
-            isFull: state.queuedBytes >= limits.bytes,
+            isFull: state.queuedBytes >= state.queueLimit,
             isScanned: state.cursor == .end && state.rereads.isEmpty
-                && (state.openWindows == 0 || mutants.have(.openWindowsIgnored)),
-            applied: state.applied, elided: state.elided)
+                && (state.open.isEmpty || mutants.have(.openWindowsIgnored)),
+            applied: state.applied, elided: state.elided,
+            queuedBytes: state.queuedBytes, queueLimit: state.queueLimit)
     }
 
     /// Waits until `condition` holds, the run is aborted, or `seconds` have passed. For
@@ -374,6 +489,6 @@ extension QueueItem {
 
 extension HookPoint {
     /// For checks at a barrier.
-    var openWindowCount: Int { monitor.withLock { $0.openWindows } }
+    var openWindowCount: Int { monitor.withLock { $0.open.count } }
     var rereadCount: Int { monitor.withLock { $0.rereads.count } }
 }

@@ -26,9 +26,12 @@ public struct KeyRange: Sendable, Equatable {
 public struct Window: Sendable, Equatable {
     public var range: KeyRange
     public let sequence: SequenceNumber
+    /// Tells the windows of one run from each other.
+    public let number: Int
 
-    public init(range: KeyRange, sequence: SequenceNumber) {
+    public init(range: KeyRange, sequence: SequenceNumber, number: Int = 0) {
         self.range = range
         self.sequence = sequence
+        self.number = number
     }
 }

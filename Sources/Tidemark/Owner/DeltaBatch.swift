@@ -38,6 +38,52 @@ public struct DeltaBatch: ~Copyable, Sendable {
         count = 0
     }
 
+    // MARK: In a hook log
+
+    /// Hands `body` the deltas as bytes, in pieces of up to `limit` bytes or of one delta, each
+    /// with the ordinal of its first delta: what a hook log stores.
+    public func encode(
+        limit: Int, _ body: (_ ordinal: Int, _ bytes: RawSpan) throws -> Void
+    ) rethrows {
+        var start = 0, end = 0, first = 0
+        for ordinal in 0..<count {
+            let next = delta(at: end).end
+            if next - start > limit, end > start {
+                try body(first, arena.bytes(at: start, end - start))
+                start = end
+                first = ordinal
+            }
+            end = next
+        }
+        if end > start { try body(first, arena.bytes(at: start, end - start)) }
+    }
+
+    /// Takes over what `encode` gave, in place of all that is here.
+    /// - Returns: false, and nothing is here, where the bytes are no deltas.
+    public mutating func decode(_ bytes: RawSpan) -> Bool {
+        removeAll()
+        arena.append(bytes)
+        var position = 0
+        while position < arena.count {
+            guard let next = end(ofDeltaAt: position) else {
+                removeAll()
+                return false
+            }
+            position = next
+            count += 1
+        }
+        return true
+    }
+
+    private func end(ofDeltaAt position: Int) -> Int? {
+        guard position + Delta.headerSize <= arena.count,
+            Delta.Kind(rawValue: arena.load(at: position)) != nil
+        else { return nil }
+        var end = position + Delta.headerSize
+        for field in [2, 4, 6] { end += Int(arena.load(at: position + field, as: UInt16.self)) }
+        return end <= arena.count ? end : nil
+    }
+
     private mutating func append(
         _ kind: Delta.Kind, _ index: IndexSlot, _ primary: RawSpan, _ key: RawSpan,
         _ value: RawSpan

@@ -34,6 +34,16 @@ public protocol Owner: AnyObject, Sendable {
     /// Returns when everything committed before the call survives a failure of the system: a
     /// repair is not reported before it is there to stay.
     func makeDurable() throws
+
+    /// Whether the owner keeps records of runs and a hook log, so that a run can go on after
+    /// a crash or a stop. What is needed for that has defaults for owners that don't.
+    var keepsRuns: Bool { get }
+
+    /// The last commit that survives a failure of the system.
+    var durableCommit: UInt64 { get }
+
+    /// Asks for a new durable commit, and does not wait for it.
+    func askForDurability()
 }
 
 /// What may be done while the commit lock is held. Each change is one transaction of the
@@ -111,6 +121,52 @@ public protocol CommitBoundary {
     /// Deletes up to `limit` entries of a generation that is to be reaped.
     /// - Returns: false when none is left to be reaped, of any index.
     func reap(limit: Int) throws -> Bool
+
+    // MARK: Runs that outlive their process
+
+    /// A number that no run has.
+    func newRunNumber() throws -> UInt64
+
+    /// Every run that the owner remembers, ascending.
+    func runs() throws -> [RunRecord]
+
+    /// Stores the record, in place of the one of the same number. As long as any record is one
+    /// that can go on and has a `logFrom`, each transaction writes its deltas of those runs'
+    /// indexes into the hook log, with itself or not at all. Where the log does not reach back
+    /// to `logFrom`, the record is stored without it.
+    func store(_ run: RunRecord) throws
+
+    /// From the next commit on deltas are logged, even if the log had been given up.
+    func keepLog() throws
+
+    /// The generation of `index` that is being loaded, with its load cursor (nil: beyond every
+    /// key), where it can still be used.
+    func loading(of index: IndexSlot) -> (generation: UInt32, cursor: KeyBytes?)?
+}
+
+extension Owner {
+    public var keepsRuns: Bool { false }
+    public var durableCommit: UInt64 { .max }
+    public func askForDurability() {}
+}
+
+extension CommitBoundary {
+    public func newRunNumber() throws -> UInt64 { 0 }
+    public func runs() throws -> [RunRecord] { [] }
+    public func store(_ run: RunRecord) throws {}
+    public func keepLog() throws {}
+    public func loading(of index: IndexSlot) -> (generation: UInt32, cursor: KeyBytes?)? { nil }
+}
+
+/// A place in a hook log: deltas from an ordinal of a commit on.
+public struct LogPosition: Hashable, Sendable {
+    public var commit: UInt64
+    public var ordinal: Int
+
+    public init(commit: UInt64, ordinal: Int) {
+        self.commit = commit
+        self.ordinal = ordinal
+    }
 }
 
 /// The owner at one commit. Used by one thread at a time.
@@ -147,6 +203,21 @@ public protocol OwnerSnapshot: AnyObject {
     /// `entries` entries of `payload` bytes in all would need there.
     func room(forEntries entries: Int, payload: Int, of index: IndexSlot) throws
         -> (available: Int, needed: Int)
+
+    /// Hands `body` what the hook log holds from `position` on, one piece for each call, up
+    /// to `limit` deltas or a little more.
+    /// - Returns: where to go on, or nil at the log's end.
+    func logged(
+        from position: LogPosition, limit: Int,
+        _ body: (LogPosition, borrowing DeltaBatch) throws -> Void
+    ) throws -> LogPosition?
+}
+
+extension OwnerSnapshot {
+    public func logged(
+        from position: LogPosition, limit: Int,
+        _ body: (LogPosition, borrowing DeltaBatch) throws -> Void
+    ) throws -> LogPosition? { nil }
 }
 
 extension OwnerSnapshot {

@@ -4,7 +4,7 @@
 public import Bytes
 
 /// The position of an index in `Owner.indexes`.
-public struct IndexSlot: Hashable, Sendable, Comparable {
+public struct IndexSlot: Hashable, Sendable, Comparable, Codable {
     public let rawValue: Int
     public init(_ rawValue: Int) { self.rawValue = rawValue }
     public static func < (a: IndexSlot, b: IndexSlot) -> Bool { a.rawValue < b.rawValue }

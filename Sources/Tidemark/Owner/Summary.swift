@@ -51,7 +51,8 @@ public final class SummaryPart: @unchecked Sendable {
     private let sources: [ShadowMerge]
     private let range: KeyRange
     private let batchBytes: Int
-    private let report: @Sendable (Discrepancy) -> Void
+    /// Tells of a discrepancy; false where it does not count any more.
+    private let report: @Sendable (Discrepancy) -> Bool
     private let reportDefect: @Sendable (PrimaryDefect) -> Void
     /// nil where nothing is to be mended.
     private let log: CorrectionLog?
@@ -63,7 +64,7 @@ public final class SummaryPart: @unchecked Sendable {
     init(
         slot: IndexSlot, snapshot: any OwnerSnapshot, sources: [ShadowMerge], range: KeyRange,
         batchBytes: Int, log: CorrectionLog?,
-        report: @escaping @Sendable (Discrepancy) -> Void,
+        report: @escaping @Sendable (Discrepancy) -> Bool,
         reportDefect: @escaping @Sendable (PrimaryDefect) -> Void
     ) {
         self.slot = slot
@@ -104,11 +105,11 @@ public final class SummaryPart: @unchecked Sendable {
         _ kind: Discrepancy.Kind, key: RawSpan, found: RawSpan?, expected: RawSpan?,
         correction: RawSpan
     ) throws {
-        counts.add(kind)
-        report(
+        let isCounted = report(
             Discrepancy(
                 index: slot, kind: kind, key: key.array, found: found?.array,
                 expected: expected?.array))
+        if isCounted { counts.add(kind) }
         try log?.correct(key, correction)
     }
 
@@ -162,6 +163,12 @@ public final class EntryFeed {
     }
 
     public var isDamaged: Bool { batch.isDamaged(at: position) }
+
+    /// The value; nil where it can't be decoded.
+    public var decoded: RawSpan? {
+        @_lifetime(borrow self)
+        get { isDamaged ? nil : value }
+    }
 }
 
 /// The owner's entries within a range.

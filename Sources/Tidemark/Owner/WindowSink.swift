@@ -32,7 +32,10 @@ public final class WindowSink {
     /// Bytes of all entries so far.
     var byteCount: Int { batches.reduce(0) { $0 + ($1?.byteCount ?? 0) } }
 
-    public func wants(_ index: IndexSlot) -> Bool { batches[index.rawValue] != nil }
+    /// An owner may have more indexes than the run knows of.
+    public func wants(_ index: IndexSlot) -> Bool {
+        index.rawValue < batches.count && batches[index.rawValue] != nil
+    }
 
     /// An entry of `index` derived from a record of the window.
     public func emit(_ index: IndexSlot, key: RawSpan, value: RawSpan) {

@@ -9,7 +9,10 @@ internal import Bytes
 final class Assistant {
     let store: any SideStore
     private let pool: BatchPool
-    private let budget: Int
+    /// Bytes that are collected before they are sorted.
+    var budget: Int
+    /// Throws where a long piece of work is to be given up; the driver's.
+    var checkAborted: () throws -> Void = {}
     /// Batches that are in memory, by slot, and the bytes of them all.
     private(set) var memory: [[EntryBatch]]
     private var memoryBytes = 0
@@ -33,7 +36,8 @@ final class Assistant {
 
     init(
         store: any SideStore, pool: BatchPool, indexes: Int, budget: Int,
-        chunkBytes: Int = ChunkList.chunkSize, mutants: Mutants = Mutants()
+        chunkBytes: Int = ChunkList.chunkSize, mutants: Mutants = Mutants(),
+        from checkpoint: Checkpoint? = nil
     ) {
         self.mutants = mutants
         chunks = ChunkList(limit: chunkBytes)
@@ -41,7 +45,14 @@ final class Assistant {
         self.pool = pool
         self.budget = budget
         memory = Array(repeating: [], count: indexes)
-        runs = Array(repeating: [], count: indexes)
+        runs = checkpoint?.runs ?? Array(repeating: [], count: indexes)
+        guard let checkpoint else { return }
+        precondition(runs.count == indexes, "a checkpoint is of the same indexes")
+        voids = checkpoint.voids
+        primaryRecords = checkpoint.primaryRecords
+        damage = checkpoint.damage
+        damageCount = checkpoint.damageCount
+        nextRun = (runs.joined().map(\.number).max() ?? 0) + 1
     }
 
     func handle(_ item: QueueItem) throws {
@@ -70,6 +81,16 @@ final class Assistant {
         if memoryBytes >= budget { try spill() }
     }
 
+    /// Handles all of them, also where that fails for some: none is lost of those that a run
+    /// that is stopped may go on from.
+    func handle(_ items: [QueueItem]) throws {
+        var failure: (any Error)?
+        for item in items {
+            do { try handle(item) } catch { failure = failure ?? error }
+        }
+        if let failure { throw failure }
+    }
+
     private func keep(_ batch: EntryBatch?, _ slot: Int) {
         guard let batch else { return }
         if batch.isEmpty { return pool.give(batch) }
@@ -91,6 +112,7 @@ final class Assistant {
     /// Sorts `batches` and writes them as a run: of each key only the newest item, which
     /// may be "absent", for that hides what older runs hold.
     private func write(_ batches: [EntryBatch]) throws -> SortedRun {
+        try checkAborted()
         sorter.sort(batches)
         defer { sorter.removeAll() }
         let number = nextRun
@@ -121,8 +143,18 @@ final class Assistant {
 
     private func flush(to number: UInt32) throws {
         guard chunks.count > 0 else { return }
+        try checkAborted()
         try store.append(chunks, to: number)
         chunks.removeAll()
+    }
+
+    /// All that is handled, for going on from `mark`. Nothing may be in memory.
+    func checkpoint(_ mark: HookPoint.Mark, windows: Int) -> Checkpoint {
+        precondition(memory.allSatisfy(\.isEmpty), "a checkpoint is of what lies in the side file")
+        return Checkpoint(
+            commit: mark.commit, cursor: mark.cursor, unread: mark.unread, voids: voids,
+            runs: runs, primaryRecords: primaryRecords, windows: windows, damage: damage,
+            damageCount: damageCount, applied: mark.applied, elided: mark.elided)
     }
 
     /// A number for a run that somebody else writes.
@@ -133,6 +165,9 @@ final class Assistant {
 
     /// Bytes of a chunk in the side file, at the most.
     var chunkBytes: Int { chunks.limit }
+
+    /// Entries in all runs.
+    var entriesWritten: Int { runs.reduce(0) { $0 + $1.reduce(0) { $0 + $1.entries } } }
 
     /// The shadow as of the last spill, whatever is written later.
     func freeze() -> FrozenShadow {
@@ -154,6 +189,9 @@ struct FrozenShadow {
         try ShadowMerge(
             runs[slot], in: store, voids: voids, index: index, from: key, chunkBytes: chunkBytes)
     }
+
+    /// Entries of the shadow of `slot`, at the most: those of all runs.
+    func entries(_ slot: Int) -> Int { runs[slot].reduce(0) { $0 + $1.entries } }
 
     /// Keys that divide the shadow of `slot` into `parts` parts of about the same size, each
     /// moved to a place that `adjust` allows.

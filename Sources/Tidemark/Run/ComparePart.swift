@@ -7,6 +7,13 @@ internal import Bytes
 package protocol ComparePart: AnyObject, Sendable {
     /// Compares a bounded number of entries. Returns false at the end of the part.
     func step() throws -> Bool
+
+    var counts: DiscrepancyCounts { get }
+    /// Entries of the shadow that were compared, and the bytes of their keys and values.
+    var entries: Int { get }
+    var payload: Int { get }
+    /// Seconds of work, measured by whoever steps it.
+    var seconds: Double { get set }
 }
 
 /// A part of an index whose shadow holds its entries.
@@ -17,7 +24,8 @@ final class EntryComparePart: ComparePart, @unchecked Sendable {
     private let shadow: ShadowMerge
     private let end: KeyBytes?
     private let limit: Int
-    private let report: @Sendable (Discrepancy) -> Void
+    /// Tells of a discrepancy; false where it does not count any more.
+    private let report: @Sendable (Discrepancy) -> Bool
 
     private var expected: EntryBatch
     private var expectedPosition = 0
@@ -30,17 +38,19 @@ final class EntryComparePart: ComparePart, @unchecked Sendable {
     /// What is judged of the primary records on the way; nil: nothing.
     let audit: (any EntryAudit)?
 
-    private(set) var counts = DiscrepancyCounts()
+    package private(set) var counts = DiscrepancyCounts()
     /// Entries of the shadow, and the bytes of their keys and values.
-    private(set) var entries = 0
-    private(set) var payload = 0
+    package private(set) var entries = 0
+    package private(set) var payload = 0
+    /// Seconds of work, measured by whoever steps it.
+    package var seconds = 0.0
     /// The first entry of the shadow that can't be one: a bug, or a damaged side file.
     private(set) var malformed: [UInt8]?
 
     init(
         slot: IndexSlot, index: any SecondaryIndex, snapshot: any OwnerSnapshot,
         shadow: ShadowMerge, range: KeyRange, limit: Int, batchBytes: Int,
-        audit: (any EntryAudit)?, report: @escaping @Sendable (Discrepancy) -> Void
+        audit: (any EntryAudit)?, report: @escaping @Sendable (Discrepancy) -> Bool
     ) {
         self.slot = slot
         self.index = index
@@ -155,17 +165,17 @@ final class EntryComparePart: ComparePart, @unchecked Sendable {
     private func note(
         _ kind: Discrepancy.Kind, _ record: Record, found: [UInt8]?, expected: [UInt8]?
     ) {
-        counts.add(kind)
-        report(
-            Discrepancy(
-                index: slot, kind: kind, key: record.key.array, found: found, expected: expected))
+        let discrepancy = Discrepancy(
+            index: slot, kind: kind, key: record.key.array, found: found, expected: expected)
+        if report(discrepancy) { counts.add(kind) }
     }
 }
 
 /// A part of a summary.
 final class FoldComparePart: ComparePart, @unchecked Sendable {
-    let part: SummaryPart
+    private let part: SummaryPart
     let log: CorrectionLog?
+    package var seconds = 0.0
     private let fold: any SummaryFold
     private let limit: Int
 
@@ -175,6 +185,10 @@ final class FoldComparePart: ComparePart, @unchecked Sendable {
         self.limit = limit
         fold = summary.makeFold(part)
     }
+
+    package var counts: DiscrepancyCounts { part.counts }
+    package var entries: Int { part.entries }
+    package var payload: Int { part.payload }
 
     package func step() throws -> Bool {
         if try fold.step(limit) { return true }

@@ -1,9 +1,13 @@
 // The coordinator: what a run does, one step after the other, from its beginning to its end.
 //
-//     prepare → (scan) → settle → cut → compare → (parts) → compared → …each index…
+//     prepare → [replay…] → (scan) → settle → cut → compare → (parts) → compared → …each index…
 //       → plan ─┬─ begin patch → drain → patch, again while there are more ──┐ …each index…
 //               └─ begin load → (stretch) → drain → load, … → commit ────────┘
 //       → settle → cut → compare → compared → reap… → end
+//
+// A run that goes on after a crash or a stop replays the hook log first; an interrupted load
+// is gone on with behind the first settle, and indexes that were mended are compared at the
+// recheck only.
 //
 // In brackets: what others do, and what the next step waits for. The threaded driver does
 // those with threads of its own and calls `step` from one of them; a replay calls the same
@@ -18,7 +22,8 @@ internal import Bytes
 
 public final class Coordinator {
     public enum Step: String, Sendable, CaseIterable {
-        case prepare, settle, cut, compare, compared, plan
+        case prepare, replay, settle, cut, compare, compared, plan
+        case resumeLoad = "resume load"
         case beginPatch = "begin patch"
         case beginLoad = "begin load"
         case drain, patch, load, refreeze, commit, reap, end
@@ -65,6 +70,10 @@ public final class Coordinator {
     /// Indexes whose live index was changed.
     private var changed: [IndexSlot] = []
     private var reapLimit: Int
+    /// Indexes that have not been compared yet, but for the recheck.
+    private var toCompare: [IndexSlot] = []
+    /// The index whose interrupted load is gone on with.
+    private var resumed: IndexSlot?
 
     public init(_ run: Run) {
         self.run = run
@@ -90,6 +99,11 @@ public final class Coordinator {
         return false
     }
 
+    /// Whether the run may rest before the next step, with nothing done but the queue handled.
+    /// What is kept of it in memory meanwhile has to be bounded: the overlay of a patch is as
+    /// short-lived as the patch, that of a load goes into the side file when it is large.
+    var mayRest: Bool { patch == nil && !run.isRefreezeDue }
+
     /// By a mutant, which must have all that the step needs.
     private var isAbortIgnored: Bool {
         guard run.options.mutants.have(.abortIgnored) else { return false }
@@ -104,10 +118,12 @@ public final class Coordinator {
         switch step {
         case .prepare:
             try run.prepare()
-            go(.settle, .scan)
+            takeStock()
+            run.isResumed ? go(.replay) : go(.settle, .scan)
+        case .replay: try run.replay() ? go(.replay) : go(.settle, .scan)
         case .settle:
             try run.settle()
-            go(.cut)
+            settled()
         case .cut: try takeCut()
         case .compare: try beginComparison()
         case .compared: try endComparison()
@@ -118,6 +134,7 @@ public final class Coordinator {
             go(patch == nil ? .load : .patch)
         case .patch: try applyPatch()
         case .beginLoad: try beginLoad()
+        case .resumeLoad: try resumeLoad()
         case .load: try load()
         case .refreeze:
             guard let merger = try run.refreeze() else { preconditionFailure("it is due") }
@@ -139,6 +156,34 @@ public final class Coordinator {
         self.need = need
     }
 
+    // MARK: Going on
+
+    /// What an earlier process of the run has mended, and what is still to be looked at.
+    private func takeStock() {
+        // A patch that was interrupted has changed some, and is planned anew.
+        changed = run.slots.filter { run.isMended($0) }
+        let loading = run.interrupted?.slot
+        toCompare = run.slots.filter { !changed.contains($0) && $0 != loading }
+    }
+
+    /// Where the way leads from a settled shadow.
+    private func settled() {
+        // An incomplete shadow ends the run at its cut.
+        let isIncomplete = run.assistant.damageCount > 0
+        if isRecheck || isIncomplete { return go(.cut) }
+        if run.interrupted != nil { return go(run.isScanned ? .resumeLoad : .cut) }
+        toCompare.isEmpty ? go(.plan) : go(.cut)
+    }
+
+    private func resumeLoad() throws {
+        guard let load = run.interrupted else { preconditionFailure("a load was interrupted") }
+        slot = load.slot
+        resumed = load.slot
+        loaded = 0
+        guard let merger = try run.resumeLoad(load) else { return go(.commit) }
+        goLoad(merger)
+    }
+
     // MARK: Cut and compare
 
     private func takeCut() throws {
@@ -156,7 +201,8 @@ public final class Coordinator {
             return go(.end)
         }
         self.cut = cut
-        uncompared = isRecheck ? changed : run.slots
+        uncompared = isRecheck ? changed : toCompare
+        if !isRecheck { toCompare = [] }
         go(.compare)
     }
 
@@ -183,7 +229,9 @@ public final class Coordinator {
     // MARK: Mend
 
     private func plan() {
-        guard let comparison = comparisons.first else { return conclude() }
+        guard let comparison = comparisons.first else {
+            return toCompare.isEmpty ? conclude() : go(.settle)
+        }
         slot = comparison.slot
         let action = run.plan(comparison)
         guard !run.options.isDryRun else { return endMending(false) }
@@ -197,8 +245,8 @@ public final class Coordinator {
     }
 
     private func endMending(_ isChanged: Bool) {
-        let comparison = comparisons.removeFirst()
-        if isChanged { changed.append(comparison.slot) }
+        let slot = resumed.take() ?? comparisons.removeFirst().slot
+        if isChanged, !changed.contains(slot) { changed.append(slot) }
         go(.plan)
     }
 
@@ -268,6 +316,10 @@ public final class Coordinator {
     /// Returns a part of the old generations' storage. Where that fails all that matters is
     /// done all the same.
     private func reap() {
+        if let stop = run.hook.abortReason, stop.isStop {
+            run.report.reason = "\(stop); the old generation is left to the next repair"
+            return go(.end)
+        }
         do {
             try run.drain()
             let step = try run.reap(limit: reapLimit)
@@ -283,10 +335,26 @@ public final class Coordinator {
         }
     }
 
+    /// Ends the run in place of its next step, so that it can go on.
+    private func suspend(_ end: RunState, _ reason: String) {
+        run.suspend(end, reason)
+        drop()
+    }
+
     private func fail(_ error: any Error) {
-        let left = run.finish(error)
+        let reason = AbortReason(error)
+        if reason.isStop {
+            if let comparison, !isRecheck { run.note(unfinished: comparison) }
+            return suspend(reason.kind == .pause ? .paused : .stopped, reason.description)
+        }
+        run.report.mustStartAgain = run.isResumed && reason.kind == .uselessPosition
         run.report.outcome = .aborted
-        run.report.reason = "\(error)" + alreadyChanged + (left.map { "; \($0)" } ?? "")
+        run.report.reason = "\(error)" + alreadyChanged
+        if let left = run.finish(error) { run.report.reason? += "; \(left)" }
+        drop()
+    }
+
+    private func drop() {
         cut = nil
         comparison = nil
         comparisons = []

@@ -1,4 +1,4 @@
-// Comparing at a cut, and what is to be done about what it finds.
+// Comparing at a cut.
 
 internal import Bytes
 internal import Synchronization
@@ -17,9 +17,14 @@ public final class Comparison: @unchecked Sendable {
     fileprivate(set) var corrections: Corrections?
     /// Corrections that patches have not taken yet.
     var uncorrected: ShadowMerge?
+    /// Entries that the shadow may have, at the most.
+    let expected: Int
+    /// Seconds of work of all parts. Set at the end.
+    fileprivate(set) var seconds = 0.0
 
-    init(slot: IndexSlot, parts: [any ComparePart], kept: Remembered) {
+    init(slot: IndexSlot, parts: [any ComparePart], kept: Remembered, expected: Int) {
         self.slot = slot
+        self.expected = expected
         self.parts = parts
         self.kept = kept
     }
@@ -30,12 +35,14 @@ extension Run {
     public func compare(_ slot: IndexSlot, at cut: Cut, isRecheck: Bool = false) throws
         -> Comparison
     {
-        phase = isRecheck ? .rechecking : .comparing
+        try move(to: isRecheck ? .rechecking : .comparing)
         let kept = Remembered(limit: options.rememberedDiscrepancies)
-        let tell = onDiscrepancy
-        let report: @Sendable (Discrepancy) -> Void = { discrepancy in
+        let tell = onDiscrepancy, tally = tally
+        let report: @Sendable (Discrepancy) -> Bool = { discrepancy in
+            guard isRecheck || tally.add(discrepancy) else { return false }
             kept.add(discrepancy)
             if !isRecheck { tell(discrepancy) }
+            return true
         }
         let summary = owner.indexes[slot.rawValue].summary
         let parts = try zip(ranges(of: slot, summary, at: cut), cut.snapshots).map {
@@ -45,7 +52,9 @@ extension Run {
             }
             return try entryPart(slot, snapshot, cut, range, isRecheck, report)
         }
-        return Comparison(slot: slot, parts: parts, kept: kept)
+        let read = summary?.sources.first ?? slot
+        return Comparison(
+            slot: slot, parts: parts, kept: kept, expected: cut.shadow.entries(read.rawValue))
     }
 
     /// The parts of the key space that are compared side by side.
@@ -69,7 +78,7 @@ extension Run {
 
     private func entryPart(
         _ slot: IndexSlot, _ snapshot: any OwnerSnapshot, _ cut: Cut, _ range: KeyRange,
-        _ isRecheck: Bool, _ report: @escaping @Sendable (Discrepancy) -> Void
+        _ isRecheck: Bool, _ report: @escaping @Sendable (Discrepancy) -> Bool
     ) throws -> any ComparePart {
         let index = owner.indexes[slot.rawValue]
         return EntryComparePart(
@@ -83,7 +92,7 @@ extension Run {
     private func foldPart(
         _ slot: IndexSlot, _ summary: any Summary, _ snapshot: any OwnerSnapshot, _ cut: Cut,
         _ range: KeyRange, _ isRecheck: Bool,
-        _ report: @escaping @Sendable (Discrepancy) -> Void
+        _ report: @escaping @Sendable (Discrepancy) -> Bool
     ) throws -> any ComparePart {
         var log: CorrectionLog?
         if !isRecheck, options.strategy != .check {
@@ -113,17 +122,12 @@ extension Run {
         var counts = DiscrepancyCounts()
         var corrections = Corrections(store: store, chunkBytes: assistant.chunkBytes)
         for part in comparison.parts {
-            if let part = part as? FoldComparePart {
-                counts.add(part.part.counts)
-                comparison.entries += part.part.entries
-                comparison.payload += part.part.payload
-                if let log = part.log { corrections.add(log) }
-            } else if let part = part as? EntryComparePart {
-                counts.add(part.counts)
-                comparison.entries += part.entries
-                comparison.payload += part.payload
-                try checkWellFormed(part, place)
-            }
+            counts.add(part.counts)
+            comparison.entries += part.entries
+            comparison.payload += part.payload
+            comparison.seconds += part.seconds
+            if let part = part as? FoldComparePart, let log = part.log { corrections.add(log) }
+            if let part = part as? EntryComparePart { try checkWellFormed(part, place) }
         }
         if owner.indexes[comparison.slot.rawValue].summary != nil {
             comparison.corrections = corrections
@@ -138,7 +142,9 @@ extension Run {
             report.indexes[place].found = counts
         }
     }
+}
 
+extension Run {
     /// What the audits of all parts have found, which only together is right. Of these defects
     /// the first are told, as many as are kept.
     private func takeFindings(of comparison: Comparison) {
@@ -158,63 +164,15 @@ extension Run {
                 + "key \(key): a damaged side file")
     }
 
-    /// Decides what to do about the discrepancies of `comparison`, and why.
-    ///
-    /// A patch reads the shadow again at each discrepancy and changes that entry in place,
-    /// some tens of microseconds; a rebuild merges and appends every entry, some tenths of
-    /// a microsecond. Hence the factor.
-    public func plan(_ comparison: Comparison) -> IndexReport.Action {
-        guard let place = slots.firstIndex(of: comparison.slot) else {
-            preconditionFailure("the comparison of another run")
+    /// Takes what a comparison has found that was given up before its end.
+    func note(unfinished comparison: Comparison) {
+        guard let place = slots.firstIndex(of: comparison.slot) else { return }
+        for part in comparison.parts {
+            report.indexes[place].entries += part.entries
+            report.indexes[place].found.add(part.counts)
         }
-        let plan = plan(place)
-        report.indexes[place].action = plan.action
-        report.indexes[place].reason = plan.reason
-        return plan.action
+        comparison.parts = []
     }
-
-    private func plan(_ place: Int) -> (action: IndexReport.Action, reason: String) {
-        let found = report.indexes[place].found.total
-        let entries = report.indexes[place].entries
-        if let summary = owner.indexes[slots[place].rawValue].summary {
-            return plan(summary, found: found)
-        }
-        let isRemembered = found <= options.rememberedDiscrepancies
-        switch options.strategy {
-        case .check: return (.none, "a check changes nothing")
-        case .rebuild: return (.rebuild, "asked for")
-        case .patch where found == 0: return (.none, "nothing is wrong")
-        case .patch where isRemembered: return (.patch, "asked for")
-        case .patch:
-            return (.rebuild, "\(found) discrepancies are more than a patch remembers")
-        case .auto where found == 0: return (.none, "nothing is wrong")
-        case .auto where isRemembered && found < entries / Run.patchFactor:
-            return (.patch, "\(found) discrepancies in \(entries) entries cost less one by one")
-        case .auto:
-            return (.rebuild, "\(found) discrepancies in \(entries) entries cost more one by one")
-        }
-    }
-
-    /// Corrections of counters that fit into one transaction are made in one; more of them make
-    /// a new generation, so that all become visible at once, where there are generations.
-    private func plan(
-        _ summary: any Summary, found: Int
-    ) -> (action: IndexReport.Action, reason: String) {
-        switch options.strategy {
-        case .check: return (.none, "a check changes nothing")
-        case .rebuild where summary.hasGenerations: return (.rebuild, "asked for")
-        case _ where found == 0: return (.none, "nothing is wrong")
-        case _ where !summary.hasGenerations:
-            return (.patch, "the counters stand in the primary records")
-        case .patch: return (.patch, "asked for")
-        case _ where found <= options.patchEntries:
-            return (.patch, "\(found) corrections fit into one transaction")
-        default: return (.rebuild, "\(found) corrections are more than one transaction takes")
-        }
-    }
-
-    /// What mending one entry costs, in entries rebuilt.
-    static let patchFactor = 100
 }
 
 /// Discrepancies that a patch could mend, up to a bound.

@@ -92,7 +92,7 @@ extension Run {
 
     /// Whether a barrier is reached: no window is open, nothing is queued or to be read again.
     package var isAtBarrier: Bool {
-        hook.monitor.withLock { $0.isEmpty && $0.openWindows == 0 && $0.rereads.isEmpty }
+        hook.monitor.withLock { $0.isEmpty && $0.open.isEmpty && $0.rereads.isEmpty }
     }
 
     /// The first primary key that the scan has not taken; nil at its end.
@@ -107,7 +107,7 @@ extension Run {
     package var abortReason: AbortReason? { hook.abortReason }
 
     /// Marks the run as aborted, as a driver does where a step of another thread fails.
-    package func abort(_ error: any Error) { hook.abort(AbortReason("\(error)")) }
+    package func abort(_ error: any Error) { hook.abort(AbortReason(error)) }
 
     package func spill() throws { try assistant.spill() }
     package var rereads: Int { hook.rereadCount }
@@ -179,7 +179,7 @@ extension HookPoint {
         monitor.withLock { state in
             digest.add(state.abort == nil ? 0 : 1)
             digest.add(state.isClosed ? 1 : 0)
-            digest.add(state.openWindows)
+            digest.add(state.open.count)
             digest.add(commit: state.lastCommit)
             switch state.cursor {
             case .at(let key): digest.add(key.span)

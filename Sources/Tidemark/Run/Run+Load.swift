@@ -75,7 +75,7 @@ extension Run {
     /// generation.
     /// - Throws: `AbortReason` where the owner has no room for it.
     public func beginLoad(_ comparison: Comparison) throws -> StretchMerger {
-        phase = .loading
+        try move(to: .loading)
         try checkExact()
         let slot = comparison.slot
         let room = try owner.snapshot().room(
@@ -97,11 +97,14 @@ extension Run {
             try assistant.spill()
             merge = try assistant.freeze().merge(slot.rawValue, index: index)
         }
-        let generation = try atBoundary { try $0.createGeneration(of: slot) }
-        loading = Loading(
-            slot: slot, generation: generation, overlay: overlay,
-            isSummary: comparison.corrections != nil, cursor: KeyBytes(),
-            stretchEntries: options.stretchEntries)
+        try atBoundary { boundary in
+            let generation = try boundary.createGeneration(of: slot)
+            self.loading = Loading(
+                slot: slot, generation: generation, overlay: overlay,
+                isSummary: comparison.corrections != nil, cursor: KeyBytes(),
+                stretchEntries: self.options.stretchEntries)
+            try self.noteResult(slot, isMended: false, at: boundary, loading: generation)
+        }
         return StretchMerger(merge, pool: hook.pool, mutants: options.mutants)
     }
 
@@ -129,7 +132,7 @@ extension Run {
         }
         advance(to: stretch.end, held: loaded.held)
         // The owner keeps up what lies below the cursor; the overlay needs it no more.
-        for item in loaded.items { try assistant.handle(item) }
+        try assistant.handle(loaded.items)
         hook.pool.give(stretch.batch)
         hook.pool.give(result)
         return (stretch.end != nil, loaded.held)
@@ -201,8 +204,8 @@ extension Run {
         guard let current = loading, current.isComplete else {
             preconditionFailure("a generation is loaded before it is committed")
         }
-        phase = .committing
-        let (kept, forgotten) = try atBoundary { boundary in
+        try move(to: .committing)
+        try atBoundary { boundary in
             if !self.options.mutants.have(.abortIgnored) { try self.checkAborted() }
             try self.checkExact()
             precondition(
@@ -217,20 +220,20 @@ extension Run {
             try boundary.activate(
                 generation: current.generation, of: current.slot,
                 keepsOld: self.options.keepsOld)
-            return (try boundary.keptGeneration(of: current.slot), forgotten)
-        }
-        loading?.isActive = true
-        if let place = slots.firstIndex(of: current.slot) {
-            report.indexes[place].generation = current.generation
-            report.indexes[place].kept = kept
-            report.indexes[place].forgotten = forgotten
+            self.loading?.isActive = true
+            if let place = self.slots.firstIndex(of: current.slot) {
+                self.report.indexes[place].generation = current.generation
+                self.report.indexes[place].kept = try boundary.keptGeneration(of: current.slot)
+                self.report.indexes[place].forgotten = forgotten
+            }
+            try self.noteResult(current.slot, isMended: true, at: boundary)
         }
         loading = nil
     }
 
     /// Deletes some of what is to be reaped. Returns false when nothing is left.
     public func reap(limit: Int) throws -> (more: Bool, held: UInt64) {
-        phase = .reaping
+        try move(to: .reaping)
         let clock = clock
         return try atBoundary { boundary in
             let start = clock.now()

@@ -27,7 +27,7 @@ extension Run {
     /// to its `apply`.
     /// - Returns: nil where there are none.
     func beginPatch(_ comparison: Comparison, from start: Int) throws -> Patch? {
-        phase = .committing
+        try move(to: .committing)
         if comparison.corrections != nil { return try beginCorrections(comparison, from: start) }
         let all = comparison.kept.all
         let end = min(all.count, start + options.patchEntries)
@@ -84,18 +84,19 @@ extension Run {
                 }
                 return (key: key, value: unsafe overlay.newest(key.span.bytes) ?? value)
             }
-            return Patched(items: items, count: try boundary.amend(patch.slot, wanted))
+            let count = try boundary.amend(patch.slot, wanted)
+            if let place = self.slots.firstIndex(of: patch.slot) {
+                self.report.indexes[place].patched += count
+            }
+            try self.noteResult(patch.slot, isMended: patch.isLast, at: boundary)
+            return Patched(items: items)
         }
         assistant.loading = nil
-        for item in outcome.items { try assistant.handle(item) }
-        if let place = slots.firstIndex(of: patch.slot) {
-            report.indexes[place].patched += outcome.count
-        }
+        try assistant.handle(outcome.items)
     }
 
     private struct Patched: @unchecked Sendable {
         let items: [QueueItem]
-        let count: Int
     }
 
     func absorb(_ item: QueueItem, _ slot: IndexSlot, _ overlay: Overlay, from key: KeyBytes) {

@@ -27,6 +27,7 @@ public final class Run: @unchecked Sendable {
     let store: any SideStore
     let assistant: Assistant
     let holds = LockHoldRecorder()
+    let tally: DiscrepancyTally
     public let slots: [IndexSlot]
     /// What is told of each discrepancy when it is found; by several threads.
     let onDiscrepancy: @Sendable (Discrepancy) -> Void
@@ -37,23 +38,42 @@ public final class Run: @unchecked Sendable {
     let defects = Mutex(PrimaryDefects())
 
     /// Written by the coordinator alone.
-    public internal(set) var phase = RunPhase.prepared
+    public internal(set) var state = RunState.prepared
     public internal(set) var report = RunReport()
     /// The generation that is being loaded, if any.
     var loading: Loading?
     var scanners: [Scanner] = []
+    /// What the work costs, as far as it is known.
+    var costs: PlanCosts
+
+    /// What the owner keeps of the run; nil: it ends with its process.
+    let kept: KeptRecord?
+    /// The checkpoint that it goes on from.
+    let resumedFrom: Checkpoint?
+    /// Where the log is to be read on, and the last commit that is read there.
+    var replaying: (position: LogPosition, end: UInt64)?
+    /// A load to be gone on with.
+    var interrupted: InterruptedLoad?
+    /// The commit of the checkpoint on its way; 0: none is.
+    let stagedCommit = Atomic<UInt64>(0)
+    let stagedProgress = Mutex(RunRecord.Progress())
+    /// Held while a checkpoint is saved; true once the run is over.
+    let saving = Mutex(false)
 
     /// - Parameters:
     ///   - indexes: those that the run is about; one scan feeds them all.
-    ///   - store: an empty side file, the run's own.
+    ///   - store: an empty side file, the run's own; or the one that `keeping` was opened with.
+    ///   - keeping: what makes it outlive its process, with an owner that keeps runs.
     ///   - onDiscrepancy: told of each discrepancy as it is found, by any thread.
     ///   - onDefect: told of each defect of primary records as it is found, by any thread.
     public init(
         owner: any Owner, indexes: [IndexSlot], store: any SideStore, options: RunOptions,
-        clock: RunClock, onDiscrepancy: @escaping @Sendable (Discrepancy) -> Void = { _ in },
+        clock: RunClock, keeping: Keeping? = nil,
+        onDiscrepancy: @escaping @Sendable (Discrepancy) -> Void = { _ in },
         onDefect: @escaping @Sendable (PrimaryDefect) -> Void = { _ in }
     ) {
         precondition(!indexes.isEmpty, "a run is about an index")
+        precondition(keeping == nil || owner.keepsRuns, "this owner keeps no runs")
         self.owner = owner
         self.options = options
         self.clock = clock
@@ -68,12 +88,18 @@ public final class Run: @unchecked Sendable {
             limits: .init(
                 bytes: options.queueBytes, patience: options.patience, batch: options.batchBytes),
             pool: pool, mutants: options.mutants)
+        tally = DiscrepancyTally(limit: options.stopAfter, hook: hook)
+        costs = options.costs
         assistant = Assistant(
             store: store, pool: pool, indexes: owner.indexes.count, budget: options.sortBudget,
-            chunkBytes: options.chunkBytes, mutants: options.mutants)
+            chunkBytes: options.chunkBytes, mutants: options.mutants,
+            from: keeping?.checkpoint)
+        kept = keeping.map { KeptRecord($0.record) }
+        resumedFrom = keeping?.checkpoint
         report.indexes = slots.map {
             IndexReport(slot: $0, name: owner.indexes[$0.rawValue].name)
         }
+        if let keeping, keeping.checkpoint != nil { restoreResults(keeping.record) }
     }
 
     /// A number for each commit boundary that the run has asked for is not kept; what is
@@ -93,11 +119,17 @@ public final class Run: @unchecked Sendable {
         if let reason = hook.abortReason { throw reason }
     }
 
+    /// Enters `next` without storing it.
+    func enter(_ next: RunState) {
+        precondition(state.mayBecome(next), "\(next.rawValue) does not follow \(state.rawValue)")
+        state = next
+    }
+
     // MARK: Steps
 
     /// The first step: hooks are in force when it returns, and no window is open yet.
     public func prepare() throws {
-        precondition(phase == .prepared, "a run is prepared once")
+        precondition(state == .prepared, "a run is prepared once")
         try atBoundary { boundary in
             for slot in self.slots
             where boundary.hooks.contains(where: { $0.isAbout(slot) })
@@ -106,13 +138,43 @@ public final class Run: @unchecked Sendable {
                 let name = self.owner.indexes[slot.rawValue].name
                 throw AbortReason("another run is at work on \(name): wait for its end")
             }
-            if self.options.strategy != .check, !self.options.isDryRun {
-                for slot in self.slots { try boundary.discardUnfinished(of: slot) }
-            }
-            self.hook.attached(at: boundary.lastCommit)
+            try self.discardUnfinished(boundary)
+            try self.takePosition(boundary)
             if !self.options.mutants.have(.hooksAfterFirstWindow) { boundary.attach(self.hook) }
+            try self.enroll(boundary)
         }
-        phase = .scanning
+        try move(to: .scanning)
+    }
+
+    /// Generations that an ended run has left half loaded are given up, but for the one that
+    /// this run goes on with.
+    private func discardUnfinished(_ boundary: any CommitBoundary) throws {
+        guard options.strategy != .check, !options.isDryRun else { return }
+        let own = isResumed ? record?.loading : nil
+        for slot in slots {
+            let name = owner.indexes[slot.rawValue].name
+            // The corrections of a summary are gone with the comparison that found them.
+            let isSummary = owner.indexes[slot.rawValue].summary != nil
+            if let own, own.index == name, !isSummary, let load = boundary.loading(of: slot),
+                load.generation == own.generation
+            {
+                interrupted = InterruptedLoad(
+                    slot: slot, generation: load.generation, cursor: load.cursor)
+            } else {
+                try boundary.discardUnfinished(of: slot)
+            }
+        }
+    }
+
+    private func takePosition(_ boundary: any CommitBoundary) throws {
+        let commit = boundary.lastCommit
+        guard let resumedFrom, let record else { return hook.attached(at: commit) }
+        let current = try boundary.runs().first { $0.number == record.number } ?? record
+        if let why = Keeping.refusal(current, resumedFrom, lastCommit: commit) {
+            throw AbortReason("run \(record.number) can't go on: \(why)", .uselessPosition)
+        }
+        hook.attached(at: commit, from: resumedFrom)
+        replaying = (LogPosition(commit: resumedFrom.commit + 1, ordinal: 0), commit)
     }
 
     /// A scanner for one more thread.
@@ -135,7 +197,7 @@ public final class Run: @unchecked Sendable {
 
     /// Settling: everything that is queued is handled and lies in the side file.
     public func settle() throws {
-        phase = .settling
+        try move(to: .settling)
         try drain()
         try checkAborted()
         try assistant.spill()
@@ -169,7 +231,7 @@ public final class Run: @unchecked Sendable {
                 commit: boundary.lastCommit, snapshots: snapshots,
                 isScanned: self.hook.status.isScanned)
         }
-        for item in drained.items { try assistant.handle(item) }
+        try assistant.handle(drained.items)
         if !options.mutants.have(.cutWithoutSpill) { try assistant.spill() }
         try checkAborted()
         guard drained.isScanned else { return nil }
@@ -184,13 +246,19 @@ public final class Run: @unchecked Sendable {
         let isScanned: Bool
     }
 
+    /// Windows that were opened, by earlier processes of the run too.
+    var windows: Int { scanners.reduce(resumedFrom?.windows ?? 0) { $0 + $1.windows } }
+
     /// The end: marked, unhooked, freed, in this order.
     /// - Returns: what could not be given back, in words.
     @discardableResult
     public func finish(_ failure: (any Error)?) -> String? {
-        if let failure { hook.abort(AbortReason("\(failure)")) }
+        if let failure { hook.abort(AbortReason(failure)) }
+        saving.withLock { $0 = true }
         hook.close()
-        for scanner in scanners { scanner.close() }
+        for scanner in scanners { scanner.letGo() }
+        finishReport()
+        enter(endState(failure))
         var left: String?
         do {
             try detachAndDiscard()
@@ -198,17 +266,24 @@ public final class Run: @unchecked Sendable {
             left = "what it had begun to load is left to the next repair: \(error)"
         }
         store.remove()
+        return left
+    }
+
+    private func endState(_ failure: (any Error)?) -> RunState {
+        if let failure { return AbortReason(failure).kind == .gaveWay ? .aborted : .failed }
+        return report.outcome == .incomplete ? .incomplete : .completed
+    }
+
+    func finishReport() {
         let status = hook.status
         report.applied = status.applied
         report.elided = status.elided
         report.primaryRecords = assistant.primaryRecords
         report.damagedPrimaries = assistant.damage
         report.primaryDefects = defects.withLock { $0 }
-        report.windows = scanners.reduce(0) { $0 + $1.windows }
+        report.windows = windows
         report.sortedRuns = assistant.runs.reduce(0) { $0 + $1.count }
         report.lockHolds = holds.report
-        phase = .ended
-        return left
     }
 
     private func detachAndDiscard() throws {
@@ -219,6 +294,22 @@ public final class Run: @unchecked Sendable {
             {
                 try boundary.discard(generation: loading.generation, of: loading.slot)
             }
+            try self.kept?.store(at: boundary) { self.close(&$0) }
         }
+    }
+
+    /// The record of a run that has ended.
+    private func close(_ record: inout RunRecord) {
+        record.state = state
+        record.outcome = state == .completed ? report.outcome : nil
+        record.reason = report.reason ?? hook.abortReason?.description
+        record.logFrom = nil
+        record.loading = nil
+        record.costs = costs
+        record.results = report.indexes.map(\.result)
+        record.progress.primaryRecords = report.primaryRecords
+        record.progress.windows = report.windows
+        record.progress.applied = report.applied
+        record.progress.elided = report.elided
     }
 }

@@ -1,7 +1,7 @@
 // What a user, or a test, can set.
 
 /// What a run is to do about discrepancies.
-public enum Strategy: String, Sendable, CaseIterable {
+public enum Strategy: String, Sendable, CaseIterable, Codable {
     /// Compare only.
     case check
     /// Patch or rebuild, whichever costs less.
@@ -44,8 +44,16 @@ public struct RunOptions: Sendable {
     public var patchEntries = 1024
     /// Entries of one step of comparing.
     public var compareEntries = 8192
+    /// Seconds from one checkpoint to the beginning of the next.
+    public var checkpointSeconds = 2.5
+    /// Deltas of the hook log that are read in one step when a run goes on.
+    public var replayDeltas = 4096
     /// Parts of the key space that are compared side by side.
     public var compareParts = 2
+    /// Discrepancies at which the run stops; nil: it goes on to the end.
+    public var stopAfter: Int?
+    /// What earlier runs have measured, for the plan.
+    public var costs = PlanCosts()
     /// Deliberate mistakes, for tests.
     package var mutants = Mutants()
     /// The owner makes a deliberate mistake that breaks what it promises.

@@ -1,8 +1,8 @@
 // What a run tells at its end.
 
 /// How the live index differs from the shadow at one key.
-public struct Discrepancy: Hashable, Sendable {
-    public enum Kind: String, Sendable, CaseIterable {
+public struct Discrepancy: Hashable, Sendable, Codable {
+    public enum Kind: String, Sendable, CaseIterable, Codable {
         /// The live index lacks the entry.
         case missing
         /// The live index has an entry that no primary record derives.
@@ -20,7 +20,7 @@ public struct Discrepancy: Hashable, Sendable {
     public let expected: [UInt8]?
 }
 
-public struct DiscrepancyCounts: Hashable, Sendable {
+public struct DiscrepancyCounts: Hashable, Sendable, Codable {
     public var missing = 0
     public var stray = 0
     public var wrong = 0
@@ -44,7 +44,7 @@ public struct DiscrepancyCounts: Hashable, Sendable {
 }
 
 public struct IndexReport: Sendable {
-    public enum Action: String, Sendable { case none, patch, rebuild }
+    public enum Action: String, Sendable, Codable { case none, patch, rebuild }
 
     public let slot: IndexSlot
     public let name: String
@@ -55,6 +55,8 @@ public struct IndexReport: Sendable {
     public var action = Action.none
     /// Why that.
     public var reason = ""
+    /// How long that was to take, by the plan.
+    public var estimatedSeconds: Double?
     /// The new generation, where there is one.
     public var generation: UInt32?
     /// The generation that it replaced, where that is kept.
@@ -67,8 +69,10 @@ public struct IndexReport: Sendable {
 }
 
 public struct RunReport: Sendable {
-    public enum Outcome: String, Sendable {
+    public enum Outcome: String, Sendable, Codable {
         case clean, repaired, corrupt, incomplete, aborted
+        /// Stopped by somebody or by a limit. What was found so far is in the report.
+        case stopped
     }
 
     public struct Seconds: Sendable {
@@ -84,6 +88,8 @@ public struct RunReport: Sendable {
 
     public var outcome = Outcome.clean
     public var reason: String?
+    /// The run went on from what can't be used after all: it is to be started again.
+    public var mustStartAgain = false
     public var indexes: [IndexReport] = []
     public var primaryRecords = 0
     public var damagedPrimaries: [PrimaryDamage] = []
@@ -96,9 +102,6 @@ public struct RunReport: Sendable {
     public var seconds = Seconds()
     public var lockHolds = LockHolds()
     public var peakAnonymousBytes = 0
-}
-
-/// Where a run stands.
-public enum RunPhase: String, Sendable, CaseIterable {
-    case prepared, scanning, settling, comparing, loading, committing, rechecking, reaping, ended
+    /// What the work has cost, where it was measured: for the plan of the next run.
+    public var costs = PlanCosts()
 }

@@ -19,6 +19,9 @@ public final class Scanner {
     /// A snapshot that may be older than the next window's opening: good for looking ahead,
     /// never for reading.
     private(set) var lookahead: (any OwnerSnapshot)?
+    /// Primary records of a window, and of one reading, at the most: the driver may change it
+    /// between two steps.
+    var windowRecords: Int
     /// Only for a mutant.
     private var early: (any OwnerSnapshot)?
     public private(set) var windows = 0
@@ -32,6 +35,7 @@ public final class Scanner {
         self.owner = owner
         self.hook = hook
         self.options = options
+        windowRecords = options.windowRecords
         self.clock = clock
         self.holds = holds
     }
@@ -58,8 +62,9 @@ public final class Scanner {
         return try read(window, snapshot)
     }
 
-    /// Lets go of its snapshots; no step follows.
-    func close() {
+    /// Lets go of its snapshots, before a rest or at the end: a window that is open is read
+    /// from a newer one.
+    func letGo() {
         lookahead = nil
         snapshot = nil
     }
@@ -86,7 +91,7 @@ public final class Scanner {
             if options.mutants.have(.snapshotBeforeCursor) { early = snapshot }
             lookahead = nil
             let end = try snapshot.boundary(
-                after: key, records: options.windowRecords, wants: hook.wants)
+                after: key, records: windowRecords, wants: hook.wants)
             plan = (key, end)
             return .looked
         }
@@ -127,7 +132,7 @@ public final class Scanner {
             hook.wants(IndexSlot($0)) ? hook.pool.take() : nil
         }
         let sink = WindowSink(batches: batches, sequence: window.sequence)
-        let rest = try snapshot.read(window.range, limit: options.windowRecords, into: sink)
+        let rest = try snapshot.read(window.range, limit: windowRecords, into: sink)
         let isCut = options.mutants.have(.windowRestLost)
         if let rest, !isCut {
             precondition(window.range.lower < rest, "a read window moves on")
@@ -138,7 +143,7 @@ public final class Scanner {
         self.snapshot = nil
         lookahead = snapshot
         lastRecords = sink.records
-        hook.enqueue(sink, isLast: rest == nil || isCut)
+        hook.enqueue(sink, of: window, rest: isCut ? nil : rest)
         return .read
     }
 }

@@ -11,8 +11,22 @@ public final class MemoryStore: SideStore {
     }
 
     private let runs = Mutex<[UInt32: [Chunk]]>([:])
+    private let staged = Mutex<Checkpoint?>(nil)
+    private let saved = Mutex<Checkpoint?>(nil)
 
     public init() {}
+
+    /// What is left after a failure of the system: the durable checkpoint, and its runs. This
+    /// store is not used any more.
+    public func survivor() -> (store: MemoryStore, checkpoint: Checkpoint)? {
+        guard let checkpoint = saved.withLock({ $0 }) else { return nil }
+        let numbers = Set(checkpoint.runs.joined().map(\.number))
+        let store = MemoryStore()
+        let kept = runs.withLock { $0.filter { numbers.contains($0.key) } }
+        store.runs.withLock { $0 = kept }
+        store.saved.withLock { $0 = checkpoint }
+        return (store, checkpoint)
+    }
 
     public func append(_ chunks: borrowing ChunkList, to number: UInt32) throws {
         runs.withLock { runs in
@@ -31,8 +45,18 @@ public final class MemoryStore: SideStore {
         runs.withLock { runs in numbers.map { MemoryReader(runs[$0] ?? []) } }
     }
 
-    public func sync() throws {}
-    public func remove() { runs.withLock { $0 = [:] } }
+    public func stage(_ checkpoint: Checkpoint) throws { staged.withLock { $0 = checkpoint } }
+
+    public func makeDurable() throws {
+        let checkpoint = staged.withLock { $0.take() }
+        if let checkpoint { saved.withLock { $0 = checkpoint } }
+    }
+
+    public func remove() {
+        runs.withLock { $0 = [:] }
+        staged.withLock { $0 = nil }
+        saved.withLock { $0 = nil }
+    }
 }
 
 final class MemoryReader: RunReader {

@@ -20,12 +20,21 @@ public struct SortedRun: Sendable, Hashable {
 public enum SideFileError: Error, Hashable {
     /// The checksum of a chunk is wrong: the number of its run.
     case damagedChunk(run: UInt32)
+    /// There is no side file, or none with a checkpoint.
+    case lost(path: String)
+    /// It belongs to another owner, or to another run.
+    case foreign(path: String)
+    /// It, or its checkpoint, is not what was written.
+    case damaged(path: String)
 }
 
 extension SideFileError: CustomStringConvertible {
     public var description: String {
         switch self {
         case .damagedChunk(let run): "side file: a chunk of run \(run) has a wrong checksum"
+        case .lost(let path): "the side file \(path) holds no checkpoint, or is gone"
+        case .foreign(let path): "the side file \(path) is of another volume or another run"
+        case .damaged(let path): "the side file \(path) or its checkpoint is damaged"
         }
     }
 }
@@ -38,8 +47,12 @@ public protocol SideStore: AnyObject, Sendable {
     /// thread, the same for all of them.
     func readers(of numbers: [UInt32]) throws -> [any RunReader]
 
-    /// Makes all that was appended durable.
-    func sync() throws
+    /// Notes `checkpoint`, whose runs have all been appended. Called by whoever appends.
+    func stage(_ checkpoint: Checkpoint) throws
+
+    /// Waits until what is staged is durable, and makes it the checkpoint to go on from.
+    /// Appending goes on meanwhile, staging does not.
+    func makeDurable() throws
 
     /// Deletes the store and all in it.
     func remove()

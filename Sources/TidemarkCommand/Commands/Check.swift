@@ -23,20 +23,27 @@ struct Check: TidemarkSubcommand {
     var target: String
 
     @Option(
-        help: "The index to check: rmap or parents. May be given several times; without it: all.")
+        help:
+            "The index to check: rmap, parents, quota, links. Several may be given; default: all."
+    )
     var index: [IndexName] = []
 
     @Option(help: "Write each discrepancy as a line of JSON to this file.", completion: .file())
     var list: String?
 
+    @OptionGroup(title: "Limits, which `tidemark set` can change") var limits: LimitOptions
     @OptionGroup var common: CommonOptions
 
     func execute(_ output: Output) throws -> ExitStatus {
         let list = try LineList(path: list)
         return try withVolume(target, .readOnly, output) { volume in
-            var execution = RunExecution(volume: volume, slots: index.slots, output: output)
-            execution.onDiscrepancy = reporter(list, volume, output)
-            let report = try execution.perform()
+            let limits = try limits.limits()
+            let report = try withDesk(volume, Check._commandName, limits, output) { desk in
+                var execution = RunExecution(
+                    volume: volume, slots: index.slots, desk: desk, output: output)
+                execution.onDiscrepancy = reporter(list, volume, output)
+                return try execution.perform()
+            }
             try list.finish()
             output.json(ifAsked: document(report.members))
             report.print(target, isDryRun: false, to: output)

@@ -9,7 +9,8 @@ struct Damage: TidemarkSubcommand {
         discussion: """
             Exactly N discrepancies are made in the index that the volume serves, never two at one \
             key: entries are deleted (missing), added (stray) or given another value (wrong); \
-            mixed is a third of each. Primary records are not touched. The same seed does the same \
+            mixed is a third of each. Link counts stand in the inodes, where they can only be \
+            wrong. Other primary records are not touched. The same seed does the same \
             to the same volume.
 
             With --primary, instead of --index, exactly N defects of primary records are made, of \
@@ -23,7 +24,7 @@ struct Damage: TidemarkSubcommand {
     @Argument(help: ArgumentHelp("The volume's directory.", valueName: "volume"))
     var volume: String
 
-    @Option(help: "The index to damage: rmap or parents.")
+    @Option(help: "The index to damage: rmap, parents, quota or links.")
     var index: IndexName?
 
     @Option(
@@ -35,7 +36,7 @@ struct Damage: TidemarkSubcommand {
     @Option(help: "How many discrepancies.")
     var count: Int
 
-    @Option(help: "missing, stray, wrong or mixed.")
+    @Option(help: "missing, stray, wrong or mixed; without it: mixed, and for links wrong.")
     var kind: DamageArgument?
 
     @Option(help: "What chooses the entries; without it: anything.")
@@ -46,6 +47,11 @@ struct Damage: TidemarkSubcommand {
     var target: String { volume }
 
     func validate() throws {
+        if index?.name == "links", let kind, kind != .wrong {
+            throw ValidationError(
+                "--kind \(kind.rawValue) is not for links: the counts stand in the inodes, and can "
+                    + "only be wrong.")
+        }
         if count < 0 { throw ValidationError("--count is a number of entries, 0 or more.") }
         guard (index == nil) != (primary == nil) else {
             throw ValidationError("One of --index and --primary says what is to be damaged.")
@@ -68,7 +74,7 @@ struct Damage: TidemarkSubcommand {
         _ opened: Volume, _ index: IndexName, _ seed: UInt64, _ output: Output
     ) throws {
         let done = try opened.damage(
-            index: index.name, count: count, kind: (kind ?? .mixed).kind, seed: seed)
+            index: index.name, count: count, kind: kind?.kind ?? index.damageKind, seed: seed)
         output.json(
             ifAsked: document([
                 ("index", .string(index.name)), ("seed", .unsigned(seed)),
@@ -107,6 +113,11 @@ struct PrimaryDamageArgument: ExpressibleByArgument {
     }
 
     static var allValueStrings: [String] { PrimaryDamageKind.allCases.map(\.rawValue) }
+}
+
+extension IndexName {
+    /// Damage of every kind that the index can have.
+    var damageKind: DamageKind { name == "links" ? .wrong : .mixed }
 }
 
 /// `--kind`.

@@ -30,7 +30,9 @@ struct Repair: TidemarkSubcommand {
     var target: String
 
     @Option(
-        help: "The index to repair: rmap or parents. May be given several times; without it: all.")
+        help:
+            "The index to repair: rmap, parents, quota, links. Several may be given; default: all."
+    )
     var index: [IndexName] = []
 
     @Option(help: "How to mend.")
@@ -45,6 +47,7 @@ struct Repair: TidemarkSubcommand {
     @Option(help: "Write each discrepancy as a line of JSON to this file.", completion: .file())
     var list: String?
 
+    @OptionGroup(title: "Limits, which `tidemark set` can change") var limits: LimitOptions
     @OptionGroup var common: CommonOptions
 
     func validate() throws {
@@ -58,19 +61,23 @@ struct Repair: TidemarkSubcommand {
         let list = try LineList(path: list)
         return try withVolume(target, dryRun ? .readOnly : .readWrite, output) { volume in
             if !dryRun { try finishReaping(volume, output) }
-            var execution = RunExecution(volume: volume, slots: index.slots, output: output)
-            execution.options.strategy = strategy.strategy
-            execution.options.isDryRun = dryRun
-            execution.options.keepsOld = keepOld
-            execution.onDiscrepancy = reporter(list, volume, output)
-            let report = try execution.perform()
+            let limits = try limits.limits()
+            let report = try withDesk(volume, Repair._commandName, limits, output) { desk in
+                var execution = RunExecution(
+                    volume: volume, slots: index.slots, desk: desk, output: output)
+                execution.options.strategy = strategy.strategy
+                execution.options.isDryRun = dryRun
+                execution.options.keepsOld = keepOld
+                execution.onDiscrepancy = reporter(list, volume, output)
+                return try execution.perform()
+            }
             output.json(ifAsked: document([("dryRun", .bool(dryRun))] + report.members))
             report.print(target, isDryRun: dryRun, to: output)
             if keepOld, !dryRun { sayWhatIsNotKept(report, output) }
             // What can fail from here on no longer hides what the repair has done.
             try list.finish()
             // Emptied tables go only when nobody looks at them any more.
-            if !dryRun, report.outcome != .aborted { try finishReaping(volume, output) }
+            if !dryRun, report.outcome.isDone { try finishReaping(volume, output) }
             return report.outcome.status
         }
     }

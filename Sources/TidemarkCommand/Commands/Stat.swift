@@ -100,7 +100,7 @@ extension VolumeStatistics {
         for generation in generations {
             let record = generation.record
             var note = record.state.words
-            if generation.entries != Int(clamping: record.entries) {
+            if record.index != "quota", generation.entries != Int(clamping: record.entries) {
                 note += ", should have \(grouped(record.entries))"
             }
             row(

@@ -44,7 +44,10 @@ struct Stress: TidemarkSubcommand {
     @Option(help: "What chooses the operations; without it: anything.")
     var seed: UInt64?
 
-    @Option(help: "An index to repair meanwhile: rmap or parents. May be given several times.")
+    @Option(
+        help:
+            "An index to repair meanwhile: rmap, parents, quota, links. May be given several times."
+    )
     var index: [IndexName] = []
 
     @Option(help: "How the indexes are repaired.")
@@ -57,6 +60,7 @@ struct Stress: TidemarkSubcommand {
         help: ArgumentHelp("Write what happened to this file, as a scenario.", valueName: "file"))
     var record: String?
 
+    @OptionGroup(title: "Limits, which `tidemark set` can change") var limits: LimitOptions
     @OptionGroup var common: CommonOptions
 
     var target: String { volume }
@@ -69,6 +73,19 @@ struct Stress: TidemarkSubcommand {
         guard damage >= 0 else { throw ValidationError("--damage is 0 or more.") }
         guard damage == 0 || !index.isEmpty else {
             throw ValidationError("--damage goes with --index.")
+        }
+        guard record == nil || limits.change.isEmpty else {
+            throw ValidationError(
+                "Limits and --record don't go together: a scenario knows no time.")
+        }
+        guard record == nil || !index.contains(where: \.isSummary) else {
+            throw ValidationError(
+                "--record knows rmap and parents only: scenarios have no summaries.")
+        }
+        guard damage == 0 || !index.contains(where: { $0.name == "links" }) else {
+            throw ValidationError(
+                "--damage is not for links: a file with a wrong count that loses a name "
+                    + "is orphaned, or freed too early, and no repair brings it back.")
         }
         guard damage == 0 || record == nil else {
             throw ValidationError(
@@ -89,7 +106,10 @@ struct Stress: TidemarkSubcommand {
             if let record {
                 try ScenarioFiles.write("# The recording did not come to its end.\n", to: record)
             }
-            let result = try StressCoordinator(opened, options, output).run()
+            let limits = try limits.limits()
+            let result = try withDesk(opened, Stress._commandName, limits, output) {
+                try StressCoordinator(opened, options, $0, output).run()
+            }
             if let record, let scenario = result.scenario {
                 try ScenarioFiles.write(ScenarioWriter.write(scenario), to: record)
             }

@@ -114,7 +114,9 @@ extension VerifyReport {
             var text = "  \(index.name): \(counted(index.entries, "entry", "entries")); "
             text += "\(grouped(index.missing)) missing, \(grouped(index.stray)) stray, "
             text += "\(grouped(index.wrong)) wrong"
-            if index.generation == nil { text += "; not compared: no single active generation" }
+            if index.generation == nil, index.hasGenerations {
+                text += "; not compared: no single active generation"
+            }
             if !index.countAgrees {
                 text += "; its record says \(counted(index.recordedEntries, "entry", "entries"))"
             } else if !index.sumAgrees {

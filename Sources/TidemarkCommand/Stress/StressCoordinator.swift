@@ -47,12 +47,14 @@ struct StressResult: Sendable {
 struct StressCoordinator {
     let volume: Volume
     let options: StressOptions
+    let desk: RunDesk
     let output: Output
     private let control = StressControl()
 
-    init(_ volume: Volume, _ options: StressOptions, _ output: Output) {
+    init(_ volume: Volume, _ options: StressOptions, _ desk: RunDesk, _ output: Output) {
         self.volume = volume
         self.options = options
+        self.desk = desk
         self.output = output
     }
 
@@ -166,6 +168,7 @@ struct StressCoordinator {
             }
             sides.withRun += seconds(since: start)
             pause = min(max(seconds(since: start), 0.05), 60)
+            if let reason = desk.controls.stopReason { return reason }
             guard let last = result.runs.last?.report, last.outcome.status == .success else {
                 return "run \(result.runs.count) did not end clean; see its report"
             }
@@ -179,7 +182,7 @@ struct StressCoordinator {
     /// Waits. Returns why not to go on, where there is a reason.
     private func rest(until end: UInt64) -> String? {
         while monotonicNanoseconds() < end {
-            if let signal = Signals.stopRequest { return signal }
+            if let reason = Signals.stopRequest ?? desk.controls.stopReason { return reason }
             if control.isStopped.load(ordering: .acquiring) { return control.failure }
             sleep(milliseconds: 5)
         }
@@ -192,15 +195,18 @@ struct StressCoordinator {
         var done: [String: DamageDone] = [:]
         for slot in options.slots {
             let name = volume.indexes[slot.rawValue].name
+            // There are few counters of quota usage: about one for each owner.
             done[name] = try volume.damage(
-                index: name, count: options.damage, kind: .mixed,
+                index: name, count: name == "quota" ? min(options.damage, 6) : options.damage,
+                kind: .mixed,
                 seed: options.seed &+ UInt64(number))
         }
         return done
     }
 
     private func repair(_ recorder: Recorder?) throws -> RunReport {
-        var execution = RunExecution(volume: volume, slots: options.slots, output: output)
+        var execution = RunExecution(
+            volume: volume, slots: options.slots, desk: desk, output: output)
         execution.options.strategy = options.strategy
         if let recorded = recorder?.beginRun(volume, options.slots, options.strategy) {
             execution.owner = recorded.owner

@@ -10,7 +10,7 @@ enum StressOperation: String, CaseIterable, Sendable {
     case create, makeDirectory, symlink, makeNode, link, unlink, removeDirectory
     case rename, renameAcross, renameDirectory, renameReplacing, exchange
     case extend, truncate, allocate, punch, zero
-    case setAttribute, removeAttribute, setMode
+    case setAttribute, removeAttribute, setMode, setOwner
     case renameExisting, linkExisting, changeExisting
 }
 

@@ -29,7 +29,7 @@ extension StressWriter {
         case .rename, .renameAcross, .renameDirectory, .renameReplacing, .exchange:
             try move(kind, &operations)
         case .extend, .truncate, .allocate, .punch, .zero: try map(kind, &operations)
-        case .setAttribute, .removeAttribute, .setMode: try change(kind, &operations)
+        case .setAttribute, .removeAttribute, .setMode, .setOwner: try change(kind, &operations)
         case .renameExisting, .linkExisting, .changeExisting: try touch(kind, &operations)
         }
     }
@@ -206,6 +206,12 @@ extension StressWriter {
             return nil
         case .removeAttribute where recorder == nil:
             try operations.removeXattr(inode, StressWriter.attributeName)
+            return nil
+        // A scenario has no owners.
+        case .setOwner where recorder == nil:
+            let ids = (0..<3).map { _ in UInt32.random(in: 0..<8, using: &random) }
+            let changes = AttributeChanges(uid: ids[0], gid: ids[1], project: ids[2])
+            _ = try operations.setAttributes(inode, changes)
             return nil
         default:
             let mode = UInt16.random(in: 0...0o777, using: &random)

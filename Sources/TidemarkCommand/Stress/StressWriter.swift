@@ -156,7 +156,9 @@ final class StressWriter: @unchecked Sendable {
             ]
             return mapping.randomElement(using: &random) ?? .allocate
         case 80..<90:
-            let changing: [StressOperation] = [.setAttribute, .removeAttribute, .setMode]
+            let changing: [StressOperation] = [
+                .setAttribute, .removeAttribute, .setMode, .setOwner,
+            ]
             return changing.randomElement(using: &random) ?? .setMode
         default:
             let known: [StressOperation] = [.renameExisting, .linkExisting, .changeExisting]

@@ -189,7 +189,10 @@ struct DumpedRecord {
     private static func entry(
         _ table: String, _ key: RawSpan, _ value: RawSpan
     ) throws(RecordDamage) -> Fields {
-        let index: any SecondaryIndex = table.hasPrefix("rmap.") ? ReverseMap() : ParentPointers()
+        let name = table.prefix { $0 != "." }
+        guard let index = VolumeSlots.all.first(where: { $0.name == name }) else {
+            throw .field("table")
+        }
         let payload = try value.verified(key: key)
         guard index.isWellFormed(key: key, value: payload) else { throw .field("entry") }
         let fields = index.fields(key: key, value: payload)

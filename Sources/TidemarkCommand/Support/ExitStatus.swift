@@ -50,7 +50,7 @@ extension RunReport.Outcome {
         switch self {
         case .clean, .repaired: .success
         case .corrupt: .uncorrected
-        case .incomplete, .aborted: .operational
+        case .incomplete, .aborted, .stopped: .operational
         }
     }
 }

@@ -8,12 +8,15 @@ struct IndexName: ExpressibleByArgument, Hashable {
     let name: String
 
     /// What a volume has, in the order of its slots.
-    static let all = ["rmap", "parents"]
+    static let all = ["rmap", "parents", "quota", "links"]
 
     init?(argument: String) {
         guard IndexName.all.contains(argument) else { return nil }
         name = argument
     }
+
+    /// Whether it counts, instead of listing.
+    var isSummary: Bool { name == "quota" || name == "links" }
 
     static var allValueStrings: [String] { all }
 

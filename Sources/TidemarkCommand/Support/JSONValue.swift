@@ -84,6 +84,8 @@ extension JSONValue {
 
     static func optional(_ value: String?) -> JSONValue { value.map { .string($0) } ?? .null }
 
+    static func optional(_ value: Double?) -> JSONValue { value.map { .number($0) } ?? .null }
+
     static func fields(_ fields: [(name: String, value: String)]) -> JSONValue {
         .object(fields.map { ($0.name, .string($0.value)) })
     }

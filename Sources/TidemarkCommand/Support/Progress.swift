@@ -40,14 +40,22 @@ final class Progress: Sendable {
             return Double(now - $0.began) / 1e9
         }
         guard let seconds else { return }
-        let line = Progress.line(phase, done, total, unit, seconds)
+        let rate = done > 0 && seconds > 0.5 ? Double(done) / seconds : 0
+        let left = rate > 0 && total > done ? Double(total - done) / rate : nil
+        draw(Progress.line(phase, done, total, unit, rate: rate, left: left))
+    }
+
+    /// Shows a line that is known already. To be called ten times a second at the most.
+    func draw(_ line: String) {
+        guard isOn else { return }
         try? StandardStream.error.write("\r\u{1b}[K" + String(line.prefix(max(columns - 1, 20))))
         Progress.isShown.store(true, ordering: .relaxed)
     }
 
     /// The line: phase, bar, part, rate, time left; as much of it as is known.
     static func line(
-        _ phase: String, _ done: UInt64, _ total: UInt64, _ unit: String, _ seconds: Double
+        _ phase: String, _ done: UInt64, _ total: UInt64, _ unit: String, rate: Double,
+        left: Double?
     ) -> String {
         var text = phase
         let part = total > 0 ? min(Double(done) / Double(total), 1) : 0
@@ -57,10 +65,9 @@ final class Progress: Sendable {
             text += String(repeating: ".", count: 20 - filled) + "] \(Int(part * 100)) %"
         }
         if done > 0 { text += "  \(grouped(done)) \(unit)" }
-        if done > 0, seconds > 0.5 {
-            let rate = Double(done) / seconds
-            text += ", \(grouped(Int(rate)))/s"
-            if total > done { text += ", \(duration(Double(total - done) / rate)) left" }
+        if done > 0, rate > 0 {
+            text += ", \(grouped(Int(min(rate, 1e15))))/s"
+            if let left { text += ", \(duration(left)) left" }
         }
         return text
     }

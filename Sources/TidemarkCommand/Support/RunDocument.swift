@@ -33,6 +33,7 @@ extension IndexReport {
         members += found.members
         members.append(("strategy", .string(action.rawValue)))
         if !reason.isEmpty { members.append(("reason", .string(reason))) }
+        if let estimatedSeconds { members.append(("estimatedSeconds", .number(estimatedSeconds))) }
         if let generation { members.append(("generation", .integer(Int(generation)))) }
         if let kept { members.append(("kept", .integer(Int(kept)))) }
         if let forgotten { members.append(("forgotten", .integer(Int(forgotten)))) }
@@ -141,5 +142,7 @@ extension Discrepancy {
 
 /// Which of an entry's fields stand in its value, by the names that the indexes give them.
 enum ReportFields {
-    static let ofValue: Set<String> = ["length", "state", "generation", "value"]
+    static let ofValue: Set<String> = [
+        "length", "state", "generation", "value", "blocks", "inodes", "links",
+    ]
 }

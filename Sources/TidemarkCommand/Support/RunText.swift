@@ -16,6 +16,11 @@ extension RunReport {
         let isCompared = outcome == .clean || outcome == .repaired || outcome == .corrupt
         if isCompared { for index in indexes { output.line("  " + index.text(isDryRun)) } }
         primaryDefects.print(to: output)
+        if outcome == .stopped {
+            for index in indexes where index.found.total > 0 {
+                output.line("  \(index.name): found so far: \(index.found.text)")
+            }
+        }
         output.line(
             "  \(counted(primaryRecords, "primary record")) in \(counted(windows, "window")); "
                 + "deltas: \(grouped(applied)) applied, \(grouped(elided)) elided")
@@ -38,6 +43,7 @@ extension RunReport {
                 + "\(counted(primaryDefects.total, "defect")) of primary records, left as they are"
         case .corrupt: "corrupt: \(found); `tidemark repair` mends them"
         case .incomplete: "incomplete"
+        case .stopped: "stopped; nothing was changed that is not whole"
         case .aborted: "aborted; nothing was changed that is not whole"
         }
     }

@@ -75,7 +75,7 @@ struct DurableFile {
     let path: String
 
     /// The newest whole durable point; nil where there is none.
-    /// - Throws: `newerFormat` where a slot is of one.
+    /// - Throws: `newerFormat` where a slot is of one, `olderFormat` where all are.
     func newest() throws -> DurablePoint? {
         let slots = [try read(slot: 0), try read(slot: 1)]
         for slot in slots {
@@ -83,7 +83,13 @@ struct DurableFile {
                 throw VolumeError.newerFormat(path: path, version: version)
             }
         }
-        return slots.compactMap { DurablePoint($0) }.max { $0.number < $1.number }
+        let points = slots.compactMap { DurablePoint($0) }
+        if points.isEmpty, let version = slots.compactMap({ DurablePoint.version($0) }).max(),
+            (1..<Geometry.currentVersion).contains(version)
+        {
+            throw VolumeError.olderFormat(path: path, version: version)
+        }
+        return points.max { $0.number < $1.number }
     }
 
     /// The bytes of a slot, as many as there are.

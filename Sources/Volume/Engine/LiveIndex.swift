@@ -50,6 +50,10 @@ struct Load: Sendable {
     var end: KeyBytes
     /// Whether the load cursor is beyond every key.
     var isWhole = false
+    /// Of a summary: entries that the table must hold.
+    var rows: UInt64 = 0
+    /// Of quota usage: what the volume's own counters lack. Added when it becomes active.
+    var volumeCorrection = QuotaUsage.zero
     /// Why the generation can't be used, once that is so. Never cleared.
     var spoilt: String?
 
@@ -59,6 +63,11 @@ struct Load: Sendable {
 
     mutating func spoil(_ reason: String) {
         if spoilt == nil { spoilt = reason }
+    }
+
+    /// What is stored of it besides the generation.
+    var cursor: GenerationRecord.LoadCursor {
+        .init(key: end.array, isWhole: isWhole, isSpoilt: spoilt != nil)
     }
 }
 

@@ -9,6 +9,9 @@ internal import VolumeFormat
 
 extension Operations {
     mutating func createGeneration(of slot: IndexSlot) throws -> UInt32 {
+        guard slot != GroupState.linksSlot else {
+            throw VolumeError.invalid("a generation of links: the counts stand in the inodes")
+        }
         guard state[slot].load == nil else {
             throw VolumeError.invalid(
                 "a second new generation of \(state[slot].name): one is being loaded already")
@@ -22,9 +25,10 @@ extension Operations {
             let table = try transaction.table(TableName.generation(name, number), create: true)
         else { preconditionFailure("a table that is created exists") }
         let generation = Generation(number: number, table: table, entries: 0, sum: 0)
-        state[slot].load = Load(generation: generation, end: KeyBytes())
+        let load = Load(generation: generation, end: KeyBytes())
+        state[slot].load = load
         core.generations.add(table)
-        try store(generation, of: name, .loading)
+        try store(generation, of: name, .loading, load.cursor)
         return number
     }
 
@@ -32,14 +36,10 @@ extension Operations {
     mutating func load(
         _ stretch: EntryBatch, into number: UInt32, of slot: IndexSlot, end: KeyBytes?
     ) throws {
-        var load = try loading(number, of: slot)
-        precondition(!load.isWhole, "a whole generation takes no more")
-        // Rather no new generation than operations without room.
-        guard freePages >= 2 * GroupLimits.reservedPages else {
-            throw VolumeError.noSpace("a new generation of \(state[slot].name)")
+        guard slot != GroupState.quotaSlot else {
+            return try loadUsage(stretch, into: number, end: end)
         }
-        let isOrdered = end.map { $0 >= load.end } ?? true
-        precondition(isOrdered, "the load cursor moves forward only")
+        var load = try loadable(number, of: slot, end: end)
         var generation = load.generation
         try transaction.withCursor(generation.table) { cursor in
             var position = stretch.startPosition
@@ -51,6 +51,8 @@ extension Operations {
                 position = stretch.position(after: position)
             }
         }
+        // The load cursor is stored with it.
+        generation.isChanged = true
         load.generation = generation
         if let end { load.end = end } else { load.isWhole = true }
         state[slot].load = load
@@ -62,8 +64,9 @@ extension Operations {
         if let spoilt = load.spoilt { return spoilt }
         guard load.isWhole else { return "it is not loaded to its end" }
         let entries = try transaction.statistics(load.generation.table).entries
-        guard UInt64(entries) == load.generation.entries else {
-            return "the table holds \(entries) entries, and should hold \(load.generation.entries)"
+        let expected = slot == GroupState.quotaSlot ? load.rows : load.generation.entries
+        guard UInt64(entries) == expected else {
+            return "the table holds \(entries) entries, and should hold \(expected)"
         }
         return nil
     }
@@ -81,6 +84,7 @@ extension Operations {
         } else {
             try retire(state[slot].active, of: name)
         }
+        correctCounters(by: load.volumeCorrection)
         try serve(load.generation, of: slot)
         state[slot].load = nil
     }
@@ -130,6 +134,19 @@ extension Operations {
             GroupState.Retired(index: name, generation: generation, since: transaction.commit))
     }
 
+    /// A generation that can take a stretch up to `end`.
+    func loadable(_ number: UInt32, of slot: IndexSlot, end: KeyBytes?) throws -> Load {
+        let load = try loading(number, of: slot)
+        precondition(!load.isWhole, "a whole generation takes no more")
+        // Rather no new generation than operations without room.
+        guard freePages >= 2 * GroupLimits.reservedPages else {
+            throw VolumeError.noSpace("a new generation of \(state[slot].name)")
+        }
+        let isOrdered = end.map { $0 >= load.end } ?? true
+        precondition(isOrdered, "the load cursor moves forward only")
+        return load
+    }
+
     private func loading(_ number: UInt32, of slot: IndexSlot) throws -> Load {
         guard let load = state[slot].load, load.generation.number == number else {
             throw VolumeError.invalid(
@@ -138,12 +155,15 @@ extension Operations {
         return load
     }
 
-    /// Makes entries of the active generation what they should be. Its record follows the
+    /// Makes entries of the active generation what they should be, or adds corrections to a
+    /// summary. Its record follows the
     /// primary records anyway, and so needs no change.
     /// - Returns: how many were not so before.
     mutating func amend(
         _ slot: IndexSlot, _ entries: [(key: [UInt8], value: [UInt8]?)]
     ) throws -> Int {
+        if slot == GroupState.quotaSlot { return try correctUsage(entries) }
+        if slot == GroupState.linksSlot { return try correctLinks(entries) }
         let table = state[slot].active.table
         var amended = 0
         for (key, payload) in entries {

@@ -77,6 +77,7 @@ final class VolumeBoundary: CommitBoundary {
     }
 
     func keptGeneration(of index: IndexSlot) throws -> UInt32? {
+        guard index != GroupState.linksSlot else { return nil }
         if let operations = unsafe operations {
             return unsafe operations.pointee.state[index].kept?.number
         }
@@ -98,6 +99,7 @@ final class VolumeBoundary: CommitBoundary {
     }
 
     func discardUnfinished(of index: IndexSlot) throws {
+        guard index != GroupState.linksSlot else { return }
         guard let load = unsafe operations?.pointee.state[index].load else { return }
         try discard(generation: load.generation.number, of: index)
     }
@@ -109,6 +111,28 @@ final class VolumeBoundary: CommitBoundary {
     func reap(limit: Int) throws -> Bool {
         if unsafe operations == nil { return false }
         return try change { try $0.reap(limit: limit) }
+    }
+
+    // MARK: Runs
+
+    func newRunNumber() throws -> UInt64 { (try runs().map(\.number).max() ?? 0) + 1 }
+
+    func runs() throws -> [RunRecord] {
+        try readRuns(core.environment.beginRead().cursor(core.tables.runs)).records
+    }
+
+    func store(_ run: RunRecord) throws { try change { try $0.store(run) } }
+
+    func keepLog() throws {
+        guard let operations = unsafe operations else { return }
+        unsafe operations.pointee.keepLog()
+    }
+
+    func loading(of index: IndexSlot) -> (generation: UInt32, cursor: KeyBytes?)? {
+        guard index != GroupState.linksSlot,
+            let load = unsafe operations?.pointee.state[index].load, load.spoilt == nil
+        else { return nil }
+        return (load.generation.number, load.isWhole ? nil : load.end)
     }
 
     /// Runs `body` in a transaction, commits it and reports it.

@@ -41,13 +41,14 @@ final class VolumeCore: Sendable {
     /// Whether the writer has asked for a durable point that is not made yet.
     let hasAskedForPoint = Atomic<Bool>(false)
     let durableBytes: UInt64
+    let hookLogBytes: Int
     /// Additions and removals of index entries that did not find what they should have.
     let indexAnomalies = Atomic<UInt64>(0)
     /// Why no change is possible any more. Set once.
     let stopped = Mutex<String?>(nil)
 
     /// An `IndexSlot` is a position in this list.
-    static let indexes: [any SecondaryIndex] = [ReverseMap(), ParentPointers()]
+    static let indexes = VolumeSlots.all
 
     init(
         path: String, environment: Environment, tables: Tables, geometry: Geometry,
@@ -61,6 +62,7 @@ final class VolumeCore: Sendable {
         isReadOnly = options.mode == .readOnly
         metadataLimit = options.metadataLimit
         durableBytes = options.durableBytes
+        hookLogBytes = options.hookLogBytes
         clock = options.clock
         logger = options.logger
     }
@@ -88,18 +90,18 @@ final class VolumeCore: Sendable {
 /// The fixed tables.
 struct Tables: Sendable {
     let superblock, inodes, dirents, extents, xattrs, symlinks: Table
-    let free, freeByLength, reclaim, freeInodes: Table
+    let free, freeByLength, reclaim, freeInodes, runs, hookLog: Table
 
     static let names = [
         TableName.superblock, TableName.inodes, TableName.dirents, TableName.extents,
         TableName.xattrs, TableName.symlinks, TableName.free, TableName.freeByLength,
-        TableName.reclaim, TableName.freeInodes,
+        TableName.reclaim, TableName.freeInodes, TableName.runs, TableName.hookLog,
     ]
 
     var all: [Table] {
         [
             superblock, inodes, dirents, extents, xattrs, symlinks, free, freeByLength, reclaim,
-            freeInodes,
+            freeInodes, runs, hookLog,
         ]
     }
 
@@ -114,6 +116,8 @@ struct Tables: Sendable {
         freeByLength = try open(TableName.freeByLength)
         reclaim = try open(TableName.reclaim)
         freeInodes = try open(TableName.freeInodes)
+        runs = try open(TableName.runs)
+        hookLog = try open(TableName.hookLog)
     }
 }
 

@@ -18,7 +18,7 @@ extension Operations {
         if taken.length < run.length {
             try putFree(FreeRecord(start: taken.end, length: run.length - taken.length))
         }
-        counters.freeBlocks -= min(counters.freeBlocks, taken.length)
+        counters.freeBlocks &-= taken.length
         return taken
     }
 
@@ -45,7 +45,7 @@ extension Operations {
             merged.length += after.length
         }
         try putFree(merged)
-        counters.freeBlocks += length
+        counters.freeBlocks &+= length
     }
 
     private mutating func findFree(_ wanted: UInt64, near: UInt64?) throws -> FreeRecord? {

@@ -71,6 +71,7 @@ extension Operations {
         let number = transaction.commit
         do throws(LMDBError) {
             try storeState()
+            try logDeltas()
             try transaction.commitNow()
         } catch {
             return abortGroup(error)
@@ -106,6 +107,7 @@ extension Operations {
     mutating func abortGroup(_ cause: LMDBError) -> LMDBError {
         if !transaction.isOver { transaction.abortNow() }
         state = committed
+        noteHooks()
         deltas.removeAll()
         failure = nil
         if cause.code == .panic { core.stop("\(cause)") }
@@ -150,13 +152,16 @@ extension Operations {
 
     /// Stores what the transaction has made of counters and generations.
     mutating func storeState() throws(LMDBError) {
+        try storeUsage()
         if state.counters != state.storedCounters {
             let key = Counters.key
             let value = state.counters.value
             try transaction.put(core.tables.superblock, key.rawSpan, value.span)
             state.storedCounters = state.counters
         }
-        for slot in [GroupState.rmapSlot, GroupState.parentsSlot] { try storeChanges(of: slot) }
+        try storeChanges(of: GroupState.rmapSlot)
+        try storeChanges(of: GroupState.parentsSlot)
+        try storeChanges(of: GroupState.quotaSlot)
     }
 
     private mutating func storeChanges(of slot: IndexSlot) throws(LMDBError) {
@@ -171,19 +176,20 @@ extension Operations {
         }
         if let load = index.load, load.generation.isChanged {
             state[slot].load?.generation.isChanged = false
-            try store(load.generation, of: index.name, .loading)
+            try store(load.generation, of: index.name, .loading, load.cursor)
         }
     }
 
     mutating func store(
-        _ generation: Generation, of index: String, _ state: GenerationState
+        _ generation: Generation, of index: String, _ state: GenerationState,
+        _ load: GenerationRecord.LoadCursor? = nil
     ) throws(LMDBError) {
         let record = GenerationRecord(
             index: index, number: generation.number, state: state, entries: generation.entries,
-            sum: generation.sum)
+            sum: generation.sum, load: load)
         let key = record.key
         let value = record.value
-        try transaction.put(core.tables.superblock, key.rawSpan, value.span)
+        try transaction.put(core.tables.superblock, key.rawSpan, value.rawSpan)
     }
 
     /// Runs what waits for a commit boundary.
@@ -192,9 +198,15 @@ extension Operations {
         for work in core.inbox.takeBoundaries() { work.run(&self) }
     }
 
-    /// Whether the deltas of each index are wanted: collected only then.
+    /// Whether the deltas of each index are wanted, by a hook or for the log: collected only then.
     mutating func noteHooks() {
-        wantsReverseMap = hooks.contains { $0.wants(GroupState.rmapSlot) }
-        wantsParents = hooks.contains { $0.wants(GroupState.parentsSlot) }
+        wantsReverseMap = wantsDeltas(of: GroupState.rmapSlot)
+        wantsParents = wantsDeltas(of: GroupState.parentsSlot)
+        wantsQuota = wantsDeltas(of: GroupState.quotaSlot)
+        wantsLinks = wantsDeltas(of: GroupState.linksSlot)
+    }
+
+    private func wantsDeltas(of slot: IndexSlot) -> Bool {
+        state.log.wants.contains(slot) || hooks.contains { $0.wants(slot) }
     }
 }

@@ -18,6 +18,7 @@ extension Operations {
                 GroupState.parentsSlot, primary: PrimaryKey.dirent(dir, name).span, key: key.span,
                 value: payload.span)
         }
+        if wantsLinks { addLinkDeltas(dir, name, target) }
     }
 
     mutating func removeParent(_ dir: InodeNumber, _ name: RawSpan, _ target: DirentTarget) throws {
@@ -28,6 +29,7 @@ extension Operations {
             deltas.remove(
                 GroupState.parentsSlot, primary: PrimaryKey.dirent(dir, name).span, key: key.span)
         }
+        if wantsLinks { removeLinkDeltas(dir, name, target) }
     }
 
     mutating func replaceParent(
@@ -38,6 +40,10 @@ extension Operations {
             try addParent(dir, name, new)
             return
         }
+        if wantsLinks, old.type != new.type {
+            removeLinkDeltas(dir, name, old)
+            addLinkDeltas(dir, name, new)
+        }
         guard old.generation != new.generation else { return }
         let key = ParentPointers.key(child: new.child, parent: dir, name: name)
         let before = ParentPointers.value(generation: old.generation)
@@ -47,6 +53,59 @@ extension Operations {
             deltas.add(
                 GroupState.parentsSlot, primary: PrimaryKey.dirent(dir, name).span, key: key.span,
                 value: after.span)
+        }
+    }
+}
+
+// MARK: Link counts
+
+/// They stand in the inodes, which the operations change themselves; what is reported here is
+/// what the counts are folded from.
+extension Operations {
+    private mutating func addLinkDeltas(
+        _ dir: InodeNumber, _ name: RawSpan, _ target: DirentTarget
+    ) {
+        guard target.type != .regular else { return }
+        let primary = PrimaryKey.dirent(dir, name)
+        let key = LinkIndex.typeKey(child: target.child, parent: dir, name: name)
+        let type = LinkIndex.typeValue(target.type)
+        deltas.add(
+            GroupState.linksSlot, primary: primary.span, key: key.span, value: type.span)
+        guard target.type == .directory else { return }
+        let back = LinkIndex.childKey(parent: dir, name: name)
+        let child = LinkIndex.childValue(target.child)
+        deltas.add(
+            GroupState.linksSlot, primary: primary.span, key: back.span, value: child.span)
+    }
+
+    private mutating func removeLinkDeltas(
+        _ dir: InodeNumber, _ name: RawSpan, _ target: DirentTarget
+    ) {
+        guard target.type != .regular else { return }
+        let primary = PrimaryKey.dirent(dir, name)
+        let key = LinkIndex.typeKey(child: target.child, parent: dir, name: name)
+        deltas.remove(GroupState.linksSlot, primary: primary.span, key: key.span)
+        guard target.type == .directory else { return }
+        let back = LinkIndex.childKey(parent: dir, name: name)
+        deltas.remove(GroupState.linksSlot, primary: primary.span, key: back.span)
+    }
+}
+
+// MARK: Quota usage
+
+extension Operations {
+    /// The transaction makes of an inode that took `old` one that takes `new`.
+    mutating func noteUsage(_ n: InodeNumber, old: QuotaShare?, new: QuotaShare?) {
+        guard old != new else { return }
+        state.usage.change(from: old, to: new)
+        guard wantsQuota else { return }
+        let primary = PrimaryKey.inode(n), key = InodeRecord.key(n)
+        if let new {
+            let share = new.bytes
+            deltas.add(
+                GroupState.quotaSlot, primary: primary.span, key: key.span, value: share.span)
+        } else {
+            deltas.remove(GroupState.quotaSlot, primary: primary.span, key: key.span)
         }
     }
 }
@@ -93,6 +152,13 @@ extension Operations {
 /// The keys of primary records in the order of a scan: inode u64, kind u8, subkey.
 package enum PrimaryKey {
     package static let prefixSize = 9
+
+    package static func inode(_ n: InodeNumber) -> FixedBytes<9> {
+        var key = FixedBytes<9>()
+        key.store(n, at: 0)
+        key.store(RecordKind.inode.rawValue, at: 8)
+        return key
+    }
 
     package static func dirent(_ directory: InodeNumber, _ name: RawSpan) -> KeyBytes {
         var key = KeyBytes()

@@ -2,7 +2,9 @@
 // leads to, and the record of the directory that holds it.
 //
 // A directory's record counts its entries in `size` and its subdirectories, and itself
-// twice, in `links`. Both are changed in the transaction that changes the entries.
+// twice, in `links`. Both are changed in the transaction that changes the entries. Links are
+// counted modulo 2^32: a count that is too low does not stop at 0, where its inode would be
+// taken for unlinked with its next name, and a correction made later comes out right.
 
 public import VolumeFormat
 

@@ -18,7 +18,7 @@ extension Operations {
         parent.size.countDown()
         parent.touch(now)
         try put(parent, dir)
-        inode.links.countDown()
+        inode.links &-= 1
         inode.changed = now
         try settle(target.child, inode)
     }
@@ -38,7 +38,7 @@ extension Operations {
         }
         try removeDirent(dir, name, target)
         parent.size.countDown()
-        parent.links.countDown()
+        parent.links &-= 1
         parent.touch(now)
         try put(parent, dir)
         inode.links = 0

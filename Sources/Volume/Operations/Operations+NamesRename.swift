@@ -97,9 +97,9 @@ extension Operations {
         try removeDirent(from.directory, from.name, source)
         try putDirent(to.directory, to.name, source)
         affected[from.directory].size.countDown()
-        if isDirectory { affected[from.directory].links.countDown() }
-        if freesLink { affected[to.directory].links.countDown() }
-        if isDirectory { affected[to.directory].links += 1 }
+        if isDirectory { affected[from.directory].links &-= 1 }
+        if freesLink { affected[to.directory].links &-= 1 }
+        if isDirectory { affected[to.directory].links &+= 1 }
         if to.target == nil { affected[to.directory].size += 1 }
         affected[from.directory].touch(now)
         affected[to.directory].touch(now)
@@ -108,7 +108,7 @@ extension Operations {
         var lost: Inode?
         if let victim = to.target {
             var record = affected.take(victim.child)
-            if victim.type == .directory { record.links = 0 } else { record.links.countDown() }
+            if victim.type == .directory { record.links = 0 } else { record.links &-= 1 }
             record.changed = now
             lost = Inode(number: victim.child, record: record)
         }
@@ -129,15 +129,15 @@ extension Operations {
         try putDirent(from.directory, from.name, b)
         try putDirent(to.directory, to.name, a)
         if a.type == .directory {
-            affected[from.directory].links.countDown()
+            affected[from.directory].links &-= 1
             affected[a.child].parent = to.directory
         }
         if b.type == .directory {
-            affected[to.directory].links.countDown()
+            affected[to.directory].links &-= 1
             affected[b.child].parent = from.directory
         }
-        if a.type == .directory { affected[to.directory].links += 1 }
-        if b.type == .directory { affected[from.directory].links += 1 }
+        if a.type == .directory { affected[to.directory].links &+= 1 }
+        if b.type == .directory { affected[from.directory].links &+= 1 }
         for n in [a.child, b.child] { affected[n].changed = now }
         for n in [from.directory, to.directory] { affected[n].touch(now) }
         for (number, record) in affected.all { try put(record, number) }
@@ -176,8 +176,8 @@ extension Operations {
     /// Whether `ancestor` is `n`, or on its way up to the root.
     private func isAncestor(_ ancestor: InodeNumber, of n: InodeNumber) throws -> Bool {
         var current = n
-        // No way is longer than there are inodes: a longer one is a loop, which is damage.
-        var remaining = counters.inodes
+        // No way is longer than there were ever inodes: a longer one is a loop, which is damage.
+        var remaining = counters.nextInode
         while current != ancestor {
             guard current != .root else { return false }
             guard remaining > 0, let inode = try inode(current), inode.type == .directory else {

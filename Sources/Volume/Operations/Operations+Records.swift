@@ -25,13 +25,25 @@ extension Operations {
         hasChanged = true
         let key = InodeRecord.key(n)
         let value = inode.value(key: key.span)
+        let old = try share(of: n)
         try transaction.put(core.tables.inodes, key.span, value.span)
+        noteUsage(n, old: old, new: QuotaShare(inode))
     }
 
     mutating func deleteInode(_ n: InodeNumber) throws {
         hasChanged = true
         let key = InodeRecord.key(n)
+        let old = try share(of: n)
         _ = try transaction.delete(core.tables.inodes, key.span)
+        noteUsage(n, old: old, new: nil)
+    }
+
+    /// What the stored inode takes; nil where there is none. The operations have looked at its
+    /// checksum before.
+    private func share(of n: InodeNumber) throws -> QuotaShare? {
+        let key = InodeRecord.key(n)
+        guard let value = try transaction.get(core.tables.inodes, key.span) else { return nil }
+        return QuotaShare(inodeValue: value)
     }
 
     /// A number for a new inode, the lowest that is free, and its generation. It takes the
@@ -43,7 +55,7 @@ extension Operations {
         if reused == nil { counters.nextInode += 1 }
         let generation = counters.nextGeneration
         counters.nextGeneration &+= 1
-        counters.inodes += 1
+        counters.inodes &+= 1
         return (number, generation)
     }
 
@@ -53,7 +65,7 @@ extension Operations {
         let key = InodeRecord.key(n)
         let value = FreeInodeRecord.value(inode: n)
         try transaction.put(core.tables.freeInodes, key.span, value.span)
-        counters.inodes.countDown()
+        counters.inodes &-= 1
     }
 
     /// Damaged records, and numbers that are in use all the same, are passed over and left

@@ -13,6 +13,7 @@ internal import Bytes
 internal import LMDB
 internal import Tidemark
 internal import VolumeFormat
+internal import VolumeIndexes
 
 public struct Operations: ~Copyable {
     let core: VolumeCore
@@ -28,9 +29,11 @@ public struct Operations: ~Copyable {
     var deltas = DeltaBatch()
     /// Who is told of commits. Changed at commit boundaries only.
     var hooks: [any CommitHook] = []
-    /// Whether any hook wants the deltas of the reverse map, of the parent pointers.
+    /// Whether any hook wants the deltas of each index.
     var wantsReverseMap = false
     var wantsParents = false
+    var wantsQuota = false
+    var wantsLinks = false
 
     /// Operations in the transaction.
     var groupSize = 0
@@ -116,11 +119,19 @@ struct GroupState: Sendable {
     var storedCounters: Counters
     var rmap: LiveIndex
     var parents: LiveIndex
+    var quota: LiveIndex
+    /// What the transaction has changed of quota usage; stored at its end.
+    var usage = UsageChanges()
     /// Generations that are to be deleted, of any index.
     var reaping: [Retired]
+    /// Runs that can go on, or are going on, ascending.
+    var runs: [RunRecord] = []
+    var log = HookLog()
 
-    static let rmapSlot = IndexSlot(0)
-    static let parentsSlot = IndexSlot(1)
+    static let rmapSlot = VolumeSlots.rmap
+    static let parentsSlot = VolumeSlots.parents
+    static let quotaSlot = VolumeSlots.quota
+    static let linksSlot = VolumeSlots.links
 
     /// A generation that is to be deleted.
     struct Retired: Sendable {
@@ -130,8 +141,23 @@ struct GroupState: Sendable {
         let since: UInt64
     }
 
+    /// An index that has generations.
     subscript(slot: IndexSlot) -> LiveIndex {
-        get { slot == GroupState.rmapSlot ? rmap : parents }
-        set { if slot == GroupState.rmapSlot { rmap = newValue } else { parents = newValue } }
+        get {
+            switch slot {
+            case GroupState.rmapSlot: rmap
+            case GroupState.parentsSlot: parents
+            case GroupState.quotaSlot: quota
+            default: preconditionFailure("an index without generations")
+            }
+        }
+        set {
+            switch slot {
+            case GroupState.rmapSlot: rmap = newValue
+            case GroupState.parentsSlot: parents = newValue
+            case GroupState.quotaSlot: quota = newValue
+            default: preconditionFailure("an index without generations")
+            }
+        }
     }
 }

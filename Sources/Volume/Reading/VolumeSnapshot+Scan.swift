@@ -1,5 +1,5 @@
-// The scan of the primary records that the indexes are derived from: directory entries and
-// extents, in the order of primary keys (inode, kind, subkey).
+// The scan of the primary records that the indexes are derived from: inodes, directory entries
+// and extents, in the order of primary keys (inode, kind, subkey).
 //
 // This is the hottest loop of a run. Nothing is allocated for a record: what is derived is
 // composed from spans into the map, on the stack.
@@ -10,77 +10,170 @@ public import Tidemark
 internal import VolumeFormat
 internal import VolumeIndexes
 
+/// Which tables are scanned: those that a wanted index is derived from.
+struct WantedKinds {
+    let inodes, dirents, extents: Bool
+
+    init(_ wants: (IndexSlot) -> Bool) {
+        inodes = wants(VolumeSnapshot.quotaSlot)
+        dirents = wants(VolumeSnapshot.parentsSlot) || wants(VolumeSnapshot.linksSlot)
+        extents = wants(VolumeSnapshot.rmapSlot)
+    }
+}
+
+/// The scanned tables side by side.
+private struct PrimaryScan: ~Copyable {
+    var inodes, dirents, extents: TableScan
+
+    init(
+        _ transaction: borrowing ReadTransaction, _ tables: Tables, _ range: KeyRange,
+        _ kinds: WantedKinds
+    ) throws {
+        // A kind that no index needs is a table without records.
+        let nothing = KeyRange(lower: KeyBytes(), upper: KeyBytes())
+        let inodes = try TableScan(
+            transaction.cursor(tables.inodes), .inode, kinds.inodes ? range : nothing)
+        let dirents = try TableScan(
+            transaction.cursor(tables.dirents), .dirent, kinds.dirents ? range : nothing)
+        let extents = try TableScan(
+            transaction.cursor(tables.extents), .extent, kinds.extents ? range : nothing)
+        self.inodes = inodes
+        self.dirents = dirents
+        self.extents = extents
+    }
+
+    /// The kind of the next record in the order of primary keys; nil at the end.
+    @inline(__always)
+    private var first: RecordKind? {
+        if inodes.isThere, !dirents.isThere || inodes.inode <= dirents.inode,
+            !extents.isThere || inodes.inode <= extents.inode
+        {
+            return .inode
+        }
+        if dirents.isThere, !extents.isThere || dirents.inode <= extents.inode { return .dirent }
+        return extents.isThere ? .extent : nil
+    }
+
+    /// The kind of the next record to be taken. Where enough were taken (`isLast`) only misfits
+    /// still are: nothing can go on from their keys.
+    @inline(__always)
+    func next(isLast: Bool) -> RecordKind? {
+        guard let kind = first else { return nil }
+        guard isLast else { return kind }
+        switch kind {
+        case .inode: return inodes.isMisfit ? kind : nil
+        case .dirent: return dirents.isMisfit ? kind : nil
+        default: return extents.isMisfit ? kind : nil
+        }
+    }
+
+    @inline(__always)
+    mutating func advance(_ kind: RecordKind) throws {
+        switch kind {
+        case .inode: try inodes.advance()
+        case .dirent: try dirents.advance()
+        default: try extents.advance()
+        }
+    }
+
+    @inline(__always)
+    func inode(of kind: RecordKind) -> InodeNumber {
+        switch kind {
+        case .inode: inodes.inode
+        case .dirent: dirents.inode
+        default: extents.inode
+        }
+    }
+
+    /// The primary key of the next record.
+    var nextKey: KeyBytes? {
+        switch first {
+        case .inode: inodes.primaryKey
+        case .dirent: dirents.primaryKey
+        case nil: nil
+        default: extents.primaryKey
+        }
+    }
+
+    /// Whether the next record of a table has a key that names no inode to go on from.
+    var hasMisfit: Bool { inodes.isMisfit || dirents.isMisfit || extents.isMisfit }
+
+    /// The inode of the next record.
+    var nextInode: InodeNumber? { first.map { inode(of: $0) } }
+}
+
 extension VolumeSnapshot: OwnerSnapshot {
     public func boundary(
         after key: KeyBytes, records: Int, wants: (IndexSlot) -> Bool
     ) throws -> KeyBytes? {
         precondition(records > 0, "an empty window")
+        let kinds = WantedKinds(wants)
         let inode: InodeNumber = key.count >= 8 ? key.span.integer(at: 0) : 0
-        let stride = core.density.inodes(forRecords: records, mean: try meanDensity())
+        let stride = core.density.inodes(forRecords: records, mean: try meanDensity(kinds))
         // What the last scan saw at its end says nothing of the start.
         guard key.count > 0, stride >= ScanDensity.leastStride, inode < .max - stride else {
-            return try walk(from: key, records: records)
+            return try walk(from: key, records: records, kinds)
         }
         var ahead = KeyBytes()
         ahead.append(inode + stride)
-        let range = KeyRange(lower: ahead, upper: nil)
-        let dirents = try TableScan(transaction.cursor(core.tables.dirents), .dirent, range)
-        let extents = try TableScan(transaction.cursor(core.tables.extents), .extent, range)
-        // A key that is none names no inode to go on from.
-        if dirents.isMisfit || extents.isMisfit { return try walk(from: key, records: records) }
-        let found = [
-            dirents.isThere ? dirents.inode : nil, extents.isThere ? extents.inode : nil,
-        ]
+        let scan = try PrimaryScan(
+            transaction, core.tables, KeyRange(lower: ahead, upper: nil), kinds)
+        if scan.hasMisfit { return try walk(from: key, records: records, kinds) }
         // A window ends behind a gap, not within it.
-        guard let next = found.compactMap({ $0 }).min() else { return nil }
+        guard let next = scan.nextInode else { return nil }
         var end = KeyBytes()
         end.append(next)
         return end
     }
 
     /// Records of 1,024 inodes, on the whole volume.
-    private func meanDensity() throws -> Int {
-        let names = try transaction.statistics(core.tables.dirents).entries
-        let extents = try transaction.statistics(core.tables.extents).entries
-        return (names + extents) * 1024 / Int(clamping: max(1, try counters().nextInode))
+    private func meanDensity(_ kinds: WantedKinds) throws -> Int {
+        var records = 0
+        let tables = [
+            (core.tables.inodes, kinds.inodes), (core.tables.dirents, kinds.dirents),
+            (core.tables.extents, kinds.extents),
+        ]
+        for (table, isWanted) in tables where isWanted {
+            records += try transaction.statistics(table).entries
+        }
+        return records * 1024 / Int(clamping: max(1, try counters().nextInode))
     }
 
     /// The exact end of a window, found by walking: where inodes have so many records that
     /// one may have to be split.
-    private func walk(from key: KeyBytes, records: Int) throws -> KeyBytes? {
-        let range = KeyRange(lower: key, upper: nil)
-        var dirents = try TableScan(transaction.cursor(core.tables.dirents), .dirent, range)
-        var extents = try TableScan(transaction.cursor(core.tables.extents), .extent, range)
+    private func walk(
+        from key: KeyBytes, records: Int, _ kinds: WantedKinds
+    ) throws -> KeyBytes? {
+        var scan = try PrimaryScan(
+            transaction, core.tables, KeyRange(lower: key, upper: nil), kinds)
         var count = 0
-        while let kind = next(dirents, extents, isLast: count >= records) {
-            if kind == .dirent { try dirents.advance() } else { try extents.advance() }
+        while let kind = scan.next(isLast: count >= records) {
+            try scan.advance(kind)
             count += 1
         }
-        return nextKey(dirents, extents)
+        return scan.nextKey
     }
 
     public func read(_ range: KeyRange, limit: Int, into sink: WindowSink) throws -> KeyBytes? {
         precondition(limit > 0, "a reading of nothing")
-        let wantsNames = sink.wants(VolumeSnapshot.parentsSlot)
-        let wantsExtents = sink.wants(VolumeSnapshot.rmapSlot)
-        // A kind that no index needs is a table without records.
-        let nothing = KeyRange(lower: KeyBytes(), upper: KeyBytes())
-        var dirents = try TableScan(
-            transaction.cursor(core.tables.dirents), .dirent, wantsNames ? range : nothing)
-        var extents = try TableScan(
-            transaction.cursor(core.tables.extents), .extent, wantsExtents ? range : nothing)
+        let wantsParents = sink.wants(VolumeSnapshot.parentsSlot)
+        let wantsLinks = sink.wants(VolumeSnapshot.linksSlot)
+        var scan = try PrimaryScan(
+            transaction, core.tables, range, WantedKinds { sink.wants($0) })
         var key = KeyBytes()
         var count = 0
         var last: InodeNumber = 0
-        while let kind = next(dirents, extents, isLast: count >= limit) {
-            last = kind == .dirent ? dirents.inode : extents.inode
-            if kind == .dirent {
-                deriveParent(dirents.cursor.key, dirents.cursor.value, &key, sink)
-                try dirents.advance()
-            } else {
-                deriveMapping(extents.cursor.key, extents.cursor.value, sink)
-                try extents.advance()
+        while let kind = scan.next(isLast: count >= limit) {
+            last = scan.inode(of: kind)
+            switch kind {
+            case .inode: deriveShare(scan.inodes.cursor.key, scan.inodes.cursor.value, sink)
+            case .dirent:
+                deriveNames(
+                    scan.dirents.cursor.key, scan.dirents.cursor.value, &key, sink,
+                    parents: wantsParents, links: wantsLinks)
+            default: deriveMapping(scan.extents.cursor.key, scan.extents.cursor.value, sink)
             }
+            try scan.advance(kind)
             count += 1
         }
         sink.count(records: count)
@@ -88,48 +181,54 @@ extension VolumeSnapshot: OwnerSnapshot {
             last = upper.span.integer(at: 0)
         }
         core.density.note(records: count, from: range.lower, to: last)
-        return nextKey(dirents, extents)
+        return scan.nextKey
     }
 
-    /// The kind of the next record in the order of primary keys; nil at the end. Where
-    /// enough were taken (`isLast`) only misfits still are: nothing can go on from their keys.
+    /// An inode derives its share of quota usage.
     @inline(__always)
-    private func next(
-        _ dirents: borrowing TableScan, _ extents: borrowing TableScan, isLast: Bool
-    ) -> RecordKind? {
-        if dirents.isThere, !extents.isThere || dirents.inode <= extents.inode {
-            return isLast && !dirents.isMisfit ? nil : .dirent
+    private func deriveShare(_ key: RawSpan, _ value: RawSpan, _ sink: WindowSink) {
+        do throws(RecordDamage) {
+            let share = QuotaShare(try InodeRecord(key: key, value: value)).bytes
+            sink.emit(VolumeSnapshot.quotaSlot, key: key, value: share.span)
+        } catch {
+            sink.skip(PrimaryDamage(object: inodeObject(key), problem: error.description))
         }
-        return extents.isThere && (!isLast || extents.isMisfit) ? .extent : nil
     }
 
-    private func nextKey(
-        _ dirents: borrowing TableScan, _ extents: borrowing TableScan
-    ) -> KeyBytes? {
-        if dirents.isThere, !extents.isThere || dirents.inode <= extents.inode {
-            return dirents.primaryKey
-        }
-        return extents.isThere ? extents.primaryKey : nil
-    }
-
-    /// A directory entry derives a parent pointer.
+    /// A directory entry derives a parent pointer, and what link counts need besides.
     @inline(__always)
-    private func deriveParent(
-        _ key: RawSpan, _ value: RawSpan, _ derived: inout KeyBytes, _ sink: WindowSink
+    private func deriveNames(
+        _ key: RawSpan, _ value: RawSpan, _ derived: inout KeyBytes, _ sink: WindowSink,
+        parents: Bool, links: Bool
     ) {
         do throws(RecordDamage) {
             guard key.byteCount >= 8 else { throw .length }
             let target = try DirentTarget(key: key, value: value)
             let nameSize = key.byteCount - DirentRecord.keyPrefixSize
             guard nameSize > 0, nameSize <= DirentRecord.maximumNameLength else { throw .length }
-            derived.removeAll()
-            derived.append(target.child)
-            derived.append(key)
-            let payload = ParentPointers.value(generation: target.generation)
-            sink.emit(VolumeSnapshot.parentsSlot, key: derived.span, value: payload.span)
+            if parents {
+                derived.removeAll()
+                derived.append(target.child)
+                derived.append(key)
+                let payload = ParentPointers.value(generation: target.generation)
+                sink.emit(VolumeSnapshot.parentsSlot, key: derived.span, value: payload.span)
+            }
+            if links, target.type != .regular { deriveLinks(key, target, sink) }
         } catch {
             sink.skip(PrimaryDamage(object: direntObject(key), problem: error.description))
         }
+    }
+
+    private func deriveLinks(_ key: RawSpan, _ target: DirentTarget, _ sink: WindowSink) {
+        let directory: InodeNumber = key.integer(at: 0)
+        let name = key.extracting(droppingFirst: DirentRecord.keyPrefixSize)
+        let own = LinkIndex.typeKey(child: target.child, parent: directory, name: name)
+        let type = LinkIndex.typeValue(target.type)
+        sink.emit(VolumeSnapshot.linksSlot, key: own.span, value: type.span)
+        guard target.type == .directory else { return }
+        let back = LinkIndex.childKey(parent: directory, name: name)
+        let child = LinkIndex.childValue(target.child)
+        sink.emit(VolumeSnapshot.linksSlot, key: back.span, value: child.span)
     }
 
     /// An extent derives a reverse mapping.
@@ -143,6 +242,13 @@ extension VolumeSnapshot: OwnerSnapshot {
         } catch {
             sink.skip(PrimaryDamage(object: extentObject(key), problem: error.description))
         }
+    }
+
+    private func inodeObject(_ key: RawSpan) -> String {
+        guard key.byteCount == InodeRecord.keySize else {
+            return "inode with a key of \(key.byteCount) bytes"
+        }
+        return "inode \(key.integer(at: 0, as: UInt64.self))"
     }
 
     private func direntObject(_ key: RawSpan) -> String {
@@ -159,60 +265,5 @@ extension VolumeSnapshot: OwnerSnapshot {
         }
         let inode: UInt64 = key.integer(at: 0), offset: UInt64 = key.integer(at: 9)
         return "extent of inode \(inode), offset \(offset)"
-    }
-}
-
-// MARK: The live index
-
-extension VolumeSnapshot {
-    public func entries(
-        of index: IndexSlot, from key: KeyBytes, limit: Int, into batch: EntryBatch
-    ) throws -> KeyBytes? {
-        let table = try activeTable(of: index)
-        var cursor = try transaction.cursor(table)
-        var isThere = key.count == 0 ? try cursor.first() : try cursor.seek(key.span)
-        var left = limit
-        while isThere, left > 0 {
-            guard cursor.key.byteCount <= KeyBytes.capacity else { break }
-            appendEntry(cursor.key, cursor.value, to: batch)
-            left -= 1
-            isThere = try cursor.next()
-        }
-        guard isThere else { return nil }
-        guard cursor.key.byteCount <= KeyBytes.capacity else {
-            throw VolumeError.damaged(table: table.name, object: "entry with a long key", .length)
-        }
-        return KeyBytes(cursor.key)
-    }
-
-    @inline(__always)
-    private func appendEntry(_ key: RawSpan, _ value: RawSpan, to batch: EntryBatch) {
-        do throws(RecordDamage) {
-            let payload = try value.verified(key: key)
-            batch.append(key: key, value: payload)
-        } catch {
-            let size = value.byteCount
-            let kept = min(size < checksumSize ? size : size - checksumSize, 1024)
-            batch.append(key: key, value: value.extracting(first: kept), isDamaged: true)
-        }
-    }
-
-    public func audit(of index: IndexSlot, over range: KeyRange) throws -> (any EntryAudit)? {
-        guard index == VolumeSnapshot.rmapSlot else { return nil }
-        return try SpaceAudit(self, over: range)
-    }
-
-    public func room(
-        forEntries entries: Int, payload: Int, of index: IndexSlot
-    ) throws -> (available: Int, needed: Int) {
-        let pageSize = core.environment.statistics.pageSize
-        let available = try transaction.freePages() * pageSize
-        // An entry takes its bytes, a checksum, liblmdb's node of 8 bytes and its place in
-        // the page, 2; some more for the pages' headers, the branches, and the splits that
-        // changes make meanwhile.
-        let bytes = payload + entries * (checksumSize + 10)
-        // And room is left for the operations that go on meanwhile.
-        let margin = min(64 << 20, core.environment.statistics.mapSize / 32)
-        return (available, bytes + bytes / 6 + 4 * GroupLimits.reservedPages * pageSize + margin)
     }
 }

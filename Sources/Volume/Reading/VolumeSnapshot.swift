@@ -10,6 +10,8 @@ internal import VolumeFormat
 public final class VolumeSnapshot {
     static let rmapSlot = GroupState.rmapSlot
     static let parentsSlot = GroupState.parentsSlot
+    static let quotaSlot = GroupState.quotaSlot
+    static let linksSlot = GroupState.linksSlot
 
     let core: VolumeCore
     let transaction: ReadTransaction

@@ -1,0 +1,211 @@
+// What a run goes on from after a crash or a stop.
+//
+// The position is exact: at a commit boundary everything queued is taken and then handled, so
+// the sorted runs of a checkpoint hold every delta up to its commit, everything derived from
+// the primary keys below the cursor except the unread ranges, and nothing else. What the
+// owner commits later is in its hook log. So nothing that a resumed run reads again has been
+// read before, and no void is needed to forget it.
+//
+// It becomes the one to go on from only when its commit is durable in the owner (it must not
+// know what the owner may forget), and its sorted runs are durable in the side file.
+
+internal import Bytes
+
+public struct Checkpoint: Sendable {
+    /// The last commit whose deltas are handled.
+    let commit: UInt64
+    /// Where the scan goes on; nil: at its end.
+    let cursor: KeyBytes?
+    /// Below the cursor, and still to be read.
+    let unread: [KeyRange]
+    let voids: [VoidRange]
+    /// Complete runs, by slot.
+    let runs: [[SortedRun]]
+    let primaryRecords: Int
+    let windows: Int
+    let damage: [PrimaryDamage]
+    let damageCount: Int
+    let applied: Int
+    let elided: Int
+
+    /// The last commit whose deltas are handled.
+    public var position: UInt64 { commit }
+    /// Primary records that need not be read again.
+    public var recordsRead: Int { primaryRecords }
+}
+
+// MARK: As bytes
+
+// Integers in the processor's own byte order: a side file never leaves the machine. Version
+// u32, commit u64, then cursor, unread ranges, voids, runs by slot, counters and damage, each
+// list behind its length.
+
+extension Checkpoint {
+    static let version: UInt32 = 1
+
+    var encoded: [UInt8] {
+        var writer = FieldWriter()
+        writer.add(Checkpoint.version)
+        writer.add(commit)
+        writer.add(cursor)
+        writer.add(unread) { $0.add($1) }
+        writer.add(voids) {
+            $0.add($1.range)
+            $0.add($1.sequence.raw)
+        }
+        writer.add(runs) {
+            $0.add($1) {
+                $0.add($1.number)
+                $0.add($1.entries)
+                $0.add($1.bytes)
+            }
+        }
+        for counter in [primaryRecords, windows, damageCount, applied, elided] {
+            writer.add(counter)
+        }
+        writer.add(damage) {
+            $0.add($1.object)
+            $0.add($1.problem)
+        }
+        return writer.bytes
+    }
+
+    /// - Returns: nil where the bytes are no checkpoint of this version.
+    init?(_ bytes: RawSpan) {
+        var reader = FieldReader(bytes)
+        guard reader.integer(UInt32.self) == Checkpoint.version,
+            let commit = reader.integer(UInt64.self), let cursor = reader.optionalKey(),
+            let unread = reader.list({ $0.range() }),
+            let voids = reader.list({ reader -> VoidRange? in
+                guard let range = reader.range(), let raw = reader.integer(UInt64.self)
+                else { return nil }
+                return VoidRange(range: range, sequence: SequenceNumber(raw: raw))
+            }),
+            let runs = reader.list({ $0.list { $0.sortedRun() } }),
+            let records = reader.count(), let windows = reader.count(),
+            let damageCount = reader.count(), let applied = reader.count(),
+            let elided = reader.count(),
+            let damage = reader.list({ reader -> PrimaryDamage? in
+                guard let object = reader.text(), let problem = reader.text() else { return nil }
+                return PrimaryDamage(object: object, problem: problem)
+            }), reader.isAtEnd
+        else { return nil }
+        self.init(
+            commit: commit, cursor: cursor, unread: unread, voids: voids, runs: runs,
+            primaryRecords: records, windows: windows, damage: damage, damageCount: damageCount,
+            applied: applied, elided: elided)
+    }
+}
+
+/// Writes fields one behind the other.
+private struct FieldWriter {
+    private(set) var bytes: [UInt8] = []
+
+    mutating func add(_ value: some FixedWidthInteger) {
+        var value = value
+        unsafe withUnsafeBytes(of: &value) { unsafe bytes.append(contentsOf: $0) }
+    }
+
+    mutating func add(_ key: KeyBytes) {
+        add(key.count)
+        bytes += key.array
+    }
+
+    mutating func add(_ key: KeyBytes?) {
+        add(key == nil ? 0 : 1 as UInt8)
+        if let key { add(key) }
+    }
+
+    mutating func add(_ range: KeyRange) {
+        add(range.lower)
+        add(range.upper)
+    }
+
+    mutating func add(_ text: String) {
+        add(text.utf8.count)
+        bytes += Array(text.utf8)
+    }
+
+    mutating func add<T>(_ list: [T], _ body: (inout FieldWriter, T) -> Void) {
+        add(list.count)
+        for element in list { body(&self, element) }
+    }
+}
+
+/// Reads what `FieldWriter` wrote; nil where the bytes end too early or can't be that.
+private struct FieldReader: ~Copyable, ~Escapable {
+    private let bytes: RawSpan
+    private var position = 0
+
+    @_lifetime(copy bytes)
+    init(_ bytes: RawSpan) { self.bytes = bytes }
+
+    var isAtEnd: Bool { position == bytes.byteCount }
+
+    @_lifetime(self: copy self)
+    mutating func integer<T: FixedWidthInteger & BitwiseCopyable>(_: T.Type) -> T? {
+        let size = MemoryLayout<T>.size
+        guard position + size <= bytes.byteCount else { return nil }
+        defer { position += size }
+        return unsafe bytes.unsafeLoadUnaligned(fromByteOffset: position, as: T.self)
+    }
+
+    /// A number that is not negative.
+    @_lifetime(self: copy self)
+    mutating func count() -> Int? {
+        guard let value = integer(Int.self), value >= 0 else { return nil }
+        return value
+    }
+
+    @_lifetime(self: copy self)
+    mutating func array(limit: Int) -> [UInt8]? {
+        guard let size = count(), size <= limit, size <= bytes.byteCount - position
+        else { return nil }
+        defer { position += size }
+        return bytes.extracting(position..<position + size).array
+    }
+
+    @_lifetime(self: copy self)
+    mutating func key() -> KeyBytes? {
+        array(limit: KeyBytes.capacity).map { KeyBytes($0) }
+    }
+
+    /// - Returns: nil where it can't be read, nil inside where there is no key.
+    @_lifetime(self: copy self)
+    mutating func optionalKey() -> KeyBytes?? {
+        switch integer(UInt8.self) {
+        case 0: return .some(nil)
+        case 1: return key().map { .some($0) }
+        default: return nil
+        }
+    }
+
+    @_lifetime(self: copy self)
+    mutating func range() -> KeyRange? {
+        guard let lower = key(), let upper = optionalKey() else { return nil }
+        return KeyRange(lower: lower, upper: upper)
+    }
+
+    @_lifetime(self: copy self)
+    mutating func text() -> String? {
+        array(limit: 1 << 20).map { String(decoding: $0, as: UTF8.self) }
+    }
+
+    @_lifetime(self: copy self)
+    mutating func sortedRun() -> SortedRun? {
+        guard let number = integer(UInt32.self), let entries = count(), let bytes = count()
+        else { return nil }
+        return SortedRun(number: number, entries: entries, bytes: bytes)
+    }
+
+    @_lifetime(self: copy self)
+    mutating func list<T>(_ body: (inout FieldReader) -> T?) -> [T]? {
+        guard let size = count(), size <= bytes.byteCount - position else { return nil }
+        var list: [T] = []
+        for _ in 0..<size {
+            guard let element = body(&self) else { return nil }
+            list.append(element)
+        }
+        return list
+    }
+}
