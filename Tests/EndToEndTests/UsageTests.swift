@@ -15,7 +15,7 @@ import Testing
         ["damage", "v", "--index", "rmap", "--primary", "leakedBlocks", "--count", "1"],
         ["damage", "v", "--primary", "leakedBlocks", "--count", "1", "--kind", "missing"],
         ["repair", "v", "--keep-old", "--strategy", "patch"],
-        ["rollback", "v", "--index", "links"],
+        ["rollback", "v", "--index", "names"],
         ["owner", "v", "--block", "1", "--sector", "2"], ["owner", "v", "--block", "-1"],
         ["owner", "v", "--block", "1", "--length", "0"], ["paths", "v"],
         ["stress", "v", "--seconds", "0"], ["stress", "v", "--seconds", "1", "--writers", "0"],

@@ -92,6 +92,7 @@ struct ScenarioGenerator {
         run.reap = number(1...4)
         run.queue = pick([1, 200, 1 << 20, 1 << 20])
         run.isPatient = chance(80)
+        run.keepsOld = chance(50)
         return run
     }
 
@@ -108,6 +109,9 @@ struct ScenarioGenerator {
 
     private mutating func transaction() -> Transaction {
         if chance(4) { return Transaction([], isSync: true) }
+        if chance(6) {
+            return Transaction(rollBack: pick([["rmap"], ["parents"], ["rmap", "parents"]]))
+        }
         var operations = (0..<(chance(70) ? 1 : number(2...4))).map { _ in operation() }
         if operations.count > 1 { operations.removeAll(where: \.isOpenOrClose) }
         if operations.isEmpty { operations = [.make(.create, path())] }

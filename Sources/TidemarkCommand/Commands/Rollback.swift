@@ -28,8 +28,8 @@ struct Rollback: TidemarkSubcommand {
 
     @Option(
         help: ArgumentHelp(
-            "The index: rmap or parents. May be given several times; without it: all of which a "
-                + "generation is kept."))
+            "The index: rmap, parents or quota. May be given several times; without it: all of "
+                + "which a generation is kept."))
     var index: [IndexName] = []
 
     @Flag(help: "Give the kept generations up instead.")

@@ -58,6 +58,12 @@ extension LiveIndex {
         let found = try usage(bytes.span, in: active.table, transaction)
         try store(key, found.usage + change, in: active.table, &transaction)
         active.count(change, of: key)
+        // By the same increment: what a kept counter lacks, it lacks for as long as it is kept.
+        if let table = kept?.table {
+            let old = try usage(bytes.span, in: table, transaction)
+            try store(key, old.usage + change, in: table, &transaction)
+            kept?.count(change, of: key)
+        }
         guard let covering = load, covering.covers(bytes.span) else { return }
         let table = covering.generation.table
         let loaded = try usage(bytes.span, in: table, transaction)

@@ -105,9 +105,10 @@ extension Operations {
 
     /// The active and the kept generation change places.
     mutating func rollBack(_ slot: IndexSlot) throws {
-        guard let kept = state[slot].kept else {
+        guard slot != GroupState.linksSlot, let kept = state[slot].kept else {
             throw VolumeError.invalid(
-                "going back to another generation of \(state[slot].name): none is kept")
+                "going back to another generation of \(VolumeCore.indexes[slot.rawValue].name): "
+                    + "none is kept")
         }
         try keep(state[slot].active, of: slot)
         try serve(kept, of: slot)
