@@ -119,6 +119,9 @@ public final class RunDriver: @unchecked Sendable {
         if controls.limits.share == 100, !controls.limits.isBackground { work.add(to: &run.costs) }
         run.report.costs = run.costs
         run.report.seconds.total = seconds(since: start)
+        if run.report.outcome == .stopped, let asked = controls.stopTime, run.endTime > asked {
+            run.report.seconds.stop = Double(run.endTime - asked) / 1e9
+        }
     }
 
     /// What the coordinator's next step needs.
@@ -347,6 +350,7 @@ private struct WorkMeter {
         switch step {
         case .beginPatch, .patch: patch.seconds += seconds
         case .beginLoad, .load, .refreeze, .commit: load.seconds += seconds
+        case .reap where load.entries > 0: load.seconds += seconds
         case .drain where isPatching: patch.seconds += seconds
         case .drain: load.seconds += seconds
         default: break

@@ -34,6 +34,8 @@ public final class Run: @unchecked Sendable {
     /// Written by the coordinator alone.
     public internal(set) var phase = RunPhase.prepared
     public internal(set) var report = RunReport()
+    /// When the run was unhooked for good.
+    private(set) var endTime: UInt64 = 0
     /// The generation that is being loaded, if any.
     var loading: Loading?
     var scanners: [Scanner] = []
@@ -193,6 +195,7 @@ public final class Run: @unchecked Sendable {
         } catch {
             left = "what it had begun to load is left to the next repair: \(error)"
         }
+        endTime = clock.now()
         store.remove()
         let status = hook.status
         report.applied = status.applied

@@ -55,11 +55,13 @@ extension PrimaryDamage {
 
 extension RunReport.Seconds {
     var json: JSONValue {
-        .object([
+        var members: [(String, JSONValue)] = [
             ("scan", .number(scan)), ("settle", .number(settle)), ("compare", .number(compare)),
             ("load", .number(load)), ("commit", .number(commit)), ("recheck", .number(recheck)),
             ("reap", .number(reap)), ("total", .number(total)),
-        ])
+        ]
+        if let stop { members.append(("stop", .number(stop))) }
+        return .object(members)
     }
 }
 
