@@ -16,8 +16,8 @@ struct TokenBucket {
 
     /// Notes that `records` were read at `now`.
     mutating func take(_ records: Int, at now: UInt64, perSecond: Int) {
-        refill(at: now, Double(perSecond))
-        balance -= Double(records)
+        // The time that reading them took pays for them first.
+        refill(at: now, Double(perSecond), after: Double(records))
     }
 
     /// Seconds until the next record may be read.
@@ -26,7 +26,7 @@ struct TokenBucket {
         return balance >= 0 ? 0 : -balance / Double(perSecond)
     }
 
-    private mutating func refill(at now: UInt64, _ rate: Double) {
+    private mutating func refill(at now: UInt64, _ rate: Double, after spent: Double = 0) {
         if rate != self.rate {
             // What was read under another limit is not held against this one.
             balance = max(balance, -rate * TokenBucket.depth)
@@ -34,7 +34,7 @@ struct TokenBucket {
         }
         let elapsed = last.map { now > $0 ? Double(now - $0) / 1e9 : 0 } ?? 0
         last = now
-        balance = min(balance + elapsed * rate, rate * TokenBucket.depth)
+        balance = min(balance + elapsed * rate - spent, rate * TokenBucket.depth)
     }
 }
 

@@ -1,9 +1,9 @@
 // The plan: patch or rebuild, whichever costs less by what was measured.
 //
 // A patch looks each discrepancy up in the shadow and mends it in place; a rebuild merges and
-// appends every entry, and deletes the old one. What one of either costs is known from earlier runs, where there were
-// any. Where not, it is taken as so many times what this run's own comparison has cost for an
-// entry: that follows the machine and its load.
+// appends every entry, and deletes the old one. What one of either costs is known from earlier
+// runs, where there were any. Where not, it is taken as so many times what this run's own
+// comparison has cost for an entry: that follows the machine and its load.
 
 public struct PlanCosts: Hashable, Sendable, Codable {
     /// Seconds of work for one entry: compared; loaded, with the old one reaped; patched.
