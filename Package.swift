@@ -74,8 +74,8 @@ let package = Package(
         .executableTarget(
             name: "TidemarkCommand",
             dependencies: [
-                "Bytes", "Control", "HostFiles", "LMDB", "Scenarios", "Threads", "Tidemark", "Volume",
-                "VolumeFormat", "VolumeIndexes", "VolumeVerify",
+                "Bytes", "Control", "HostFiles", "LMDB", "Scenarios", "Threads", "Tidemark",
+                "Volume", "VolumeFormat", "VolumeIndexes", "VolumeVerify",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
@@ -104,7 +104,7 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "EndToEndTests",
-            dependencies: ["TidemarkCommand", "Control", "HostFiles", "Bytes", "LMDB", "VolumeFormat"],
+            dependencies: ["TidemarkCommand", "HostFiles", "Bytes", "LMDB", "VolumeFormat"],
             swiftSettings: strict),
     ]
 )

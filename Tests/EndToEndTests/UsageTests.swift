@@ -19,7 +19,10 @@ import Testing
         ["owner", "v", "--block", "1", "--sector", "2"], ["owner", "v", "--block", "-1"],
         ["owner", "v", "--block", "1", "--length", "0"], ["paths", "v"],
         ["stress", "v", "--seconds", "0"], ["stress", "v", "--seconds", "1", "--writers", "0"],
-        ["stress", "v", "--seconds", "1", "--damage", "5"], ["mount", "v", "m"],
+        ["stress", "v", "--seconds", "1", "--damage", "5"], ["mount", "v", "m"], ["set", "v"],
+        ["set", "v", "--share", "0"], ["set", "v", "--speed-limit", "fast"], ["stop", "v", "one"],
+        ["repair", "v", "--memory", "1K"], ["check", "v", "--max-duration", "-1"],
+        ["stress", "v", "--seconds", "1", "--record", "f", "--share", "5"], ["status"],
     ])
     func `wrong usage ends with status 8 and says why on standard error`(
         arguments: [String]
@@ -32,8 +35,7 @@ import Testing
 
     static let commands = [
         "create", "import", "stat", "dump", "verify", "damage", "check", "repair", "rollback",
-        "stress",
-        "owner", "paths",
+        "stress", "owner", "paths", "status", "stop", "pause", "resume", "set",
     ]
 
     @Test(arguments: commands)

@@ -89,7 +89,7 @@ private final class Driven {
 
 // One after the other: they measure time.
 @Suite(.serialized) struct ControlsTests {
-    @Test(arguments: [200, 1000])
+    @Test(arguments: [100, 300])
     func `a speed limit is kept`(limit: Int) throws {
         let driven = try Driven(
             try catalogue(limit * 3 / 2), .check, change { $0.speedLimit = limit })
@@ -97,18 +97,18 @@ private final class Driven {
         #expect(report.outcome == .clean)
         #expect(report.primaryRecords == limit * 3 / 2)
         // The bucket lets the first tenth of a second be caught up on; the machine may be slow.
-        #expect((1.3...2.5).contains(report.seconds.scan), "\(report.seconds.scan)")
+        #expect((1.3...3).contains(report.seconds.scan), "\(report.seconds.scan)")
         #expect(report.windows >= 25)
     }
 
     @Test func `a changed limit takes effect at once, in both directions`() throws {
-        let driven = try Driven(try catalogue(4000), .check, change { $0.speedLimit = 20 })
+        let driven = try Driven(try catalogue(600), .check, change { $0.speedLimit = 20 })
         try driven.untilReading()
         let slow = driven.driver.progress.done
-        try driven.controls.change(change { $0.speedLimit = 2000 })
+        try driven.controls.change(change { $0.speedLimit = 400 })
         sleepMilliseconds(500)
         let faster = driven.driver.progress.done
-        #expect(faster - slow > 300, "\(slow) \(faster)")
+        #expect(faster - slow > 60, "\(slow) \(faster)")
         try driven.controls.change(change { $0.speedLimit = 20 })
         sleepMilliseconds(100)
         let before = driven.driver.progress.done
@@ -135,6 +135,7 @@ private final class Driven {
         #expect(seconds < 0.5, "SEED=\(seed)")
         if report.outcome == .stopped {
             #expect(report.reason?.contains("the test stops it") == true)
+            #expect(try #require(report.seconds.stop) <= seconds)
             // Both indexes are rebuilt one after the other: the first may have been committed.
             if report.indexes[0].generation == nil {
                 #expect(catalogue.entries(of: slots[0]) == before, "SEED=\(seed)")
@@ -272,16 +273,19 @@ private final class Driven {
     }
 
     @Test func `less memory makes more sorted runs, also of a run that is at work`() throws {
-        let catalogue = try catalogue(9000, tagBytes: 200)
-        let large = try Driven(catalogue, .check).report()
-        let small = try Driven(catalogue, .check, change { $0.memory = 1 << 20 }).report()
+        let catalogue = try catalogue(3000, tagBytes: 200)
+        let large = try Driven(catalogue, .check, change { $0.window = 200 }).report()
+        var less = change {
+            $0.memory = 1 << 20
+            $0.window = 200
+        }
+        let small = try Driven(catalogue, .check, less).report()
         #expect(large.sortedRuns == slots.count)
         #expect(small.sortedRuns >= 3 * slots.count)
-        let driven = try Driven(catalogue, .check)
-        driven.controls.pause(true)
-        try driven.controls.change(change { $0.memory = 1 << 20 })
-        driven.controls.pause(false)
-        #expect(try driven.report().sortedRuns >= slots.count)
+        let driven = try Driven(catalogue, .check, change { $0.speedLimit = 20 })
+        less.speedLimit = 0
+        try driven.controls.change(less)
+        #expect(try driven.report().sortedRuns >= 2 * slots.count)
         #expect(driven.driver.progress.limits.memoryBytes == 1 << 20)
     }
 
@@ -334,7 +338,7 @@ private final class Driven {
     }
 
     @Test func `progress tells where the run stands and how long it will take`() throws {
-        let driven = try Driven(try catalogue(3000), .check, change { $0.speedLimit = 1000 })
+        let driven = try Driven(try catalogue(800), .check, change { $0.speedLimit = 400 })
         try driven.untilReading()
         sleepMilliseconds(400)
         let first = driven.driver.progress
@@ -343,8 +347,8 @@ private final class Driven {
         #expect(first.phase == .scanning)
         #expect(second.done > first.done && second.primaryRecords == second.done)
         #expect(try #require(second.position) > (try #require(first.position)))
-        #expect((500...2000).contains(second.rate), "\(second.rate)")
-        #expect(second.limits.recordsPerSecond == 1000)
+        #expect(second.rate > 50 && second.rate < 800, "\(second.rate)")
+        #expect(second.limits.recordsPerSecond == 400)
         let data = try JSONEncoder().encode(second)
         #expect(try JSONDecoder().decode(RunProgress.self, from: data) == second)
     }

@@ -136,7 +136,11 @@ import VolumeVerify
         let merge = try cut.shadow.merge(2, index: QuotaIndex())
         let part = SummaryPart(
             slot: VolumeSlots.quota, snapshot: cut.snapshots[0], sources: [merge], range: .all,
-            batchBytes: 4096, log: nil, report: { found.add($0) }, reportDefect: { _ in })
+            batchBytes: 4096, log: nil,
+            report: {
+                found.add($0)
+                return true
+            }, reportDefect: { _ in })
         let fold = QuotaFold(part, limit: limit)
         while try fold.step(7) {}
         return (found.all, part.entries, fold.passes)

@@ -16,8 +16,8 @@ struct TokenBucket {
 
     /// Notes that `records` were read at `now`.
     mutating func take(_ records: Int, at now: UInt64, perSecond: Int) {
-        refill(at: now, Double(perSecond))
-        balance -= Double(records)
+        // The time that reading them took pays for them first.
+        refill(at: now, Double(perSecond), after: Double(records))
     }
 
     /// Seconds until the next record may be read.
@@ -26,7 +26,7 @@ struct TokenBucket {
         return balance >= 0 ? 0 : -balance / Double(perSecond)
     }
 
-    private mutating func refill(at now: UInt64, _ rate: Double) {
+    private mutating func refill(at now: UInt64, _ rate: Double, after spent: Double = 0) {
         if rate != self.rate {
             // What was read under another limit is not held against this one.
             balance = max(balance, -rate * TokenBucket.depth)
@@ -34,7 +34,7 @@ struct TokenBucket {
         }
         let elapsed = last.map { now > $0 ? Double(now - $0) / 1e9 : 0 } ?? 0
         last = now
-        balance = min(balance + elapsed * rate, rate * TokenBucket.depth)
+        balance = min(balance + elapsed * rate - spent, rate * TokenBucket.depth)
     }
 }
 
@@ -59,6 +59,8 @@ struct DutyCycle {
     /// Seconds to rest; 0 where it isn't worth it yet.
     var due: Double { owed >= DutyCycle.shortest ? owed : 0 }
 
+    mutating func forget() { owed = 0 }
+
     /// Notes that the thread has rested. What is owed beyond that is forgotten where the limits
     /// have changed.
     mutating func rested(_ seconds: Double, isChanged: Bool) {
@@ -78,8 +80,10 @@ final class Pace: Sendable {
     /// Commits that the run itself has made.
     private let ownCommits = Atomic<UInt64>(0)
 
-    /// The share that a run in the background has while writers are at work.
-    static let backgroundShare = 0.1
+    /// The share that a run in the background has while writers are at work; and while it holds
+    /// a snapshot of the owner: as long as it does the owner can't use the pages again that
+    /// its writers free, which costs them more than a short burst of work.
+    static let backgroundShare = 0.1, snapshotShare = 0.5
     /// Nanoseconds after a commit for which writers count as being at work.
     private static let busyTime: UInt64 = 100_000_000
     /// Seconds after which a resting thread looks whether the run has failed.
@@ -91,12 +95,10 @@ final class Pace: Sendable {
         self.clock = clock
     }
 
-    func now() -> UInt64 { clock.now() }
-
     var limits: RunLimits { controls.limits }
 
     /// Whether the run's threads rest between their steps.
-    var isPaced: Bool { share < 1 }
+    var isPaced: Bool { share() < 1 }
 
     // MARK: Who else is at work
 
@@ -111,27 +113,61 @@ final class Pace: Sendable {
         busyUntil.store(clock.now() + Pace.busyTime, ordering: .relaxed)
     }
 
-    private var share: Double {
+    private func share(holdingSnapshot isHolding: Bool = false) -> Double {
         let limits = limits
         let share = Double(limits.share) / 100
         guard limits.isBackground, clock.now() < busyUntil.load(ordering: .relaxed) else {
             return share
         }
-        return min(share, Pace.backgroundShare)
+        return min(share, isHolding ? Pace.snapshotShare : Pace.backgroundShare)
     }
 
     // MARK: Waiting
 
+    /// The beginning of a piece of work of the calling thread.
+    struct Beginning {
+        fileprivate let time: UInt64
+        /// What the thread had waited for a processor before.
+        fileprivate let delay: UInt64
+    }
+
+    func begin() -> Beginning {
+        Beginning(time: clock.now(), delay: isPaced ? processorDelay() : 0)
+    }
+
+    /// Seconds that the thread has worked since. Where others had its processor it has not.
+    private func worked(since began: Beginning) -> Double {
+        let delay = began.delay > 0 ? processorDelay() : 0
+        let waited = delay > began.delay ? Double(delay - began.delay) / 1e9 : 0
+        return max(0, seconds(since: began.time) - waited)
+    }
+
     /// Rests as much as what was done since `began` asks for.
-    /// - Parameter isNeeded: asked now and then: ends the rest.
+    /// - Parameters:
+    ///   - isHolding: whether the thread goes on holding a snapshot of the owner.
+    ///   - isNeeded: asked now and then: ends the rest.
+    ///   - idling: called before a rest.
     func rest(
-        _ cycle: inout DutyCycle, since began: UInt64, unless isNeeded: () -> Bool = { false }
+        _ cycle: inout DutyCycle, since began: Beginning, holdingSnapshot isHolding: Bool = false,
+        unless isNeeded: () -> Bool = { false }, idling: () -> Void = {}
     ) {
-        cycle.work(seconds(since: began), share: share)
+        guard isPaced else { return cycle.forget() }
+        rest(
+            &cycle, after: worked(since: began), holdingSnapshot: isHolding, unless: isNeeded,
+            idling: idling)
+    }
+
+    /// Rests as much as `seconds` of work ask for.
+    func rest(
+        _ cycle: inout DutyCycle, after seconds: Double, holdingSnapshot isHolding: Bool = false,
+        unless isNeeded: () -> Bool = { false }, idling: () -> Void = {}
+    ) {
+        cycle.work(seconds, share: share(holdingSnapshot: isHolding))
+        if cycle.due > 0 { idling() }
         while cycle.due > 0, hook.abortReason == nil, !isNeeded() {
             let start = clock.now()
             let isChanged = controls.rest(seconds: min(cycle.due, Pace.slice))
-            cycle.rested(seconds(since: start), isChanged: isChanged)
+            cycle.rested(self.seconds(since: start), isChanged: isChanged)
         }
     }
 

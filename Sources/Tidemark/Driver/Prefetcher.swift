@@ -35,7 +35,7 @@ struct Prefetcher {
                     return state.ready.count < Prefetcher.depth ? state.entries : nil
                 }
                 if entries == 0 { return }
-                let began = pace.now()
+                let began = pace.begin()
                 do {
                     let stretch = try merger.next(entries: entries)
                     monitor.withLock(notify: true) { state in

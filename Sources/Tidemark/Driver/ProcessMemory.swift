@@ -21,6 +21,39 @@ func anonymousBytes() -> Int {
     return 0
 }
 
+/// Nanoseconds that the calling thread was ready to run and waited for a processor:
+/// `/proc/thread-self/schedstat`, of the kernel's Documentation/scheduler/sched-stats. 0 where
+/// the kernel does not tell.
+func processorDelay() -> UInt64 {
+    let file = unsafe open("/proc/thread-self/schedstat", O_RDONLY)
+    guard file >= 0 else { return 0 }
+    defer { close(file) }
+    var buffer = (UInt64(0), UInt64(0), UInt64(0), UInt64(0), UInt64(0), UInt64(0), UInt64(0))
+    return unsafe withUnsafeMutableBytes(of: &buffer) { bytes in
+        let count = unsafe read(file, bytes.baseAddress, bytes.count)
+        guard count > 0 else { return 0 }
+        var number: UInt64 = 0, field = 0
+        for place in 0..<count {
+            let byte = unsafe bytes[place]
+            if byte == UInt8(ascii: " ") {
+                if field == 1 { return number }
+                field += 1
+                number = 0
+            } else if byte >= 0x30, byte <= 0x39 {
+                number = number &* 10 &+ UInt64(byte - 0x30)
+            }
+        }
+        return 0
+    }
+}
+
+/// Nanoseconds that the calling thread has run.
+func processorTime() -> UInt64 {
+    var time = timespec()
+    unsafe clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+    return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
+}
+
 func sleepMilliseconds(_ milliseconds: Int) {
     usleep(UInt32(milliseconds * 1000))
 }

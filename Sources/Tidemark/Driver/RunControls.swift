@@ -13,6 +13,7 @@ public final class RunControls: Sendable {
         var limits: RunLimits
         /// The first reason stays.
         var stop: AbortReason?
+        var stopTime: UInt64?
         /// Counts changes.
         var version = 0
         /// Told of every change, after it, by whoever made it.
@@ -30,6 +31,8 @@ public final class RunControls: Sendable {
     public var stopReason: String? { stop?.description }
 
     var stop: AbortReason? { monitor.withLock { $0.stop } }
+    /// When that was.
+    var stopTime: UInt64? { monitor.withLock { $0.stopTime } }
 
     /// Changes limits of a run that may be at work.
     /// - Returns: the limits as they are from here on.
@@ -50,7 +53,10 @@ public final class RunControls: Sendable {
     /// - Parameter reason: who asks for it, and why.
     public func stop(_ reason: String) {
         monitor.withLock(notify: true) {
-            if $0.stop == nil { $0.stop = AbortReason(reason, .stop) }
+            if $0.stop == nil {
+                $0.stop = AbortReason(reason, .stop)
+                $0.stopTime = RunClock.system.now()
+            }
             $0.version += 1
         }
         tell()

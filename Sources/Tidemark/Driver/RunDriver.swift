@@ -107,7 +107,7 @@ public final class RunDriver: @unchecked Sendable {
             abortingOnFailure { try provide(coordinator.need) }
             if step == .settle, !isRecheck { run.report.seconds.scan += seconds(since: began) }
             abortingOnFailure { try checkpointer.beginIfDue() }
-            let provided = run.clock.now(), worked = pace.now()
+            let provided = run.clock.now(), ran = processorTime()
             coordinator.step()
             let path = step.secondsPath(isRecheck)
             let since = step == .settle ? provided : began
@@ -115,12 +115,17 @@ public final class RunDriver: @unchecked Sendable {
             work.note(step, seconds(since: since), coordinator, run)
             report(run.state, indexName, coordinator.loaded, expected)
             rest(after: coordinator.held)
-            pace.rest(&cycle, since: worked) { self.keepQueueLow() }
+            // What it waited for others' commits is no work; what it did between them is.
+            let worked = Double(processorTime() - ran + coordinator.held) / 1e9
+            pace.rest(&cycle, after: worked) { self.keepQueueLow() }
         }
         stopPrefetcher()
         if controls.limits.share == 100, !controls.limits.isBackground { work.add(to: &run.costs) }
         run.report.costs = run.costs
         run.report.seconds.total = seconds(since: start)
+        if run.report.outcome == .stopped, let asked = controls.stopTime, run.endTime > asked {
+            run.report.seconds.stop = Double(run.endTime - asked) / 1e9
+        }
     }
 
     /// What the coordinator's next step needs.
@@ -171,13 +176,13 @@ public final class RunDriver: @unchecked Sendable {
     private func handleItem(
         orWait seconds: Double, for condition: (HookPoint.Status) -> Bool = { _ in false }
     ) throws {
-        let worked = pace.now()
+        let began = pace.begin()
         try checkpointer.beginIfDue()
         guard try handleItem() else {
             return run.hook.wait(seconds: seconds) { !$0.isEmpty || condition($0) }
         }
         let hook = run.hook
-        pace.rest(&cycle, since: worked) { hook.status.isNearlyFull }
+        pace.rest(&cycle, since: began) { hook.status.isNearlyFull }
     }
 
     // MARK: Scan
@@ -212,14 +217,14 @@ public final class RunDriver: @unchecked Sendable {
                     continue
                 }
                 scanner.windowRecords = controls.limits.recordsAtOnce(indexes: run.slots.count)
-                let began = pace.now()
+                let began = pace.begin()
                 let progress = try scanner.step()
                 if progress == .nothing {
                     if run.isScanned { return }
                     run.hook.wait(seconds: 0.01) { $0.isScanned }
                     continue
                 }
-                pace.rest(&cycle, since: began)
+                pace.rest(&cycle, since: began, idling: { scanner.letGo() })
                 if progress == .read {
                     pace.wait(afterReading: scanner.lastRecords) { scanner.letGo() }
                 }
@@ -254,11 +259,11 @@ public final class RunDriver: @unchecked Sendable {
             var isLeft = true
             while isLeft, run.hook.abortReason == nil {
                 pace.waitWhilePaused {}
-                let began = pace.now(), worked = run.clock.now(), before = part.entries
+                let began = pace.begin(), worked = run.clock.now(), before = part.entries
                 isLeft = try part.step()
                 part.seconds += seconds(since: worked)
                 left.entries.add(part.entries - before, ordering: .relaxed)
-                pace.rest(&cycle, since: began)
+                pace.rest(&cycle, since: began, holdingSnapshot: true)
             }
         }
     }
@@ -347,6 +352,7 @@ private struct WorkMeter {
         switch step {
         case .beginPatch, .patch: patch.seconds += seconds
         case .beginLoad, .load, .refreeze, .commit: load.seconds += seconds
+        case .reap where load.entries > 0: load.seconds += seconds
         case .drain where isPatching: patch.seconds += seconds
         case .drain: load.seconds += seconds
         default: break

@@ -132,7 +132,7 @@ final class ProgressBoard: Sendable {
 
     /// Time left: of the phase by its rate, of later phases by what an entry costs.
     private func estimate(_ progress: inout RunProgress, _ known: Int) {
-        guard progress.total > 0, progress.rate > 0 else { return }
+        guard progress.total > 0, progress.rate > 0, !progress.limits.isPaused else { return }
         let left = Double(max(0, progress.total - progress.done)) / progress.rate
         progress.phaseSecondsLeft = left
         var entries = Double(known)

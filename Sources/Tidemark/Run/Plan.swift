@@ -1,20 +1,21 @@
 // The plan: patch or rebuild, whichever costs less by what was measured.
 //
 // A patch looks each discrepancy up in the shadow and mends it in place; a rebuild merges and
-// appends every entry. What one of either costs is known from earlier runs, where there were
-// any. Where not, it is taken as so many times what this run's own comparison has cost for an
-// entry: that follows the machine and its load.
+// appends every entry, and deletes the old one. What one of either costs is known from earlier
+// runs, where there were any. Where not, it is taken as so many times what this run's own
+// comparison has cost for an entry: that follows the machine and its load.
 
 public struct PlanCosts: Hashable, Sendable, Codable {
-    /// Seconds of work for one entry: compared, loaded, patched. Nil: not measured.
+    /// Seconds of work for one entry: compared; loaded, with the old one reaped; patched.
+    /// Nil: not measured.
     public var compare, load, patch: Double?
 
     public init() {}
 
     /// What is assumed where nothing was measured. See Docs/decisions/0016.
-    static let defaultCompare = 0.25e-6
+    static let defaultCompare = 0.3e-6
     /// Entries of comparing that loading one, and patching one, cost.
-    static let loadRatio = 1.5, patchRatio = 150.0
+    static let loadRatio = 1.7, patchRatio = 100.0
     /// Entries below which time is not worth dividing by them.
     static let leastCompared = 1000, leastPatched = 16
 

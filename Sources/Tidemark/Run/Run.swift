@@ -40,6 +40,8 @@ public final class Run: @unchecked Sendable {
     /// Written by the coordinator alone.
     public internal(set) var state = RunState.prepared
     public internal(set) var report = RunReport()
+    /// When the run was unhooked for good.
+    private(set) var endTime: UInt64 = 0
     /// The generation that is being loaded, if any.
     var loading: Loading?
     var scanners: [Scanner] = []
@@ -265,6 +267,7 @@ public final class Run: @unchecked Sendable {
         } catch {
             left = "what it had begun to load is left to the next repair: \(error)"
         }
+        endTime = clock.now()
         store.remove()
         return left
     }

@@ -68,7 +68,8 @@ struct Pause: TidemarkSubcommand {
             that is paused while it compares keeps a snapshot of the volume, so that the metadata \
             file grows by what writers change meanwhile.
 
-            Exit status: 0 it rests; 4 no process is at work on the volume, or it could not be asked.
+            Exit status: 0 it rests; 4 no process is at work on the volume, or it could not be \
+            asked.
 
             Example: tidemark pause /tmp/v
             """)
@@ -92,8 +93,8 @@ struct SetLimits: TidemarkSubcommand {
             process. What is not given stays as it is. The options are those with which `repair`, \
             `check` and `stress` begin.
 
-            Exit status: 0 it was changed; 4 no process is at work on the volume, or it could not be \
-            asked.
+            Exit status: 0 it was changed; 4 no process is at work on the volume, or it could not \
+            be asked.
 
             Example: tidemark set /tmp/v --speed-limit 10000 --background
             """)

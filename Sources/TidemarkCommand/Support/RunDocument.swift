@@ -18,6 +18,7 @@ extension RunReport {
             ("seconds", seconds.json),
             ("lockHoldMicroseconds", lockHolds.json),
             ("peakAnonymousBytes", .integer(peakAnonymousBytes)),
+            ("microsecondsPerEntry", costs.json),
         ]
         return members
     }
@@ -76,10 +77,23 @@ extension PrimaryDefect {
 
 extension RunReport.Seconds {
     var json: JSONValue {
-        .object([
+        var members: [(String, JSONValue)] = [
             ("scan", .number(scan)), ("settle", .number(settle)), ("compare", .number(compare)),
             ("load", .number(load)), ("commit", .number(commit)), ("recheck", .number(recheck)),
             ("reap", .number(reap)), ("total", .number(total)),
+        ]
+        if let stop { members.append(("stop", .number(stop))) }
+        return .object(members)
+    }
+}
+
+extension PlanCosts {
+    /// What was measured of the work on one entry.
+    var json: JSONValue {
+        func microseconds(_ seconds: Double?) -> JSONValue { .optional(seconds.map { $0 * 1e6 }) }
+        return .object([
+            ("compare", microseconds(compare)), ("load", microseconds(load)),
+            ("patch", microseconds(patch)),
         ])
     }
 }
