@@ -2,7 +2,8 @@
 
 internal import Bytes
 internal import LMDB
-internal import VolumeFormat
+public import Tidemark
+public import VolumeFormat
 
 extension VolumeSnapshot {
     /// The tables of this volume: the fixed ones, then those of all generations.
@@ -27,5 +28,23 @@ extension VolumeSnapshot {
             throw VolumeError.invalid("table \(name): the volume has \(try tableNames())")
         }
         return table
+    }
+}
+
+// MARK: Records that are the volume's own
+
+extension VolumeSnapshot {
+    /// A record of table `runs`.
+    public static func run(key: RawSpan, value: RawSpan) throws(RecordDamage) -> RunRecord {
+        try Runs.record(key: key, value: value)
+    }
+
+    /// A piece of the hook log: where it stands, and how many deltas it holds.
+    public static func logged(
+        key: RawSpan, value: RawSpan
+    ) throws(RecordDamage) -> (position: LogPosition, deltas: Int) {
+        var deltas = DeltaBatch()
+        let position = try HookLog.decode(key, value, into: &deltas)
+        return (position, deltas.count)
     }
 }

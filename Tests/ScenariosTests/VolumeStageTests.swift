@@ -136,7 +136,7 @@ final class NotingHook: CommitHook, @unchecked Sendable {
             #expect(hook.commits.isEmpty)
             try stage.report()
             #expect(hook.commits == [before + 1])
-            #expect(hook.deltas == 1)
+            #expect(hook.deltas == 2)
             #expect(try stage.owner.atCommitBoundary { $0.lastCommit } == before + 1)
         }
     }

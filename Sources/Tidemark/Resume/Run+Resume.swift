@@ -242,10 +242,15 @@ extension Run {
     /// - Returns: whether there is more.
     public func replay() throws -> Bool {
         guard let (position, end) = replaying else { return false }
-        let next = try owner.snapshot().logged(from: position, limit: options.replayDeltas) {
-            place, deltas in
-            guard place.commit <= end else { return }
-            hook.replay(place.commit, from: place.ordinal, deltas)
+        let next: LogPosition?
+        do {
+            next = try owner.snapshot().logged(from: position, limit: options.replayDeltas) {
+                place, deltas in
+                guard place.commit <= end else { return }
+                hook.replay(place.commit, from: place.ordinal, deltas)
+            }
+        } catch {
+            throw AbortReason("the hook log can't be read: \(error)", .uselessPosition)
         }
         try drain()
         replaying = next.flatMap { $0.commit <= end ? ($0, end) : nil }

@@ -1,12 +1,13 @@
-// `tidemark status`: what is at work on a volume.
+// `tidemark status`: what is at work on a volume, and what the volume remembers of past runs.
 
 internal import ArgumentParser
 internal import HostFiles
 internal import Tidemark
+internal import Volume
 
 struct Status: TidemarkSubcommand {
     static let configuration = CommandConfiguration(
-        abstract: "Show the run that is at work: phase, position, rates, time left.",
+        abstract: "Show the run that is at work, runs that can go on, and the last results.",
         discussion: """
             The process that is at work on the volume is asked through control.sock in the \
             volume's directory; nothing is opened, and nothing waits for it. With --watch it is \
@@ -29,10 +30,20 @@ struct Status: TidemarkSubcommand {
 
     func execute(_ output: Output) throws -> ExitStatus {
         if watch { return try observe(output) }
-        let status = StatusDocument(live: try liveStatus(target))
+        var status = StatusDocument(live: try liveStatus(target))
+        status.recorded = try status.live.map(\.recorded) ?? recorded(output)
         output.json(ifAsked: document(status.members))
         for line in status.lines(target) { output.line(line) }
         return .success
+    }
+
+    /// What the volume remembers; nil where a process has it that can't be asked.
+    private func recorded(_ output: Output) throws -> [RunRecord]? {
+        do {
+            return try withVolume(target, .readOnly, output) { try $0.runs() }
+        } catch VolumeError.inUse {
+            return nil
+        }
     }
 
     private func observe(_ output: Output) throws -> ExitStatus {

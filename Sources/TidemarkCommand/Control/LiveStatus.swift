@@ -5,7 +5,7 @@ internal import Tidemark
 
 /// A run that is at work.
 struct LiveRun: Codable, Sendable {
-    /// Counted from 1, by the process.
+    /// The volume's own, or, where the volume does not remember it, counted from 1.
     let number: Int
     let indexes: [String]
     let progress: RunProgress
@@ -20,6 +20,8 @@ struct LiveStatus: Codable, Sendable {
     /// Why the command is about to end, where somebody has asked for that.
     let stopReason: String?
     let runs: [LiveRun]
+    /// The last runs that the volume remembers, ascending.
+    let recorded: [RunRecord]?
 }
 
 /// What is asked of a run; of the only one where no number is given.

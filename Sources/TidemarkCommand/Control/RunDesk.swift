@@ -23,9 +23,14 @@ final class RunDesk: Sendable {
 
     let controls: RunControls
     private let command: String
+    private let volume: Volume
     private let state = Mutex(State())
 
-    init(command: String, limits: RunLimits) {
+    /// Runs of the past that are told; the volume itself remembers more.
+    private static let told = 20
+
+    init(_ volume: Volume, command: String, limits: RunLimits) {
+        self.volume = volume
         self.command = command
         controls = RunControls(limits)
     }
@@ -54,7 +59,8 @@ final class RunDesk: Sendable {
         }
         return LiveStatus(
             process: processNumber, command: command, limits: controls.limits,
-            stopReason: controls.stopReason, runs: runs)
+            stopReason: controls.stopReason, runs: runs,
+            recorded: (try? volume.runs())?.suffix(RunDesk.told))
     }
 
     // MARK: Requests
@@ -108,7 +114,7 @@ func withDesk<R>(
     _ volume: Volume, _ command: String, _ limits: RunLimits, _ output: Output,
     _ body: (RunDesk) throws -> R
 ) throws -> R {
-    let desk = RunDesk(command: command, limits: limits)
+    let desk = RunDesk(volume, command: command, limits: limits)
     var server: ControlServer?
     do {
         server = try ControlServer(folder: volume.path, table: desk.table)

@@ -8,12 +8,35 @@ internal import Volume
 struct StatusDocument {
     /// From the process that serves the volume.
     var live: LiveStatus?
+    /// What the volume remembers, ascending; nil where it could not be looked at, because the
+    /// process that serves it has it.
+    var recorded: [RunRecord]?
 
-    var members: [(String, JSONValue)] { [("live", live?.json ?? .null)] }
+    /// Runs of the past that people are shown.
+    private static let shown = 5
+
+    var members: [(String, JSONValue)] {
+        [
+            ("live", live?.json ?? .null),
+            ("runs", recorded.map { .array($0.map(\.json)) } ?? .null),
+        ]
+    }
 
     /// Lines of text.
     func lines(_ target: String) -> [String] {
-        live?.lines(target) ?? ["\(target): no process is at work on it"]
+        var lines = live?.lines(target) ?? ["\(target): no process is at work on it"]
+        for record in recorded ?? [] where record.state.isResumable && !isLive(record) {
+            lines += record.lines
+            lines.append("    `tidemark resume \(target)` goes on")
+        }
+        let ended = (recorded ?? []).filter { !$0.state.isResumable }
+        if !ended.isEmpty { lines.append("  past runs:") }
+        for record in ended.suffix(StatusDocument.shown).reversed() { lines += record.lines }
+        return lines
+    }
+
+    private func isLive(_ record: RunRecord) -> Bool {
+        live?.runs.contains { $0.number == Int(clamping: record.number) } ?? false
     }
 }
 

@@ -2,6 +2,7 @@
 
 internal import Bytes
 internal import Tidemark
+internal import Volume
 internal import VolumeFormat
 internal import VolumeIndexes
 
@@ -51,8 +52,26 @@ struct DumpedRecord {
                 key: [("inode", .unsigned(try FreeInodeRecord.inode(key: key, value: value)))],
                 value: []
             )
+        case TableName.runs: try run(key, value)
+        case TableName.hookLog: try logged(key, value)
         default: try entry(table, key, value)
         }
+    }
+
+    private static func run(_ key: RawSpan, _ value: RawSpan) throws(RecordDamage) -> Fields {
+        let record = try VolumeSnapshot.run(key: key, value: value)
+        return ([("run", .unsigned(record.number))], record.members)
+    }
+
+    private static func logged(_ key: RawSpan, _ value: RawSpan) throws(RecordDamage) -> Fields {
+        let piece = try VolumeSnapshot.logged(key: key, value: value)
+        return (
+            [
+                ("commit", .unsigned(piece.position.commit)),
+                ("ordinal", .integer(piece.position.ordinal)),
+            ],
+            [("deltas", .integer(piece.deltas))]
+        )
     }
 
     private static func superblock(

@@ -58,6 +58,23 @@ struct HookLog: Sendable {
         }
     }
 
+    /// - Returns: nil where the bytes are no key.
+    static func position(_ key: RawSpan) -> LogPosition? {
+        guard key.byteCount == 12 else { return nil }
+        return LogPosition(
+            commit: key.integer(at: 0), ordinal: Int(key.integer(at: 8, as: UInt32.self)))
+    }
+
+    static func decode(
+        _ key: RawSpan, _ value: RawSpan, into deltas: inout DeltaBatch
+    ) throws(RecordDamage) -> LogPosition {
+        guard let place = position(key) else { throw .length }
+        guard deltas.decode(try value.verified(key: key)),
+            place.ordinal + deltas.count <= SequenceNumber.maximumOrdinal
+        else { throw .field("deltas") }
+        return place
+    }
+
     static func key(_ position: LogPosition) -> FixedBytes<12> {
         var key = FixedBytes<12>()
         key.store(position.commit, at: 0)
@@ -153,34 +170,27 @@ extension VolumeSnapshot {
         var isThere = try cursor.seek(start.span)
         var deltas = DeltaBatch(), left = limit
         while isThere, left > 0 {
-            let place = try Self.decode(cursor, into: &deltas)
+            let place = try Self.piece(cursor, into: &deltas)
             try body(place, deltas)
             left -= max(1, deltas.count)
             isThere = try cursor.next()
         }
-        return isThere ? try Self.position(cursor.key) : nil
-    }
-
-    private static func position(_ key: RawSpan) throws -> LogPosition {
-        guard key.byteCount == 12 else {
+        guard isThere else { return nil }
+        guard let next = HookLog.position(cursor.key) else {
             throw VolumeError.damaged(table: TableName.hookLog, object: "a key", .length)
         }
-        return LogPosition(
-            commit: key.integer(at: 0), ordinal: Int(key.integer(at: 8, as: UInt32.self)))
+        return next
     }
 
-    private static func decode(
+    private static func piece(
         _ cursor: borrowing Cursor, into deltas: inout DeltaBatch
     ) throws -> LogPosition {
-        let place = try position(cursor.key)
         do throws(RecordDamage) {
-            guard deltas.decode(try cursor.value.verified(key: cursor.key)),
-                place.ordinal + deltas.count <= SequenceNumber.maximumOrdinal
-            else { throw .field("deltas") }
+            return try HookLog.decode(cursor.key, cursor.value, into: &deltas)
         } catch {
+            let commit = HookLog.position(cursor.key)?.commit ?? 0
             throw VolumeError.damaged(
-                table: TableName.hookLog, object: "the deltas of commit \(place.commit)", error)
+                table: TableName.hookLog, object: "the deltas of commit \(commit)", error)
         }
-        return place
     }
 }

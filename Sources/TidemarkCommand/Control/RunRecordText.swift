@@ -1,0 +1,82 @@
+// What a volume remembers of a run, as a document and for people.
+
+internal import FoundationEssentials
+internal import Tidemark
+
+extension RunRecord {
+    var json: JSONValue { .object([("number", .unsigned(number))] + members) }
+
+    var members: [(String, JSONValue)] {
+        var members: [(String, JSONValue)] = [
+            ("state", .string(state.rawValue)),
+            ("outcome", .optional(outcome?.rawValue)), ("reason", .optional(reason)),
+            ("indexes", .array(indexes.map { .string($0) })),
+            ("strategy", .string(strategy.rawValue)), ("dryRun", .bool(isDryRun)),
+            ("started", .string(timestamp(started))), ("updated", .string(timestamp(updated))),
+            ("ended", .optional(ended.map(timestamp))), ("resumes", .integer(resumes)),
+            ("hasPosition", .bool(logFrom != nil)),
+        ]
+        members += [
+            ("primaryRecords", .integer(progress.primaryRecords)),
+            (
+                "deltas",
+                .object([
+                    ("applied", .integer(progress.applied)), ("elided", .integer(progress.elided)),
+                ])
+            ),
+            ("results", .array(results.map(\.json))),
+        ]
+        return members
+    }
+
+    /// One line of what it is, and one for each index with a result.
+    var lines: [String] {
+        var line = "  run \(number), \(indexes.joined(separator: ", ")): \(state.rawValue)"
+        if let outcome, outcome.rawValue != state.rawValue { line += ", \(outcome.rawValue)" }
+        line += "; " + (ended.map { "ended \(timestamp($0))" } ?? "since \(timestamp(updated))")
+        if resumes > 0 { line += "; resumed \(counted(resumes, "time"))" }
+        var lines = [line]
+        if let reason { lines.append("    \(reason)") }
+        if state.isResumable {
+            let read = counted(progress.primaryRecords, "primary record")
+            lines.append(
+                logFrom == nil
+                    ? "    its position is given up: it starts again" : "    \(read) behind it")
+        }
+        for result in results where result.found.total > 0 || result.action != .none {
+            lines.append("    " + result.text)
+        }
+        return lines
+    }
+}
+
+extension RunRecord.IndexResult {
+    fileprivate var json: JSONValue {
+        var members: [(String, JSONValue)] = [
+            ("name", .string(name)), ("entries", .integer(entries)),
+        ]
+        members += found.members
+        members.append(("strategy", .string(action.rawValue)))
+        if !reason.isEmpty { members.append(("reason", .string(reason))) }
+        if let generation { members.append(("generation", .integer(Int(generation)))) }
+        if action == .patch { members.append(("patched", .integer(patched))) }
+        if let recheck { members.append(("recheck", .object(recheck.members))) }
+        return .object(members)
+    }
+
+    fileprivate var text: String {
+        var text = "\(name): \(found.text)"
+        switch action {
+        case .none: break
+        case .patch: text += "; patched \(counted(patched, "entry", "entries"))"
+        case .rebuild: text += generation.map { "; rebuilt as generation \($0)" } ?? ""
+        }
+        if let recheck { text += recheck.total == 0 ? "; then clean" : "; left: \(recheck.text)" }
+        return text
+    }
+}
+
+/// Seconds since 1970 as ISO 8601, in UTC.
+private func timestamp(_ seconds: Double) -> String {
+    Date(timeIntervalSince1970: seconds).formatted(.iso8601)
+}
