@@ -224,6 +224,25 @@ import VolumeVerify
         }
     }
 
+    @Test func `a rollback is refused while an interrupted repair is to go on`() throws {
+        try withVolume { volume in
+            try fill(volume, 20)
+            _ = rebuild(volume, keepsOld: true)
+            try volume.atCommitBoundary { boundary in
+                var run = RunRecord(
+                    number: try boundary.newRunNumber(), indexes: ["rmap"], strategy: .rebuild)
+                run.state = .stopped
+                try boundary.store(run)
+            }
+            #expect {
+                try Undo.rollBack([Self.rmap], of: volume)
+            } throws: { error in
+                (error as? UndoRefusal)?.description.contains("was interrupted") == true
+            }
+            #expect(try Undo.rollBack([Self.parents], of: volume).map(\.active) == [1])
+        }
+    }
+
     @Test func `a rollback is a commit without deltas, and old snapshots don't see it`() throws {
         try withVolume { volume in
             try fill(volume, 20)

@@ -76,6 +76,11 @@ final class Walk {
     /// The scenario with the order in which it was walked through, without what was refused.
     func scenario() -> Scenario {
         var scenario = player.scenario
+        // What had not begun has no part in it, and may be impossible in another order.
+        for (lane, writer) in player.writers.enumerated() {
+            let begun = writer.position + (writer.part == .begin ? 0 : 1)
+            scenario.writers[lane].transactions.removeSubrange(begun...)
+        }
         let refused = player.refused
         for (lane, position) in refused.sorted(by: { $0.position > $1.position }) {
             scenario.writers[lane].transactions.remove(at: position)

@@ -77,6 +77,16 @@ public enum Undo {
             throw UndoRefusal(
                 description: "a run is at work on \(name): stop it, or wait for its end")
         }
+        // What it has mended so far, or goes on to mend, is the generation that is active.
+        let interrupted = try boundary.runs().first {
+            $0.state.isResumable && $0.strategy != .check && !$0.isDryRun
+                && $0.indexes.contains(name)
+        }
+        if let interrupted {
+            throw UndoRefusal(
+                description: "run \(interrupted.number) was interrupted and goes on with \(name): "
+                    + "resume it, or repair \(name) anew, before it is rolled back")
+        }
         guard try boundary.keptGeneration(of: slot) != nil else {
             throw refusal("\(name) has no kept generation")
         }
