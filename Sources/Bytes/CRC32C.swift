@@ -26,9 +26,7 @@ public enum CRC32C {
 
     private static func extend(_ state: UInt32, _ bytes: UnsafeRawBufferPointer) -> UInt32 {
         guard let base = bytes.baseAddress else { return state }
-        // The library reads only; its signature lacks the const.
-        let pointer = unsafe UnsafeMutableRawPointer(mutating: base)
-            .assumingMemoryBound(to: UInt8.self)
-        return unsafe crc32_iscsi(pointer, Int32(bytes.count), state)
+        let pointer = unsafe base.assumingMemoryBound(to: UInt8.self)
+        return unsafe shim_crc32c(pointer, Int32(bytes.count), state)
     }
 }

@@ -125,7 +125,7 @@ extension WriteTransaction {
         }
     }
 
-    @Test(arguments: ["extents", "dirents"])
+    @Test(arguments: ["extents", "dirents", "inodes"])
     func `a damaged primary record is named and nothing is committed`(table name: String) throws {
         try withVolume(files: 100) { volume in
             _ = try run("damage", volume, "--index", "rmap", "--count", "5", "-q")

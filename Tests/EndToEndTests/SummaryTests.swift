@@ -1,7 +1,10 @@
 // Quota usage and link counts, through the command.
 
+import Bytes
 import Foundation
+import LMDB
 import Testing
+import VolumeFormat
 
 @Suite struct SummaryTests {
     @Test(arguments: ["quota", "links"])
@@ -46,6 +49,33 @@ import Testing
             let dump = try json("dump", volume, "quota")
             #expect(dump.string("table") == "quota.g2")
             #expect(dump.list("records").allSatisfy { $0["key"].string("type") != nil })
+        }
+    }
+
+    @Test func `a name that leads nowhere is told with what it blocks, and left`() throws {
+        try withVolume(files: 50) { volume in
+            try tamper(volume) { transaction in
+                let table = try transaction.open(TableName.dirents)
+                let name = Array("gone".utf8)
+                let key = DirentRecord.key(.root, name.span.bytes)
+                let target = DirentTarget(child: 999_999, generation: 1, type: .regular)
+                try transaction.put(table, key.span, target.value(key: key.span).span)
+            }
+            // The parent pointers lack the name, which can be mended; the name stays.
+            for (command, left) in [("check", 1), ("repair", 1), ("check", 0)] {
+                let report = try json(command, volume, status: 1)
+                #expect(report.string("outcome") == "corrupt")
+                #expect(report.index("parents")?.counts["missing"] == left)
+                let defects = report["primaryDefects"]
+                #expect(defects.int("total") == 1)
+                #expect(defects["counts"].int("danglingEntry") == 1)
+                let first = try #require(defects.list("first").first)
+                #expect(first.string("object") == "name \"gone\" in directory 1")
+                #expect(first.has("blocks"))
+            }
+            #expect(try run("check", volume).output.contains("1 defect of primary records"))
+            let verify = try json("verify", volume, status: 1)
+            #expect(verify["primaries"].int("danglingEntry") == 1)
         }
     }
 

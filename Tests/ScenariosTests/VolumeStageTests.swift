@@ -49,12 +49,13 @@ extension Stage {
     }
 }
 
-/// Notes which commits it was told of, and how many deltas each had.
+/// Notes which commits it was told of, and how many deltas of the reverse map and the parent
+/// pointers each had.
 final class NotingHook: CommitHook, @unchecked Sendable {
     private(set) var commits: [UInt64] = []
     private(set) var deltas = 0
 
-    func wants(_ index: IndexSlot) -> Bool { true }
+    func wants(_ index: IndexSlot) -> Bool { index.rawValue < 2 }
     func committed(_ commit: UInt64, deltas: borrowing DeltaBatch) {
         commits.append(commit)
         self.deltas += deltas.count

@@ -137,7 +137,7 @@ private func run(
             #expect(try verify(volume).indexes.map { Int($0.discrepancies) } == counts)
             // What loses a name while its count is wrong may be orphaned: another test's matter.
             writer.unlinks = false
-            var stepped = SteppedRun(volume, all, rebuilds ? .rebuild : .patch, seed: seed) {
+            var stepped = SteppedRun(volume, all, rebuilds ? .auto : .patch, seed: seed) {
                 $0.patchEntries = 3
             }
             let report = try stepped.finish { _ in

@@ -1,6 +1,7 @@
 // The tree in memory: the owner on which races are explored. It serves the same indexes as a
-// volume, from the same records under the same keys, and makes the same changes in the same
-// order; but nothing happens by itself, nothing waits, and starting again costs nothing.
+// volume, its summaries left out, from the same records under the same keys, and makes the same
+// changes in the same order; but nothing happens by itself, nothing waits, and starting again
+// costs nothing.
 //
 // A transaction is three steps: `begin`; `commit`, after which snapshots see what it did and
 // no hook knows; `report`, in which the hooks are told. Between `begin` and the end of
