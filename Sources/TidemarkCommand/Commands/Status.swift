@@ -11,8 +11,9 @@ struct Status: TidemarkSubcommand {
         discussion: """
             The process that is at work on the volume is asked through control.sock in the \
             volume's directory; nothing is opened, and nothing waits for it. With --watch it is \
-            asked again each second, until the run that was found, or the next one, has ended: a terminal is \
-            redrawn, anything else gets a line each second (with --json one document a line).
+            asked again each second, until the run that was found, or the next one, has ended: a \
+            terminal is redrawn, anything else gets a line each second (with --json one document \
+            a line).
 
             Exit status: 0 it was said what there is to say; 4 the process that is at work could \
             not be asked, or this is no volume.
