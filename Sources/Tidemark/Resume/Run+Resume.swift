@@ -115,6 +115,12 @@ extension Run {
         where other.number != own.number && other.state.isResumable
             && !other.state.isWorking && !Set(other.indexes).isDisjoint(with: own.indexes)
         {
+            // What it had begun to load of an index that this run is not about.
+            if let name = other.loading?.index,
+                let slot = owner.indexes.firstIndex(where: { $0.name == name })
+            {
+                try boundary.discardUnfinished(of: IndexSlot(slot))
+            }
             other.state = .aborted
             other.reason = "run \(own.number) took its place"
             other.logFrom = nil

@@ -147,6 +147,7 @@ struct StressCoordinator {
             result.tally.withRun.seconds = sides.withRun
             result.tally.withoutRun.seconds = sides.withoutRun
         }
+        if recorder == nil, let reason = goOn(&result, &sides.withRun) { return reason }
         while true {
             let began = monotonicNanoseconds()
             let end = options.slots.isEmpty ? deadline : began + UInt64(pause * 1e9)
@@ -172,6 +173,29 @@ struct StressCoordinator {
             guard let last = result.runs.last?.report, last.outcome.status == .success else {
                 return "run \(result.runs.count) did not end clean; see its report"
             }
+        }
+    }
+
+    /// Whoever serves a volume goes on with the runs that a crash or a closing has interrupted;
+    /// not with those that somebody has stopped.
+    private func goOn(_ result: inout StressResult, _ seconds: inout Double) -> String? {
+        do {
+            for record in try volume.runs() where record.state == .crashed || record.state == .paused
+            {
+                output.note("run \(record.number) was interrupted, and goes on")
+                let start = monotonicNanoseconds()
+                control.isRunning.store(true, ordering: .relaxed)
+                defer { control.isRunning.store(false, ordering: .relaxed) }
+                var execution = RunExecution(
+                    volume: volume, of: record, desk: desk, output: output)
+                execution.showsProgress = false
+                result.runs.append(StressRun(damage: [:], report: try execution.resume(record)))
+                seconds += self.seconds(since: start)
+                if let reason = desk.controls.stopReason { return reason }
+            }
+            return nil
+        } catch {
+            return explanation(of: error)
         }
     }
 
