@@ -337,6 +337,27 @@ private final class Driven {
         #expect(catalogue.entries(of: slots[0]) == catalogue.expected(slots[0]))
     }
 
+    @Test func `progress may be looked at in the very moment in which a phase begins`() throws {
+        let run = Run(
+            owner: Catalogue(), indexes: slots, store: MemoryStore(), options: RunOptions(),
+            clock: .system)
+        let board = ProgressBoard(run, RunControls(), .system)
+        let isDone = Flag()
+        let looking = (0..<2).map { _ in
+            DedicatedThread(name: "looking") {
+                while !isDone.isSet { _ = board.snapshot }
+            }
+        }
+        for number in 0..<100_000 {
+            board.note(number % 2 == 0 ? .comparing : .loading, nil, number, 100_000)
+        }
+        isDone.set()
+        for thread in looking { thread.join() }
+        let last = board.snapshot
+        #expect(last.phase == .loading && last.done == 99_999)
+        #expect(last.phaseSeconds <= last.seconds)
+    }
+
     @Test func `progress tells where the run stands and how long it will take`() throws {
         let driven = try Driven(try catalogue(800), .check, change { $0.speedLimit = 400 })
         try driven.untilReading()

@@ -16,11 +16,19 @@ private final class IdleHook: CommitHook {
     func admit(within seconds: Double) -> Bool { true }
 }
 
+/// A hook that wants everything, and drops it.
+private final class WantingHook: CommitHook {
+    func wants(_ index: IndexSlot) -> Bool { true }
+    func committed(_ commit: UInt64, deltas: borrowing DeltaBatch) {}
+    func admit(within seconds: Double) -> Bool { true }
+}
+
 enum WriterWorkers {
     /// `creates DIRECTORY COUNT ORDER HOOK`: COUNT creates in 1,000 directories of a new
     /// volume, by one `perform`. ORDER is `grouped`, one directory after another, or
-    /// `scattered`; HOOK is `none` or `idle`, or `kept`: no hook, but of each index an old
-    /// generation is kept.
+    /// `scattered`; HOOK is `none` or `idle`; `wanting`: one that wants all deltas; `logged`:
+    /// that, and a run that can go on, for which all deltas are logged; or `kept`: no hook, but
+    /// of each index an old generation is kept.
     static func creates(_ arguments: Arguments) throws -> Measures {
         let path = try arguments.string(0) + "/creates"
         let count = try arguments.integer(1), directories = 1000
@@ -46,7 +54,12 @@ enum WriterWorkers {
         if try arguments.string(3) == "idle" {
             try volume.atCommitBoundary { $0.attach(IdleHook()) }
         }
-        if try arguments.string(3) == "kept" { try keepOld(volume) }
+        let hook = try arguments.string(3)
+        if hook == "kept" { try keepOld(volume) }
+        if hook == "wanting" || hook == "logged" {
+            try volume.atCommitBoundary { $0.attach(WantingHook()) }
+        }
+        if hook == "logged" { try log(volume) }
         sync()
         var measures = Measures()
         try timed(&measures, "creates") {
@@ -58,6 +71,18 @@ enum WriterWorkers {
         }
         measures["rate"] = Double(count) / measures["creates"]
         return measures
+    }
+
+    /// From here on all deltas are logged, for a run that nobody goes on with.
+    private static func log(_ volume: Volume) throws {
+        try volume.atCommitBoundary { boundary in
+            try boundary.keepLog()
+            var record = RunRecord(
+                number: try boundary.newRunNumber(), indexes: volume.indexes.map(\.name),
+                strategy: .rebuild)
+            record.logFrom = boundary.lastCommit
+            try boundary.store(record)
+        }
     }
 
     /// Replaces the generation of each index by a copy, and keeps it.

@@ -83,9 +83,15 @@ final class ProgressBoard: Sendable {
     }
 
     /// - Parameter total: nil: as before.
+<<<<<<< HEAD
     func note(_ phase: RunState, _ index: String?, _ done: Int, _ total: Int) {
         let now = clock.now()
+=======
+    func note(_ phase: RunPhase, _ index: String?, _ done: Int, _ total: Int) {
+>>>>>>> 620e0705638ec6d2cae6ca3afd5fda65ff04b38b
         state.withLock { state in
+            // Read with the lock held: times that are noted never go back.
+            let now = clock.now()
             if state.progress.phase != phase || state.progress.index != index {
                 state.progress.phase = phase
                 state.progress.index = index
@@ -108,9 +114,9 @@ final class ProgressBoard: Sendable {
     var seconds: Double { Double(clock.now() - state.withLock { $0.start }) / 1e9 }
 
     var snapshot: RunProgress {
-        let now = clock.now()
         let hook = run.hook.status, found = run.tally.found
         return state.withLock { state in
+            let now = clock.now()
             var progress = state.progress
             progress.seconds = Double(now - state.start) / 1e9
             progress.phaseSeconds = Double(now - state.phaseStart) / 1e9
