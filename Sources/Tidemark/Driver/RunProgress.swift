@@ -83,12 +83,7 @@ final class ProgressBoard: Sendable {
     }
 
     /// - Parameter total: nil: as before.
-<<<<<<< HEAD
     func note(_ phase: RunState, _ index: String?, _ done: Int, _ total: Int) {
-        let now = clock.now()
-=======
-    func note(_ phase: RunPhase, _ index: String?, _ done: Int, _ total: Int) {
->>>>>>> 620e0705638ec6d2cae6ca3afd5fda65ff04b38b
         state.withLock { state in
             // Read with the lock held: times that are noted never go back.
             let now = clock.now()
