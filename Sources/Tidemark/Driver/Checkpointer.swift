@@ -6,8 +6,9 @@ internal import Threads
 
 final class Checkpointer: Sendable {
     private struct State {
-        /// Nanoseconds, of the run's clock; nil before the first look at it.
-        var begun: UInt64?
+        /// When the next one is due, in nanoseconds of the run's clock; nil before the first look
+        /// at it.
+        var due: UInt64?
         var isStopped = false
     }
 
@@ -15,6 +16,8 @@ final class Checkpointer: Sendable {
     private let state = Monitor(State())
     private let thread: DedicatedThread?
 
+    /// The first one comes early: until then a crash means to start again.
+    private static let first = 0.5
     /// How long it takes at the most to notice that a checkpoint can be saved.
     private static let look = 0.02
 
@@ -34,13 +37,13 @@ final class Checkpointer: Sendable {
         guard thread != nil else { return }
         let now = run.clock.now()
         let isDue = state.withLock { state -> Bool in
-            let begun = state.begun ?? now
-            state.begun = begun
-            return Double(now - begun) / 1e9 >= run.options.checkpointSeconds
+            let due = state.due ?? now + UInt64(Self.first * 1e9)
+            state.due = due
+            return now >= due
         }
         guard isDue, run.mayBeginCheckpoint else { return }
         try run.beginCheckpoint()
-        state.withLock { $0.begun = now }
+        state.withLock { $0.due = now + UInt64(run.options.checkpointSeconds * 1e9) }
     }
 
     private static func save(_ run: Run, _ state: Monitor<State>) {

@@ -43,7 +43,6 @@ struct HookLog: Sendable {
     /// Fits to the runs that can go on.
     mutating func note(_ runs: [RunRecord]) {
         let names = Set(runs.flatMap(\.indexes))
-        if runs.isEmpty { since = nil }
         wants = []
         if since != nil {
             for (slot, index) in VolumeCore.indexes.enumerated() where names.contains(index.name) {

@@ -51,14 +51,17 @@ enum Runs {
         guard !crashed.isEmpty else { return Opened(records: records) }
         try core.environment.write { transaction in
             for place in crashed {
-                records[place].reason =
-                    "its process ended while it was \(records[place].state.rawValue)"
-                records[place].state = .crashed
+                crash(&records[place])
                 let key = key(records[place].number), value = value(records[place])
                 try transaction.put(core.tables.runs, key.span, value.rawSpan)
             }
         }
         return Opened(records: records)
+    }
+
+    static func crash(_ record: inout RunRecord) {
+        record.reason = "its process ended while it was \(record.state.rawValue)"
+        record.state = .crashed
     }
 
     struct Opened {
@@ -97,9 +100,17 @@ func readRuns(
 }
 
 extension VolumeSnapshot {
-    /// Every run that the volume remembers, ascending.
+    /// Every run that the volume remembers, ascending. In a volume that is open for reading no
+    /// run is at work: what its record says of one that is, was left by a crash.
     public func runs() throws -> [RunRecord] {
-        try readRuns(transaction.cursor(core.tables.runs)).records
+        let records = try readRuns(transaction.cursor(core.tables.runs)).records
+        guard core.isReadOnly else { return records }
+        return records.map { record in
+            guard record.state.isWorking else { return record }
+            var record = record
+            Runs.crash(&record)
+            return record
+        }
     }
 }
 
@@ -120,6 +131,7 @@ extension Operations {
             state.runs.sort { $0.number < $1.number }
         }
         try put(run)
+        if state.runs.isEmpty { state.log.since = nil }
         state.log.note(state.runs)
         noteHooks()
         if !run.state.isResumable { try forgetOldRuns() }
