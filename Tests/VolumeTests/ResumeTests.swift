@@ -220,4 +220,18 @@ private struct Life {
             }
         }
     }
+
+    @Test func `before its hooks are in force a run has no position`() throws {
+        try withVolume { volume in
+            let record = RunRecord(number: 1, indexes: ["rmap"], strategy: .rebuild)
+            let run = Run(
+                owner: volume, indexes: [VolumeSlots.rmap], store: MemoryStore(),
+                options: RunOptions(), clock: .system, keeping: Keeping(new: record))
+            #expect(!run.mayBeginCheckpoint)
+            try run.prepare()
+            #expect(run.mayBeginCheckpoint)
+            run.finish(AbortReason("the test is over"))
+            #expect(!run.mayBeginCheckpoint)
+        }
+    }
 }

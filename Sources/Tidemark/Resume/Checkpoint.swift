@@ -21,6 +21,8 @@ public struct Checkpoint: Sendable {
     let voids: [VoidRange]
     /// Complete runs, by slot.
     let runs: [[SortedRun]]
+    /// No sorted run has this number or a higher one; the side file may hold others below it.
+    let nextRun: UInt32
     let primaryRecords: Int
     let windows: Int
     let damage: [PrimaryDamage]
@@ -60,6 +62,7 @@ extension Checkpoint {
                 $0.add($1.bytes)
             }
         }
+        writer.add(nextRun)
         for counter in [primaryRecords, windows, damageCount, applied, elided] {
             writer.add(counter)
         }
@@ -82,6 +85,7 @@ extension Checkpoint {
                 return VoidRange(range: range, sequence: SequenceNumber(raw: raw))
             }),
             let runs = reader.list({ $0.list { $0.sortedRun() } }),
+            let nextRun = reader.integer(UInt32.self),
             let records = reader.count(), let windows = reader.count(),
             let damageCount = reader.count(), let applied = reader.count(),
             let elided = reader.count(),
@@ -92,7 +96,8 @@ extension Checkpoint {
         else { return nil }
         self.init(
             commit: commit, cursor: cursor, unread: unread, voids: voids, runs: runs,
-            primaryRecords: records, windows: windows, damage: damage, damageCount: damageCount,
+            nextRun: nextRun, primaryRecords: records, windows: windows, damage: damage,
+            damageCount: damageCount,
             applied: applied, elided: elided)
     }
 }

@@ -171,10 +171,10 @@ extension Run {
 
     // MARK: Checkpoints
 
-    /// Whether a checkpoint can be begun: none is on its way, and all that was logged before
-    /// the run went on is handled.
+    /// Whether a checkpoint can be begun: the hooks are in force, none is on its way, and all
+    /// that was logged before the run went on is handled.
     public var mayBeginCheckpoint: Bool {
-        kept != nil && state.isWorking && replaying == nil
+        kept != nil && state.isWorking && state != .prepared && replaying == nil
             && stagedCommit.load(ordering: .acquiring) == 0
     }
 

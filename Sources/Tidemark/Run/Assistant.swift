@@ -55,7 +55,7 @@ final class Assistant {
         primaryRecords = checkpoint.primaryRecords
         damage = checkpoint.damage
         damageCount = checkpoint.damageCount
-        nextRun = (runs.joined().map(\.number).max() ?? 0) + 1
+        nextRun = checkpoint.nextRun
     }
 
     func handle(_ item: QueueItem) throws {
@@ -194,7 +194,8 @@ final class Assistant {
         precondition(memory.allSatisfy(\.isEmpty), "a checkpoint is of what lies in the side file")
         return Checkpoint(
             commit: mark.commit, cursor: mark.cursor, unread: mark.unread, voids: voids,
-            runs: runs, primaryRecords: primaryRecords, windows: windows, damage: damage,
+            runs: runs, nextRun: nextRun, primaryRecords: primaryRecords, windows: windows,
+            damage: damage,
             damageCount: damageCount, applied: mark.applied, elided: mark.elided)
     }
 

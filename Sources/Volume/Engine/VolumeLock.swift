@@ -8,22 +8,37 @@ internal import Glibc
 final class VolumeLock: Sendable {
     private let file: Int32
 
+    /// Whoever only reads a volume, such as `tidemark status`, soon lets go of it: a writer
+    /// waits so many times for so many milliseconds.
+    private static let patience = (times: 50, milliseconds: 20)
+
     /// - Throws: `inUse` where another holds the lock, in this process or another.
     init(volume: String, exclusive: Bool) throws(VolumeError) {
         let path = volume + "/lock"
         file = unsafe open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
         guard file >= 0 else { throw .system("open", path) }
-        guard flock(file, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB) == 0 else {
+        var left = exclusive ? VolumeLock.patience.times : 0
+        while flock(file, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB) != 0 {
             let number = Glibc.errno
-            let holder = readSmallFile(path).flatMap { Int32($0.trimmed) }.flatMap {
-                // Of a process that was killed, the number may still stand there.
-                kill($0, 0) == 0 || Glibc.errno == EPERM ? $0 : nil
-            }
-            close(file)
             guard number == EWOULDBLOCK else {
+                close(file)
                 throw .io(operation: "lock", object: path, errno: number)
             }
-            throw .inUse(path: volume, holder: holder)
+            let writer = VolumeLock.writer(path)
+            guard left > 0, writer == nil else {
+                close(file)
+                throw .inUse(path: volume, holder: writer)
+            }
+            left -= 1
+            usleep(UInt32(VolumeLock.patience.milliseconds) * 1000)
+        }
+    }
+
+    /// The process that has written its number last, where it lives.
+    private static func writer(_ path: String) -> Int32? {
+        readSmallFile(path).flatMap { Int32($0.trimmed) }.flatMap {
+            // Of a process that was killed, the number may still stand there.
+            kill($0, 0) == 0 || Glibc.errno == EPERM ? $0 : nil
         }
     }
 
