@@ -96,7 +96,7 @@ import Tidemark
         for damage in try scenario(text + "\n" + damage).damage { try stage.damage(damage) }
         let run = Run(
             owner: stage.owner, indexes: [IndexSlot(0), IndexSlot(1)],
-            store: try stage.makeSideStore(), options: RunOptions(), clock: .system)
+            store: try stage.makeSideStore(1), options: RunOptions(), clock: .system)
         let report = RunDriver(run).drive()
         #expect(report.outcome == .corrupt)
         for index in report.indexes {

@@ -53,8 +53,8 @@ import Testing
               ^
             """,
             "the unknown key 'windows', expected indexes, strategy, scanners, window, spill, "
-                + "stretch, overlay, parts, compare, patch, reap, queue, impatient, keep-old or "
-                + "expect; did you mean window?")
+                + "stretch, overlay, parts, compare, patch, reap, queue, impatient, "
+                + "keep-old, kept, checkpoints, replay or expect; did you mean window?")
         check(
             """
             expect: {found: {parents: {mising: 1}}}
@@ -208,8 +208,8 @@ import Testing
               - wirter: 1
                 ^
             """,
-            "'wirter', expected a lane: writer, run, scanner, assistant, compare or merger; did "
-                + "you mean writer?")
+            "'wirter', expected a lane: writer, run, scanner, assistant, compare, merger or "
+                + "checkpoint; did you mean writer?")
         check(
             """
             order:
@@ -246,7 +246,8 @@ import Testing
               - crsh
                 ^
             """,
-            "'crsh', expected a turn: `LANE: STEPS`, crash or restart")
+            "'crsh', expected a turn: `LANE: STEPS`, crash, restart, stop, pause, resume, lose or "
+                + "spoil; did you mean crash?")
         check(
             """
             runs: {x: {}, y: {}}
@@ -262,8 +263,8 @@ import Testing
               - scanner: 1
                 ^
             """,
-            "'scanner', expected a lane: x or y, and behind a run scanner, assistant, compare or "
-                + "merger")
+            "'scanner', expected a lane: x or y, and behind a run scanner, assistant, compare, "
+                + "merger or checkpoint")
     }
 
     @Test func `names of lanes are unique and no lane's own word`() {
@@ -279,7 +280,8 @@ import Testing
                    ^
             """,
             "'scanner', expected the name of a run: lower-case letters, digits and hyphens, and "
-                + "none of scanner, assistant, compare, merger, crash, restart")
+                + "none of scanner, assistant, compare, merger, checkpoint, crash, restart, stop, "
+                + "pause, resume, lose, spoil")
         check(
             """
             run: {}

@@ -51,6 +51,7 @@ private func text(_ path: String) throws -> String {
         let page = try text("../Docs/scenarios.md")
         var words = ScenarioReading.keys + ScenarioReading.runKeys + ScenarioReading.expectationKeys
         words += ScenarioReading.outcomes + Turn.coordinatorSteps + Turn.writerSteps
+        words += Turn.checkpointSteps + Turn.words
         words += Fault.Point.allCases.map(\.rawValue) + Fault.Cause.allCases.map(\.rawValue)
         words += Situation.allCases.map(\.rawValue)
         for word in words { #expect(page.contains("`\(word)`"), "`\(word)` is not described") }

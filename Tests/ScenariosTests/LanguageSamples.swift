@@ -53,6 +53,7 @@ struct ScenarioSampler {
         var store = StoreDescription()
         store.kind = pick(StoreDescription.Kind.allCases)
         if store.kind == .tree, chance(30) { store.blocks = number(1...1 << 24) }
+        if store.kind == .tree, chance(30) { store.log = number(1...1 << 40) }
         if chance(30) { store.voidEvery = number(0...1000) }
         return store
     }
@@ -140,6 +141,9 @@ struct ScenarioSampler {
             for path in paths where chance(30) { run[keyPath: path] = number(1...1 << 40) }
             if chance(30) { run.scanners = number(1...16) }
             if chance(30) { run.parts = number(1...16) }
+            if kind == .tree { run.isKept = chance(50) }
+            if chance(30) { run.checkpoints = number(0...16) }
+            if chance(30) { run.replay = number(1...1 << 40) }
             run.isPatient = chance(80)
             if chance(30) { run.expect = runExpectations() }
             return run
@@ -149,7 +153,16 @@ struct ScenarioSampler {
     private mutating func turn(_ scenario: Scenario) -> Turn {
         let run = pick(scenario.runs)
         let count = Turn.Until.steps(number(1...1_000_000))
-        switch number(0...7) {
+        switch number(0...11) {
+        case 8:
+            guard run.isKept else {
+                return Turn(.stop(run: run.name, isPause: chance(50)), .steps(1))
+            }
+            let steps = Turn.checkpointSteps.map { Turn.Until.step($0) }
+            return Turn(.checkpoint(run: run.name), pick(steps + [.end, count]))
+        case 9: return Turn(.stop(run: run.name, isPause: chance(50)), .steps(1))
+        case 10: return Turn(.resume(run: run.name), .steps(1))
+        case 11: return Turn(.sideFile(run: run.name, isLost: chance(50)), .steps(1))
         case 0:
             guard !scenario.writers.isEmpty else { return Turn(.crash(isMachine: true), .steps(1)) }
             let steps = Turn.writerSteps.map { Turn.Until.step($0) }

@@ -40,7 +40,11 @@ private func callAll(_ owner: any Owner) throws {
         try boundary.forgetKept(of: [parents])
         _ = try boundary.amend(parents, [])
         _ = try boundary.reap(limit: 1)
+        try boundary.store(
+            RunRecord(
+                number: try boundary.newRunNumber(), indexes: ["parents"], strategy: .check))
     }
+    _ = try snapshot.logged(from: LogPosition(commit: 0, ordinal: 0), limit: 1) { _, _ in }
 }
 
 private func callAll(_ store: any SideStore) throws {
@@ -49,6 +53,7 @@ private func callAll(_ store: any SideStore) throws {
     var arena = ByteArena()
     _ = try reader.seek(KeyBytes(), into: &arena)
     _ = try reader.next(into: &arena)
+    try store.makeDurable()
 }
 
 @Suite struct MemorySteeredTests {
@@ -57,7 +62,7 @@ private func callAll(_ store: any SideStore) throws {
         let faults = Faults([Fault(point, cause: .ioError)])
         let owner = SteeredOwner(try tree(), faults: faults)
         let store = FaultyStore(MemoryStore(), faults)
-        let isStore = point == .sideFileAppend || point == .sideFileRead
+        let isStore = [.sideFileAppend, .sideFileRead, .saveCheckpoint].contains(point)
         try callAll(owner)
         try callAll(store)
         #expect(faults.calls(of: point) == 0)

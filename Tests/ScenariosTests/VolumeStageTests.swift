@@ -137,7 +137,7 @@ final class NotingHook: CommitHook, @unchecked Sendable {
             #expect(hook.commits.isEmpty)
             try stage.report()
             #expect(hook.commits == [before + 1])
-            #expect(hook.deltas == 2)
+            #expect(hook.deltas == 1)
             #expect(try stage.owner.atCommitBoundary { $0.lastCommit } == before + 1)
         }
     }
@@ -286,7 +286,7 @@ final class NotingHook: CommitHook, @unchecked Sendable {
             options.strategy = .check
             let run = Run(
                 owner: stage.owner, indexes: [IndexSlot(0), IndexSlot(1)],
-                store: try stage.makeSideStore(), options: options, clock: .system)
+                store: try stage.makeSideStore(1), options: options, clock: .system)
             let report = RunDriver(run).drive()
             #expect(report.outcome == .corrupt)
             for index in report.indexes {

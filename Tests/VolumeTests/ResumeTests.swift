@@ -18,6 +18,33 @@ private let all = [
 /// Thrown between two steps: nothing of the process goes on.
 private struct Crash: Error {}
 
+/// A volume that makes nothing durable by itself, and tells when it was made so: the test has to
+/// know what a failure of the machine leaves.
+private final class QuietOwner: Owner {
+    private let volume: Volume
+    /// What the metadata held when the run has made it durable, until the test takes note.
+    let durable = Mutex<[UInt8]?>(nil)
+
+    init(_ volume: Volume) { self.volume = volume }
+
+    var label: String { volume.label }
+    var indexes: [any SecondaryIndex] { volume.indexes }
+    var keepsRuns: Bool { volume.keepsRuns }
+    var durableCommit: UInt64 { volume.durableCommit }
+    func snapshot() throws -> any OwnerSnapshot { try volume.snapshot() }
+    func askForDurability() {}
+
+    func makeDurable() throws {
+        try volume.makeDurable()
+        let bytes = try [UInt8](Data(contentsOf: URL(filePath: volume.path + "/meta.mdb")))
+        durable.withLock { $0 = bytes }
+    }
+
+    func atCommitBoundary<R: Sendable>(
+        _ body: @Sendable (any CommitBoundary) throws -> R
+    ) throws -> R { try volume.atCommitBoundary(body) }
+}
+
 /// A volume, its writers and its run, over any number of crashes.
 private struct Life {
     let directory: String
@@ -114,9 +141,14 @@ private struct Life {
         if lives > 0, let record {
             #expect(record.state == .crashed && record.number == 1)
         }
-        var stepped = try open(volume, record)
+        let owner = QuietOwner(volume)
+        var stepped = try open(volume, owner, record)
         var left = steps ?? .max
         return try stepped.finish { [run = stepped.run] _ in
+            if let bytes = owner.durable.withLock({ $0.take() }) {
+                older["meta.mdb"] = bytes
+                durableWriter = writer
+            }
             left -= 1
             if left == 0 { throw Crash() }
             if number(0...2) == 0 { try writer.write(volume) }
@@ -130,11 +162,13 @@ private struct Life {
         }
     }
 
-    private mutating func open(_ volume: Volume, _ record: RunRecord?) throws -> SteppedRun {
+    private mutating func open(
+        _ volume: Volume, _ owner: QuietOwner, _ record: RunRecord?
+    ) throws -> SteppedRun {
         let seed = random.next(), path = volume.sideFilePath(run: 1)
         let identity = SideFile.Identity(owner: volume.geometry.identity, run: 1)
         func stepped(_ store: any SideStore, _ keeping: Keeping) -> SteppedRun {
-            SteppedRun(volume, all, strategy, seed: seed, store: store, keeping: keeping) {
+            SteppedRun(owner, all, strategy, seed: seed, store: store, keeping: keeping) {
                 $0.patchEntries = 3
                 $0.replayDeltas = 7
             }

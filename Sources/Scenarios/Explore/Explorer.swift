@@ -51,6 +51,8 @@ public struct Exploration: Sendable {
     /// were tried once: `crashesTried`.
     public internal(set) var crashes = 0
     public internal(set) var crashesTried = 0
+    /// States at which a run was stopped, to go on.
+    public internal(set) var stops = 0
     public internal(set) var faults = 0
     /// Whether there was time for all of them.
     public internal(set) var areFaultsComplete = false
@@ -175,7 +177,10 @@ final class Explorer {
                 return ascend(ways)
             }
             let choices = player.choices
-            if options.crashes { try exploreCrash(player) }
+            if options.crashes {
+                try exploreCrash(player)
+                try exploreStops(player)
+            }
             guard let first = choices.first else {
                 try conclude(player)
                 known[state] = 1
@@ -232,6 +237,7 @@ final class Explorer {
     private func state(of player: Player) throws -> State {
         digest.removeAll()
         digest.add(stage.fingerprint)
+        if hasKept { stage.describeRuns(into: &digest) }
         try player.describe(into: &digest) { self.stage.fingerprint(of: $0) }
         let (a, b) = digest.finish()
         return State(a: a, b: b)
@@ -251,6 +257,10 @@ final class Explorer {
             for writer in player.writers { digest.add(writer.position) }
             digest.add(player.holder ?? -1)
             for run in player.runs { digest.add(run.isOver ? 1 : 0) }
+            if hasKept {
+                stage.describeRunsAfterCrash(isMachine: isMachine, into: &digest)
+                for run in player.runs { digest.add(run.begunCheckpoints) }
+            }
             stage.faults.describe(into: &digest)
             let (a, b) = digest.finish()
             guard knownCrashes.insert(State(a: a, b: b)).inserted else { continue }
@@ -272,13 +282,8 @@ final class Explorer {
             try player.crash(isMachine: isMachine, afterCommits: commits)
             player.observer = counter
             try player.check()
-            for name in player.lost { try player.restart(name) }
-            try player.finish { lane in
-                try player.step(lane)
-                try player.check()
-            }
-            try player.checkEnd()
-            if scenario.faults.isEmpty { try player.checkRecovered() }
+            for name in player.lost { try player.goOn(name) }
+            try finish(player)
         } catch {
             let crash = Turn(.crash(isMachine: isMachine), .steps(1))
             var found = error
@@ -289,6 +294,57 @@ final class Explorer {
                     text: "after a crash within the last step, behind its commit \(commits)")
             }
             throw Failed(error: found, scenario: scenario(turns + [crash]))
+        }
+    }
+
+    private var hasKept: Bool { scenario.runs.contains(where: \.isKept) }
+
+    private func finish(_ player: Player) throws {
+        try player.finish { lane in
+            try player.step(lane)
+            try player.check()
+        }
+        try player.checkEnd()
+        if scenario.faults.isEmpty { try player.checkRecovered() }
+    }
+
+    // MARK: Stops
+
+    /// Each run that is kept is stopped here, and goes on. What it goes on from, and the store,
+    /// are all that it sees of what was before.
+    private func exploreStops(_ player: Player) throws {
+        guard hasKept, player.holder == nil else { return }
+        for run in player.runs where run.description.isKept && run.isAttached && !run.isAborted {
+            try tryStop(run.description.name)
+        }
+    }
+
+    private func tryStop(_ name: String) throws {
+        let order = path.map { $0.choices[$0.taken] }
+        do {
+            let player = try begin(on: spare)
+            for lane in order { try player.step(lane) }
+            try player.stop(name, isPause: result.stops % 2 == 1)
+            player.observer = counter
+            let coordinator = player.lanes.firstIndex(of: .coordinator(run: name)) ?? 0
+            try player.step(coordinator)
+            try player.check()
+            result.stops += 1
+            guard player.run(name).isSuspended else { return try finish(player) }
+            digest.removeAll()
+            digest.add(2)
+            digest.add(spare.fingerprint)
+            spare.describeRuns(into: &digest)
+            try player.describe(into: &digest) { self.spare.fingerprint(of: $0) }
+            let (a, b) = digest.finish()
+            guard knownCrashes.insert(State(a: a, b: b)).inserted else { return }
+            try player.resume(name)
+            try finish(player)
+        } catch {
+            let stop = Turn(.stop(run: name, isPause: false), .steps(1))
+            let step = Turn(.coordinator(run: name), .steps(1))
+            let resume = Turn(.resume(run: name), .steps(1))
+            throw Failed(error: error, scenario: scenario(turns + [stop, step, resume]))
         }
     }
 

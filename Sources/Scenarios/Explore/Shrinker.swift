@@ -85,7 +85,7 @@ struct Shrinker {
         for place in runs.indices {
             for path in [
                 \RunDescription.scanners, \.window, \.spill, \.stretch, \.overlay, \.parts,
-                \.compare, \.patch, \.reap, \.queue,
+                \.compare, \.patch, \.reap, \.queue, \.checkpoints, \.replay,
             ] where runs[place][keyPath: path] != plain[keyPath: path] {
                 if number == 0 {
                     runs[place][keyPath: path] = plain[keyPath: path]

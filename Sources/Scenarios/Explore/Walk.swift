@@ -11,6 +11,7 @@ final class Walk {
     /// What was done so far: steps of lanes, and turns that are none.
     private var done: [Move] = []
     private(set) var crashes = 0
+    private(set) var stops = 0
 
     private enum Move {
         case step(Int, WriterLane.Part?, position: Int)
@@ -31,7 +32,8 @@ final class Walk {
     func play() throws {
         try player.check()
         for _ in 0..<Walk.bound {
-            if player.isOver { return try player.checkEnd() }
+            if player.isOver, player.suspended.isEmpty { return try player.checkEnd() }
+            try stopNowAndThen()
             try crashNowAndThen()
             let choices = player.choices
             guard !choices.isEmpty else {
@@ -43,6 +45,23 @@ final class Walk {
             try player.check()
         }
         throw Violation(rule: "liveness", text: "no end after \(Walk.bound) steps")
+    }
+
+    /// Runs that are kept are stopped now and then, and go on a little later.
+    private func stopNowAndThen() throws {
+        guard player.holder == nil else { return }
+        for name in player.suspended where player.isOver || !(random?.next(below: 4) ?? 0 > 0) {
+            try goOn(name)
+        }
+        guard crashRate > 0, let dice = random?.next(below: 1_000_000),
+            Double(dice) < crashRate * 1e6
+        else { return }
+        let working = player.runs.filter { $0.description.isKept && $0.isAttached && !$0.isAborted }
+        guard let run = working.first else { return }
+        let name = run.description.name, isPause = dice % 2 == 0
+        stops += 1
+        done.append(.turn(Turn(.stop(run: name, isPause: isPause), .steps(1))))
+        try player.stop(name, isPause: isPause)
     }
 
     private func crashNowAndThen() throws {
@@ -57,7 +76,14 @@ final class Walk {
         done.append(.turn(Turn(.crash(isMachine: isMachine), .steps(1))))
         try player.crash(isMachine: isMachine)
         try player.check()
-        for name in player.lost { try restart(name) }
+        for name in player.lost { try goOn(name) }
+    }
+
+    /// A run that is kept resumes, any other begins again.
+    private func goOn(_ name: String) throws {
+        guard player.run(name).description.isKept else { return try restart(name) }
+        done.append(.turn(Turn(.resume(run: name), .steps(1))))
+        try player.resume(name)
     }
 
     func restart(_ name: String) throws {
@@ -110,14 +136,18 @@ extension Scenario {
     var expectationsOfAnyEnd: Expectations {
         var expectations = Expectations()
         let hasCrash = order.contains {
-            if case .crash = $0.lane { return true }
-            return false
+            switch $0.lane {
+            case .crash, .stop, .sideFile: true
+            default: false
+            }
         }
         if writers.contains(where: { $0.transactions.contains(where: \.isRollback) }) {
             expectations.isExact = false
         }
         guard hasCrash || !faults.isEmpty || runs.count > 1 else { return expectations }
-        let outcomes: [RunReport.Outcome] = [.clean, .repaired, .corrupt, .incomplete, .aborted]
+        let outcomes: [RunReport.Outcome] = [
+            .clean, .repaired, .corrupt, .incomplete, .aborted, .stopped,
+        ]
         expectations.run.outcomes = outcomes.map(\.rawValue)
         expectations.isExact = false
         return expectations

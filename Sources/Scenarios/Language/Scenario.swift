@@ -39,6 +39,8 @@ public struct StoreDescription: Hashable, Sendable {
     /// Every nth transaction says "read these records again" instead of what it changed; 0:
     /// none. Only in memory: a volume always knows.
     public var voidEvery = 0
+    /// Bytes that a tree's hook log may grow to; nil: no bound that a scenario could meet.
+    public var log: Int?
 
     public init() {}
 }
@@ -186,6 +188,9 @@ public struct Fault: Hashable, Sendable {
         case rollBack = "roll back"
         case forgetKept = "forget kept"
         case makeDurable = "make durable"
+        case storeRun = "store run"
+        case saveCheckpoint = "save checkpoint"
+        case logRead = "log read"
     }
 
     public enum Cause: String, Hashable, Sendable, CaseIterable {
@@ -240,6 +245,12 @@ public struct RunDescription: Hashable, Sendable {
     public var keepsOld = false
     /// Whether a writer that meets a full queue waits for good, or makes the run give way.
     public var isPatient = true
+    /// Whether the run outlives its process: its owner keeps a record of it, and a hook log.
+    public var isKept = false
+    /// Checkpoints that its lane makes, at the most.
+    public var checkpoints = 1
+    /// Deltas of the hook log that are read in one step when the run goes on.
+    public var replay = 1
     public var expect: RunExpectations?
 
     public init() {}
@@ -264,6 +275,17 @@ public struct Turn: Hashable, Sendable {
         case crash(isMachine: Bool)
         /// A run begins once more, from the start.
         case restart(run: String)
+        /// The checkpoints of a run that is kept: each is begun, then what its owner has
+        /// committed becomes durable, then it is saved.
+        case checkpoint(run: String)
+        /// A run is asked to end, so that it can go on: by somebody, or because the store is
+        /// closed.
+        case stop(run: String, isPause: Bool)
+        /// A run that a crash, a stop or a pause has ended goes on from its checkpoint, or begins
+        /// again where it can't.
+        case resume(run: String)
+        /// What a run could go on from is gone, or is damaged.
+        case sideFile(run: String, isLost: Bool)
     }
 
     public enum Until: Hashable, Sendable {

@@ -11,19 +11,17 @@ extension ScenarioReading {
         guard node.mapping != nil else {
             var words = try Words(node, source, what: "a turn: `LANE: STEPS`")
             let word = try words.next("a lane")
-            switch word.raw {
-            case "crash":
-                try words.finish()
-                return Turn(.crash(isMachine: false), .steps(1), line: line)
-            case "restart":
-                try words.finish()
-                guard scenario.runs.count == 1 else {
-                    throw words.error(word, expected: "`restart: RUN`, for there are several")
-                }
-                return Turn(.restart(run: scenario.runs[0].name), .steps(1), line: line)
-            default:
-                throw words.error(word, expected: "a turn: `LANE: STEPS`, crash or restart")
+            try words.finish()
+            if word.raw == "crash" { return Turn(.crash(isMachine: false), .steps(1), line: line) }
+            guard word.raw == "restart" || Turn.runEvents.contains(word.raw) else {
+                let events = ["crash", "restart"] + Turn.runEvents
+                let hint = choices(events, for: word.raw)
+                throw words.error(word, expected: "a turn: `LANE: STEPS`, \(hint)")
             }
+            guard scenario.runs.count == 1 else {
+                throw words.error(word, expected: "`\(word.raw): RUN`, for there are several")
+            }
+            return Turn(event(word.raw, scenario.runs[0].name), .steps(1), line: line)
         }
         let (key, value) = try pair(node, "a turn: `LANE: STEPS`")
         if let lane = try event(key, value, scenario) { return Turn(lane, .steps(1), line: line) }
@@ -31,18 +29,28 @@ extension ScenarioReading {
         return Turn(lane, try until(value, lane, scenario.store.kind), line: line)
     }
 
-    /// `crash: machine` and `restart: RUN`.
+    /// What a word means that is followed by the name of a run.
+    private func event(_ word: String, _ run: String) -> Turn.Lane {
+        switch word {
+        case "stop": .stop(run: run, isPause: false)
+        case "pause": .stop(run: run, isPause: true)
+        case "resume": .resume(run: run)
+        case "lose": .sideFile(run: run, isLost: true)
+        case "spoil": .sideFile(run: run, isLost: false)
+        default: .restart(run: run)
+        }
+    }
+
+    /// `crash: machine`, `restart: RUN` and the like.
     private func event(
         _ key: Node, _ value: Node, _ scenario: Scenario
     ) throws(ScenarioError) -> Turn.Lane? {
-        switch key.scalar?.string {
-        case "crash":
+        guard let word = key.scalar?.string else { return nil }
+        if word == "crash" {
             return .crash(isMachine: try name(value, "what crashes", of: ["machine"]) == "machine")
-        case "restart":
-            let names = scenario.runs.map(\.name)
-            return .restart(run: try name(value, "a run", of: names))
-        default: return nil
         }
+        guard word == "restart" || Turn.runEvents.contains(word) else { return nil }
+        return event(word, try name(value, "a run", of: scenario.runs.map(\.name)))
     }
 
     // MARK: Lanes
@@ -77,6 +85,11 @@ extension ScenarioReading {
             lane = .compare(run: run.name, number: try number(&words, run.parts, "parts", run))
         case "assistant": lane = .assistant(run: run.name)
         case "merger": lane = .merger(run: run.name)
+        case "checkpoint":
+            guard run.isKept else {
+                throw words.error(part, expected: "it for a run that is kept: `kept: true`")
+            }
+            lane = .checkpoint(run: run.name)
         default: throw words.error(part, expected: unknownLane(part.raw, scenario))
         }
         try words.finish()
@@ -97,7 +110,7 @@ extension ScenarioReading {
 
     private func unknownLane(_ word: String, _ scenario: Scenario) -> String {
         var lanes = scenario.writers.map(\.name)
-        let parts = ["scanner", "assistant", "compare", "merger"]
+        let parts = ["scanner", "assistant", "compare", "merger", "checkpoint"]
         lanes += scenario.runs.map(\.name)
         if scenario.runs.count == 1 { lanes += parts }
         let several =
@@ -122,6 +135,7 @@ extension ScenarioReading {
         case .writer where Turn.writerSteps.contains(text): return .step(text)
         case .coordinator where Turn.coordinatorSteps.contains(text): return .step(text)
         case .assistant where text == "spill": return .step(text)
+        case .checkpoint where Turn.checkpointSteps.contains(text): return .step(text)
         case .assistant where text == "all": return .end
         case .scanner: return try scanned(node, kind, lane)
         default:
@@ -149,6 +163,7 @@ extension ScenarioReading {
         case .writer: Turn.writerSteps + ["end"]
         case .coordinator: Turn.coordinatorSteps + ["end"]
         case .assistant: ["all", "spill", "end"]
+        case .checkpoint: Turn.checkpointSteps + ["end"]
         default: ["end"]
         }
     }

@@ -6,14 +6,15 @@ internal import Yams
 extension ScenarioReading {
     static let runKeys = [
         "indexes", "strategy", "scanners", "window", "spill", "stretch", "overlay", "parts",
-        "compare", "patch", "reap", "queue", "impatient", "keep-old", "expect",
+        "compare", "patch", "reap", "queue", "impatient", "keep-old", "kept",
+        "checkpoints", "replay", "expect",
     ]
     static let runExpectationKeys = [
         "outcome", "reason", "applied", "elided", "windows", "found", "generation",
     ]
     static let expectationKeys =
         runExpectationKeys + ["exact", "left", "refused", "longest-hold", "meets", "digest"]
-    static let outcomes = ["clean", "repaired", "corrupt", "incomplete", "aborted"]
+    static let outcomes = ["clean", "repaired", "corrupt", "incomplete", "aborted", "stopped"]
     /// A number of bytes or entries.
     private static let amount = 1...(1 << 40)
 
@@ -60,12 +61,17 @@ extension ScenarioReading {
             ("overlay", \.overlay, ScenarioReading.amount), ("parts", \.parts, 1...16),
             ("compare", \.compare, ScenarioReading.amount),
             ("patch", \.patch, ScenarioReading.amount), ("reap", \.reap, ScenarioReading.amount),
-            ("queue", \.queue, ScenarioReading.amount),
+            ("queue", \.queue, ScenarioReading.amount), ("checkpoints", \.checkpoints, 0...16),
+            ("replay", \.replay, ScenarioReading.amount),
         ]
         for (key, path, range) in numbers {
             if let node = fields[key] { run[keyPath: path] = try integer(node, key, range) }
         }
         if let node = fields["impatient"] { run.isPatient = !(try bool(node)) }
+        if let node = fields["kept"] { run.isKept = try bool(node) }
+        if run.isKept, kind == .catalogue, let node = fields["kept"] {
+            throw source.error(node, "a run of a catalogue", expected: "kept runs of a tree only")
+        }
         if let node = fields["keep-old"] { run.keepsOld = try bool(node) }
         if let node = fields["expect"] {
             let fields = try self.fields(

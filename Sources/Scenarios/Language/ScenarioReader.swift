@@ -68,7 +68,7 @@ struct ScenarioReading {
             store.kind = try choice(node, "a kind of store")
             return store
         }
-        let fields = try fields(node, "a store", ["kind", "blocks", "void-every"])
+        let fields = try fields(node, "a store", ["kind", "blocks", "void-every", "log"])
         guard let kind = fields["kind"] else {
             throw source.error(node, "a store without kind", expected: "kind: tree or catalogue")
         }
@@ -82,6 +82,13 @@ struct ScenarioReading {
         }
         if let node = fields["void-every"] {
             store.voidEvery = try integer(node, "void-every", 0...1000)
+        }
+        if let node = fields["log"] {
+            guard store.kind == .tree else {
+                throw source.error(
+                    node, "log of a \(store.kind.rawValue)", expected: "it for a tree only")
+            }
+            store.log = try integer(node, "log", 1...(1 << 40))
         }
         return store
     }
@@ -255,9 +262,15 @@ struct ScenarioReading {
 
 extension Turn {
     /// Words that name lanes, and so nothing else.
-    static let words = ["scanner", "assistant", "compare", "merger", "crash", "restart"]
+    static let words =
+        ["scanner", "assistant", "compare", "merger", "checkpoint", "crash", "restart"]
+        + runEvents
+
+    /// What happens to a run, with its name behind.
+    static let runEvents = ["stop", "pause", "resume", "lose", "spoil"]
 
     /// The steps of a coordinator that a turn can name.
     static let coordinatorSteps = Coordinator.Step.allCases.filter { $0 != .end }.map(\.rawValue)
     static let writerSteps = ["begin", "commit", "report"]
+    static let checkpointSteps = RunLanes.CheckpointStep.allCases.map(\.rawValue)
 }

@@ -74,6 +74,10 @@ struct Lanes {
         runs.count != 1 || runs[0].name != RunDescription().name
     }
 
+    fileprivate func event(_ word: String, _ run: String) -> String {
+        hasNames ? "\(word): \(run)" : word
+    }
+
     fileprivate func name(_ run: String, _ part: String, _ number: Int = 1) -> String {
         (hasNames ? "\(run) " : "") + part + (number == 1 ? "" : " \(number)")
     }
@@ -84,12 +88,16 @@ func turn(_ turn: Turn, _ lanes: Lanes) -> String {
     let lane: String
     switch turn.lane {
     case .crash(let isMachine): return isMachine ? "crash: machine" : "crash"
-    case .restart(let run): return lanes.hasNames ? "restart: \(run)" : "restart"
+    case .restart(let run): return lanes.event("restart", run)
+    case .stop(let run, let isPause): return lanes.event(isPause ? "pause" : "stop", run)
+    case .resume(let run): return lanes.event("resume", run)
+    case .sideFile(let run, let isLost): return lanes.event(isLost ? "lose" : "spoil", run)
     case .writer(let name): lane = name
     case .scanner(let run, let number): lane = lanes.name(run, "scanner", number)
     case .assistant(let run): lane = lanes.name(run, "assistant")
     case .compare(let run, let number): lane = lanes.name(run, "compare", number)
     case .merger(let run): lane = lanes.name(run, "merger")
+    case .checkpoint(let run): lane = lanes.name(run, "checkpoint")
     case .coordinator(let run): lane = run
     }
     return "\(lane): \(until(turn))"

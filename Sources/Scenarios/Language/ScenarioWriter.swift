@@ -58,6 +58,7 @@ public struct ScenarioWriter {
         var parts = ["kind: \(store.kind.rawValue)"]
         if store.blocks != standard.blocks { parts.append("blocks: \(store.blocks)") }
         if store.voidEvery != standard.voidEvery { parts.append("void-every: \(store.voidEvery)") }
+        if let log = store.log { parts.append("log: \(log)") }
         return parts.count == 1 ? store.kind.rawValue : flow(parts)
     }
 
@@ -111,11 +112,13 @@ public struct ScenarioWriter {
             ("scanners", \.scanners), ("window", \.window), ("spill", \.spill),
             ("stretch", \.stretch), ("overlay", \.overlay), ("parts", \.parts),
             ("compare", \.compare), ("patch", \.patch), ("reap", \.reap), ("queue", \.queue),
+            ("checkpoints", \.checkpoints), ("replay", \.replay),
         ]
         for (key, path) in numbers where run[keyPath: path] != standard[keyPath: path] {
             lines.append("\(key): \(run[keyPath: path])")
         }
         if !run.isPatient { lines.append("impatient: true") }
+        if run.isKept { lines.append("kept: true") }
         if run.keepsOld { lines.append("keep-old: true") }
         if let expect = run.expect {
             let expectations = runExpectations(expect)

@@ -59,6 +59,9 @@ extension Player {
                 try checkCoverage(run.run)
                 try checkLoading(run.run)
             }
+            if runs.contains(where: { $0.number > 0 && !$0.isAttached }) {
+                try checkInterruptedLoads()
+            }
             for slot in stage.owner.indexes.indices { try checkLive(IndexSlot(slot)) }
         }
     }
@@ -84,7 +87,25 @@ extension Player {
     private func checkLoading(_ run: Run) throws {
         // With records to be read again the load has no future: the commit refuses it.
         guard let load = run.loadPosition, run.rereads == 0 else { return }
-        let entries = try stage.entries(load.slot, generation: load.generation)
+        try checkLoad(load.slot, load.generation, load.cursor)
+    }
+
+    /// What a crash or a stop has interrupted is kept up by the owner all the same.
+    private func checkInterruptedLoads() throws {
+        let slots = stage.owner.indexes.indices.map { IndexSlot($0) }
+        let loads = try stage.owner.atCommitBoundary { boundary in
+            slots.map { boundary.loading(of: $0) }
+        }
+        for (slot, load) in zip(slots, loads) {
+            if let load { try checkLoad(slot, load.generation, load.cursor) }
+        }
+    }
+
+    private func checkLoad(
+        _ slot: IndexSlot, _ generation: UInt32, _ cursor: KeyBytes?
+    ) throws {
+        let load = (slot: slot, cursor: cursor)
+        let entries = try stage.entries(slot, generation: generation)
         let bound = load.cursor?.array
         let expected = try stage.expected(load.slot, below: nil).filter { entry in
             bound.map { entry.key.precedes($0) } ?? true
@@ -205,10 +226,52 @@ extension Player {
             rule: "I3", text: "\(attached) hooks are attached, and \(working) runs are at work")
     }
 
+    /// What the owner keeps of a run is what the run is. The last step of one that fails may
+    /// have failed in this as well.
+    func checkRecord(_ lanes: RunLanes) throws {
+        guard lanes.number > 0, lanes.run.state != .failed, stage.faults.struck.isEmpty else {
+            return
+        }
+        let number = lanes.number
+        let record = try looking {
+            try stage.owner.atCommitBoundary { boundary in
+                try boundary.runs().first { $0.number == number }
+            }
+        }
+        // A run that was refused was never entered.
+        guard let record else {
+            guard lanes.run.state.isWorking else { return }
+            throw Violation(rule: "record", text: "nobody remembers run \(lanes.number)")
+        }
+        guard record.state == lanes.run.state || lanes.run.state == .aborted else {
+            throw Violation(
+                rule: "record",
+                text: "run \(lanes.number) is \(lanes.run.state.rawValue), and its record says "
+                    + record.state.rawValue)
+        }
+    }
+
+    /// What is found of a run that has ended before its end.
+    func checkRecord(_ record: RunRecord, of lanes: RunLanes) throws {
+        guard stage.faults.struck.isEmpty else { return }
+        let isRight =
+            lanes.isLost
+            ? record.state == .crashed || record.state == .stopped || record.state == .paused
+            : record.state == lanes.run.state
+        guard isRight || lanes.run.report.mustStartAgain else {
+            throw Violation(
+                rule: "record",
+                text: "run \(record.number) has ended as \(lanes.run.state.rawValue), and is found "
+                    + record.state.rawValue)
+        }
+    }
+
     /// At the end of everything: what must be so then.
     func checkEnd() throws {
         try looking {
-            for run in runs where !run.isLost && !run.isOutdated { try checkEnd(run) }
+            for run in runs where !run.isLost && !run.isOutdated && !run.isSuspended {
+                try checkEnd(run)
+            }
             for slot in stage.owner.indexes.indices { try checkNothingLoads(IndexSlot(slot)) }
             let hooks = try stage.owner.atCommitBoundary { $0.hooks.count }
             guard hooks == 0 else {
@@ -220,7 +283,7 @@ extension Player {
 
     /// What a run could not load to the end it has given up, where that did not fail too.
     private func checkNothingLoads(_ slot: IndexSlot) throws {
-        guard runs.allSatisfy({ !$0.isLost }) else { return }
+        guard runs.allSatisfy({ !$0.isLost && !$0.isSuspended }) else { return }
         guard !stage.faults.struck.contains(where: { $0.point == .discard }) else { return }
         guard let generation = explorable?.loadingGeneration(slot) else { return }
         throw Violation(
@@ -298,7 +361,7 @@ extension Player {
     /// commit leaves that to the next.
     private var haveAllReaped: Bool {
         runs.allSatisfy { [.clean, .repaired, .corrupt].contains($0.run.report.outcome) }
-            && runs.allSatisfy { $0.run.report.reason == nil && !$0.isLost }
+            && runs.allSatisfy { $0.run.report.reason == nil && !$0.isLost && !$0.isSuspended }
     }
 
     // MARK: Words

@@ -37,6 +37,10 @@ final class Player {
     private(set) var rolledBack: Set<IndexSlot> = []
     private(set) var refusedRollbacks = 0
     private let clock: RunClock
+    /// Runs so far whose owner keeps them: each gets the next number.
+    private var keptRuns: UInt64 = 0
+    /// Moves of runs from one state to another, each once.
+    private(set) var moves: Set<RunMove> = []
 
     init(
         _ scenario: Scenario, on stage: any Stage, mutants: Mutants = Mutants(),
@@ -74,31 +78,57 @@ final class Player {
                 lanes.append(.compare(run: run.name, number: number))
             }
             lanes.append(.merger(run: run.name))
+            if run.isKept { lanes.append(.checkpoint(run: run.name)) }
             lanes.append(.coordinator(run: run.name))
         }
         return lanes
     }
 
-    private func begin(_ description: RunDescription) throws -> RunLanes {
+    /// - Parameter going: what the run goes on from; nil: a new one, or one that is not kept.
+    private func begin(
+        _ description: RunDescription, going: (record: RunRecord, checkpoint: Checkpoint?)? = nil,
+        on store: (any SideStore)? = nil, begunCheckpoints: Int = 0
+    ) throws -> RunLanes {
         var options = description.options
         options.mutants = mutants
         options.isOwnerMutant = isOwnerMutant
+        let slots = try slots(of: description)
+        var keeping: Keeping?
+        var number: UInt64 = 0
+        if let (record, checkpoint) = going {
+            number = record.number
+            keeping =
+                checkpoint.map { Keeping(record, from: $0) } ?? Keeping(new: record)
+        } else if description.isKept {
+            guard stage.owner.keepsRuns else {
+                throw StageError.refused("\(description.name) is kept, and the store keeps no runs")
+            }
+            keptRuns += 1
+            number = keptRuns
+            keeping = Keeping(
+                new: RunRecord(
+                    number: number, indexes: slots.map { name($0) },
+                    strategy: description.strategy, keepsOld: description.keepsOld))
+        }
+        let run = Run(
+            owner: stage.owner, indexes: slots, store: try store ?? stage.makeSideStore(number),
+            options: options, clock: clock, keeping: keeping)
+        return RunLanes(
+            description: description, run: run,
+            initial: try stage.owner.indexes.indices.map {
+                try stage.activeGeneration(IndexSlot($0))
+            }, number: number, begunCheckpoints: begunCheckpoints)
+    }
+
+    private func slots(of description: RunDescription) throws -> [IndexSlot] {
         let names = stage.owner.indexes.map(\.name)
         let wanted = description.indexes.isEmpty ? names : description.indexes
-        let slots = try wanted.map { name in
+        return try wanted.map { name in
             guard let slot = names.firstIndex(of: name) else {
                 throw StageError.refused("the store has no index \(name)")
             }
             return IndexSlot(slot)
         }
-        let run = Run(
-            owner: stage.owner, indexes: slots, store: try stage.makeSideStore(),
-            options: options, clock: clock)
-        return RunLanes(
-            description: description, run: run,
-            initial: try stage.owner.indexes.indices.map {
-                try stage.activeGeneration(IndexSlot($0))
-            })
     }
 
     // MARK: What can go on
@@ -111,8 +141,10 @@ final class Player {
         case .assistant(let name): run(name).canHandle
         case .compare(let name, let number): run(name).canCompare(number - 1)
         case .merger(let name): run(name).canMerge
+        case .checkpoint(let name): holder == nil && run(name).nextCheckpointStep != nil
         case .coordinator(let name): holder == nil && run(name).canCoordinate
-        case .crash, .restart: preconditionFailure("not a lane of steps")
+        case .crash, .restart, .stop, .resume, .sideFile:
+            preconditionFailure("not a lane of steps")
         }
     }
 
@@ -170,8 +202,10 @@ final class Player {
         case .assistant(let name): event = run(name).handle()
         case .compare(let name, let number): event = run(name).compare(number - 1)
         case .merger(let name): event = run(name).merge()
+        case .checkpoint(let name): event = try stepCheckpoint(run(name))
         case .coordinator(let name): event = try coordinate(run(name))
-        case .crash, .restart: preconditionFailure("not a lane of steps")
+        case .crash, .restart, .stop, .resume, .sideFile:
+            preconditionFailure("not a lane of steps")
         }
         observer?.stepped(lane, event, self)
     }
@@ -233,11 +267,15 @@ final class Player {
         let untouchable = try lanes.isAborted ? standing(of: lanes) : nil
         let applied = lanes.run.applied
         (stage.owner as? SteeredOwner)?.lastHold = SteeredOwner.Hold()
+        let state = lanes.run.state
         let event = lanes.coordinate()
+        try note(lanes, from: state)
         if step == .compared { try checkFound(lanes) }
         try checkHold(lanes, applied)
         try checkUntouched(lanes, untouchable)
         if lanes.isOver { try checkDetached() }
+        // As whoever resumes a run does: what can't go on is started again.
+        if lanes.isOver, lanes.run.report.mustStartAgain { try resume(lanes.description.name) }
         return event
     }
 
@@ -255,23 +293,118 @@ final class Player {
         if let holder { writers[holder].skip() }
         holder = nil
         if isMachine { for number in writers.indices { writers[number].end() } }
-        for run in runs { run.lose(withMachine: isMachine) }
+        for run in runs {
+            if run.isAttached { moves.insert(RunMove(from: run.run.state, to: .crashed)) }
+            run.lose(withMachine: isMachine)
+        }
         observer?.crashed(self)
     }
 
     /// Begins a run again that was lost or has ended.
     func restart(_ name: String) throws {
+        let place = try place(ofEnded: name, "restarted")
+        runs[place] = try begin(runs[place].description)
+    }
+
+    private func place(ofEnded name: String, _ what: String) throws -> Int {
         guard let place = runs.firstIndex(where: { $0.description.name == name }) else {
             preconditionFailure("the reader knows the runs")
         }
         guard runs[place].isOver else {
-            throw StageError.refused("\(name) is restarted while it is at work")
+            throw StageError.refused("\(name) is \(what) while it is at work")
         }
-        runs[place] = try begin(runs[place].description)
+        return place
     }
 
     /// Runs that a crash has ended and that nobody has begun again.
     var lost: [String] { runs.filter(\.isLost).map(\.description.name) }
+
+    /// Runs that have ended so that they can go on, and that nobody has gone on with.
+    var suspended: [String] { runs.filter(\.isSuspended).map(\.description.name) }
+}
+
+// MARK: Runs that are kept
+
+/// A move of a run from one state to another.
+struct RunMove: Hashable {
+    let from: RunState, to: RunState
+}
+
+extension Player {
+    /// Whoever goes on with what has ended before its end: a run that is kept resumes, any
+    /// other begins again.
+    func goOn(_ name: String) throws {
+        try run(name).description.isKept ? resume(name) : restart(name)
+    }
+
+    /// Goes on with a run from its checkpoint, or begins it again where that can't be; a run
+    /// that has come to its end begins as a new one.
+    func resume(_ name: String) throws {
+        guard holder == nil else {
+            throw StageError.refused("\(name) goes on while a transaction is under way")
+        }
+        let place = try place(ofEnded: name, "resumed")
+        let lanes = runs[place], number = lanes.number
+        guard lanes.description.isKept else {
+            throw StageError.refused("\(name) is not kept: it can only be restarted")
+        }
+        let (record, commit) = try stage.owner.atCommitBoundary { boundary in
+            (try boundary.runs().first { $0.number == number }, boundary.lastCommit)
+        }
+        guard let record, record.state.isResumable || lanes.run.report.mustStartAgain else {
+            return try restart(name)
+        }
+        try checkRecord(record, of: lanes)
+        var checkpoint: Checkpoint?
+        var store: (any SideStore)?
+        if record.state.isResumable {
+            do {
+                let opened = try stage.openSideStore(number)
+                if Keeping.refusal(record, opened.checkpoint, lastCommit: commit) == nil {
+                    store = opened.store
+                    checkpoint = opened.checkpoint
+                }
+            } catch is SideFileError {}
+        }
+        moves.insert(RunMove(from: record.state, to: .prepared))
+        observer?.resumes(lanes, checkpoint, self)
+        runs[place] = try begin(
+            lanes.description, going: (record, checkpoint), on: store,
+            begunCheckpoints: lanes.begunCheckpoints)
+    }
+
+    /// Asks a run to end, so that it can go on. It does with its next step.
+    func stop(_ name: String, isPause: Bool) throws {
+        let lanes = run(name)
+        guard !lanes.isOver else {
+            throw StageError.refused("\(name) is stopped, and is not at work")
+        }
+        lanes.run.abort(
+            AbortReason("asked for by the scenario", isPause ? .pause : .stop))
+    }
+
+    func stepCheckpoint(_ lanes: RunLanes) throws -> StepEvent {
+        guard let step = lanes.nextCheckpointStep else {
+            preconditionFailure("a lane that can go on")
+        }
+        let hasUnread = lanes.run.isUnreadBelowCursor
+        lanes.stepCheckpoint(step)
+        return .checkpointed(step, hasUnread: hasUnread)
+    }
+
+    /// Notes a move, which must be one that there is, and of a run that is kept looks whether
+    /// its owner knows.
+    func note(_ lanes: RunLanes, from state: RunState) throws {
+        let next = lanes.run.state
+        guard next != state else { return }
+        moves.insert(RunMove(from: state, to: next))
+        guard state.mayBecome(next) else {
+            throw Violation(
+                rule: "state", text: "\(next.rawValue) does not follow \(state.rawValue)")
+        }
+        // One that has not begun leaves what its owner knew of it.
+        if state != .prepared || next.isWorking { try checkRecord(lanes) }
+    }
 }
 
 extension Transaction {
@@ -286,6 +419,7 @@ enum StepEvent {
     case compared
     case merged
     case coordinated(Coordinator.Step)
+    case checkpointed(RunLanes.CheckpointStep, hasUnread: Bool)
 }
 
 protocol Observer: AnyObject {
@@ -293,6 +427,8 @@ protocol Observer: AnyObject {
     func stepped(_ lane: Int, _ event: StepEvent, _ player: Player)
     func willCrash(_ player: Player, isMachine: Bool)
     func crashed(_ player: Player)
+    /// A run is gone on with, from `checkpoint` or again from the start.
+    func resumes(_ run: RunLanes, _ checkpoint: Checkpoint?, _ player: Player)
 }
 
 /// A writer's transactions, and how far it has come.
@@ -347,6 +483,7 @@ extension RunDescription {
         options.patchEntries = patch
         options.reapEntries = reap
         options.keepsOld = keepsOld
+        options.replayDeltas = replay
         options.holdTarget = 1
         return options
     }

@@ -80,6 +80,10 @@ struct Replay {
                 try player.crash(isMachine: isMachine)
                 try player.check()
             case .restart(let name): try player.restart(name)
+            case .stop(let name, let isPause): try player.stop(name, isPause: isPause)
+            case .resume(let name): try player.resume(name)
+            case .sideFile(let name, let isLost):
+                try player.stage.harmSideStore(player.run(name).number, isLost: isLost)
             default: try take(turn, lane: lane(of: turn))
             }
         } catch let error as StageError {
@@ -125,6 +129,12 @@ struct Replay {
         switch turn {
         case .writer: try write(lane, through: WriterLane.Part(rawValue: name) ?? .report)
         case .assistant(let run): try player.run(run).run.spill()
+        case .checkpoint(let run):
+            while true {
+                let next = player.run(run).nextCheckpointStep
+                try need(lane)
+                if next?.rawValue == name { return }
+            }
         case .coordinator(let run):
             var done: Coordinator.Step?
             while done?.rawValue != name {
@@ -189,7 +199,7 @@ struct Replay {
 
     private func finish() throws {
         if let holder = player.holder { try write(holder, through: .report) }
-        for name in player.lost { try player.restart(name) }
+        for name in player.lost { try player.goOn(name) }
         try player.finish { try step($0) }
     }
 
@@ -356,9 +366,13 @@ extension Turn.Lane {
         case .assistant(let run): Turn.Lane.name(run, "assistant")
         case .compare(let run, let number): Turn.Lane.name(run, "compare", number)
         case .merger(let run): Turn.Lane.name(run, "merger")
+        case .checkpoint(let run): Turn.Lane.name(run, "checkpoint")
         case .coordinator(let run): run
         case .crash(let isMachine): isMachine ? "crash: machine" : "crash"
         case .restart(let run): "restart: \(run)"
+        case .stop(let run, let isPause): (isPause ? "pause: " : "stop: ") + run
+        case .resume(let run): "resume: \(run)"
+        case .sideFile(let run, let isLost): (isLost ? "lose: " : "spoil: ") + run
         }
     }
 
@@ -395,5 +409,10 @@ final class ObserverPair: Observer {
     func crashed(_ player: Player) {
         first.crashed(player)
         second?.crashed(player)
+    }
+
+    func resumes(_ run: RunLanes, _ checkpoint: Checkpoint?, _ player: Player) {
+        first.resumes(run, checkpoint, player)
+        second?.resumes(run, checkpoint, player)
     }
 }

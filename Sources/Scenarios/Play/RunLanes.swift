@@ -1,5 +1,6 @@
-// The lanes of one run: scanners, assistant, parts of a comparison, merger, coordinator.
-// Failures are treated as the threaded driver treats them: the run is marked as aborted.
+// The lanes of one run: scanners, assistant, parts of a comparison, merger, checkpoints,
+// coordinator. Failures are treated as the threaded driver treats them: the run is marked as
+// aborted.
 
 internal import Bytes
 internal import Tidemark
@@ -30,6 +31,10 @@ final class RunLanes {
     private(set) var isOutdated = false
     /// Whether a crash has ended it.
     private(set) var isLost = false
+    /// The number under which its owner keeps it; 0: it doesn't.
+    let number: UInt64
+    /// Checkpoints that were begun, by earlier processes of the run too.
+    private(set) var begunCheckpoints: Int
     /// What must be part of a state's digest because a comparison, a patch or a merger has
     /// seen it at its beginning.
     var memory: UInt64 = 0
@@ -37,16 +42,25 @@ final class RunLanes {
     /// Stretches that are merged ahead at the most.
     private static let mergedAhead = 2
 
-    init(description: RunDescription, run: Run, initial: [UInt32]) {
+    init(
+        description: RunDescription, run: Run, initial: [UInt32], number: UInt64,
+        begunCheckpoints: Int
+    ) {
         self.description = description
         self.run = run
         self.initial = initial
+        self.number = number
+        self.begunCheckpoints = begunCheckpoints
         coordinator = Coordinator(run)
         scanners = (0..<max(1, description.scanners)).map { _ in run.makeScanner() }
     }
 
     var isOver: Bool { isLost || coordinator.isEnded }
     var isAborted: Bool { run.abortReason != nil }
+    /// Whether it has ended so that it can go on.
+    var isSuspended: Bool { coordinator.isEnded && [.stopped, .paused].contains(run.state) }
+    /// Whether it was asked to end, and has not yet.
+    var isStopping: Bool { !isOver && run.abortReason?.isStop == true }
     /// Whether its hook is in force.
     var isAttached: Bool { !isOver && coordinator.next != .prepare }
 
@@ -98,6 +112,34 @@ final class RunLanes {
         case .comparison: return partsDone.allSatisfy { $0 }
         case .stretch: return coordinator.stretch != nil || !merged.isEmpty
         case .ended: return false
+        }
+    }
+
+    // MARK: Checkpoints
+
+    /// The steps of a checkpoint.
+    enum CheckpointStep: String, CaseIterable { case begin, sync, save }
+
+    /// The next step of its checkpoints, where one is possible. As in the driver, a run that
+    /// was marked as aborted and has not noticed yet may still get there.
+    var nextCheckpointStep: CheckpointStep? {
+        guard description.isKept, isAttached else { return nil }
+        if run.checkpointUnderWay != nil { return run.maySaveCheckpoint ? .save : .sync }
+        guard run.mayBeginCheckpoint, begunCheckpoints < description.checkpoints else {
+            return nil
+        }
+        return .begin
+    }
+
+    func stepCheckpoint(_ step: CheckpointStep) {
+        aborting {
+            switch step {
+            case .begin:
+                begunCheckpoints += 1
+                try run.beginCheckpoint()
+            case .sync: try run.owner.makeDurable()
+            case .save: try run.saveCheckpoint()
+            }
         }
     }
 
@@ -174,7 +216,9 @@ final class RunLanes {
 
     /// What is looked at when all has come to its end.
     private func describeEnd(into digest: inout StateDigest) {
-        let outcomes: [RunReport.Outcome] = [.clean, .repaired, .corrupt, .incomplete, .aborted]
+        let outcomes: [RunReport.Outcome] = [
+            .clean, .repaired, .corrupt, .incomplete, .aborted, .stopped,
+        ]
         digest.add(outcomes.firstIndex(of: run.report.outcome) ?? -1)
         let reason = Array((run.report.reason ?? "").utf8)
         digest.add(reason.rawSpan)
@@ -208,6 +252,7 @@ final class RunLanes {
         for steps in partSteps { digest.add(steps) }
         for part in partsDone { digest.add(part ? 1 : 0) }
         digest.add(memory)
+        digest.add(begunCheckpoints)
         try run.describe(into: &digest, snapshots: snapshots)
     }
 }

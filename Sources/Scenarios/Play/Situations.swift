@@ -55,6 +55,22 @@ public enum Situation: String, CaseIterable, Sendable {
     case crashHalfReaped = "crash in the middle of reaping"
     case crashVisible = "crash between visible and reported"
     case crashMachine = "failure of the machine"
+    case checkpointSaved = "checkpoint saved"
+    case checkpointUnread = "checkpoint begun with something to be read below the cursor"
+    case checkpointLost = "crash between a checkpoint begun and saved"
+    case stopped = "run stopped so that it can go on"
+    case paused = "run paused so that it can go on"
+    case resumedScanning = "run goes on with its scan"
+    case resumedScanned = "run goes on behind its scan"
+    case resumedLoading = "run goes on with a load"
+    case resumedMended = "run goes on with an index mended"
+    case resumedTwice = "run goes on a second time"
+    case replayed = "delta of the hook log applied"
+    case replayedAbove = "delta of the hook log elided"
+    case writtenBetween = "transaction while a run is interrupted"
+    case positionGivenUp = "position of a run given up"
+    case startedAgain = "run started again for want of a position"
+    case superseded = "interrupted run gives way to another"
 }
 
 final class SituationCounter: Observer {
@@ -105,6 +121,7 @@ final class SituationCounter: Observer {
         case .writer(let part, let transaction): wrote(part, transaction, player)
         case .scanned(let progress): scanned(lane, progress, player)
         case .coordinated(let step): coordinated(lane, step, player)
+        case .checkpointed(let step, let hasUnread): checkpointed(step, hasUnread)
         case .handled, .compared, .merged: break
         }
         if player.runs.count > 1, player.runs.filter({ $0.isAttached && !$0.isAborted }).count > 1 {
@@ -149,6 +166,7 @@ final class SituationCounter: Observer {
             return
         }
         if part == .report, player.keepsGeneration { count(.keptUp) }
+        if part == .report { countInterrupted(player) }
         guard part == .report, player.runs.contains(where: \.isAttached) else { return }
         if transaction.isAborted { count(.abortedTransaction) }
         let newApplied = player.runs.reduce(0) { $0 + $1.run.applied } > applied
@@ -176,6 +194,16 @@ final class SituationCounter: Observer {
         }
     }
 
+    private func countInterrupted(_ player: Player) {
+        guard let records = player.records else { return }
+        if records.contains(where: { $0.state.isResumable && !$0.state.isWorking }) {
+            count(.writtenBetween)
+        }
+        if records.contains(where: { $0.state.isResumable && $0.logFrom == nil }) {
+            count(.positionGivenUp)
+        }
+    }
+
     private func countReuse(_ player: Player) {
         for number in player.stage.reusedInodes {
             var key = KeyBytes()
@@ -197,6 +225,14 @@ final class SituationCounter: Observer {
     private func coordinated(_ lane: Int, _ step: Coordinator.Step, _ player: Player) {
         guard case .coordinator(let name) = player.lanes[lane] else { return }
         let lanes = player.run(name)
+        if step == .replay {
+            let newApplied = player.runs.reduce(0) { $0 + $1.run.applied } > applied
+            let newElided = player.runs.reduce(0) { $0 + $1.run.elided } > elided
+            if newApplied { count(.replayed) }
+            if newElided { count(.replayedAbove) }
+        }
+        if lanes.isSuspended { count(lanes.run.state == .paused ? .paused : .stopped) }
+        if step == .prepare, player.hasSuperseded { count(.superseded) }
         if lanes.isOver, lanes.run.report.outcome == .aborted {
             switch step {
             case .prepare: count(.refused)
@@ -225,6 +261,24 @@ final class SituationCounter: Observer {
         }
     }
 
+    private func checkpointed(_ step: RunLanes.CheckpointStep, _ hasUnread: Bool) {
+        if step == .save { count(.checkpointSaved) }
+        if step == .begin, hasUnread { count(.checkpointUnread) }
+    }
+
+    func resumes(_ lanes: RunLanes, _ checkpoint: Checkpoint?, _ player: Player) {
+        guard let checkpoint else { return count(.startedAgain) }
+        count(checkpoint.isScanned ? .resumedScanned : .resumedScanning)
+        let number = lanes.number
+        let record = try? player.stage.owner.atCommitBoundary { boundary in
+            try boundary.runs().first { $0.number == number }
+        }
+        guard let record else { return }
+        if record.loading != nil { count(.resumedLoading) }
+        if record.results.contains(where: \.isMended) { count(.resumedMended) }
+        if record.resumes > 0 { count(.resumedTwice) }
+    }
+
     private func countOrders(_ lanes: RunLanes) {
         guard let orders = try? lanes.run.orders() else { return }
         if orders.deltaOlder { count(.olderThanWindow) }
@@ -238,6 +292,7 @@ final class SituationCounter: Observer {
         if isMachine { count(.crashMachine) }
         if isUnreported(player) { count(.crashVisible) }
         for run in player.runs where run.isAttached {
+            if run.run.checkpointUnderWay != nil { count(.checkpointLost) }
             switch run.coordinator.next {
             case .prepare: break
             case .replay, .settle, .cut:
@@ -264,6 +319,19 @@ extension Player {
             }
         }
         return kept ?? false
+    }
+}
+
+extension Player {
+    /// The records of runs; nil where none is kept, or where they can't be looked at now.
+    fileprivate var records: [RunRecord]? {
+        guard holder == nil, runs.contains(where: { $0.number > 0 }) else { return nil }
+        return try? stage.owner.atCommitBoundary { try $0.runs() }
+    }
+
+    fileprivate var hasSuperseded: Bool {
+        records?.contains { $0.state == .aborted && $0.reason?.contains("took its place") == true }
+            ?? false
     }
 }
 

@@ -27,6 +27,11 @@ final class Trace: Observer {
 
     func willCrash(_ player: Player, isMachine: Bool) {}
 
+    func resumes(_ run: RunLanes, _ checkpoint: Checkpoint?, _ player: Player) {
+        let from = checkpoint == nil ? "begins again" : "goes on from its checkpoint"
+        add(nil, "\(run.description.name) \(from)", player)
+    }
+
     func crashed(_ player: Player) { add(nil, "the store comes down and is opened again", player) }
 
     private func add(_ lane: Int?, _ text: String, _ player: Player) {
@@ -53,6 +58,7 @@ final class Trace: Observer {
         case .handled: return "handle"
         case .compared: return "compare"
         case .merged: return "merge"
+        case .checkpointed(let step, _): return step.rawValue
         case .coordinated(let step):
             let run = player.runs.first { $0.coordinator.next != .prepare } ?? player.runs[0]
             guard run.isOver else { return step.rawValue }

@@ -26,6 +26,7 @@ struct ScenarioGenerator {
         scenario.title = ["Chosen by a seed."]
         scenario.store.blocks = pick([24, 64, 256])
         if chance(20) { scenario.store.voidEvery = number(2...5) }
+        if chance(15) { scenario.store.log = number(1...200) }
         names = (0..<number(2...6)).map { String(UnicodeScalar(UInt8(97 + $0))) }
         let tree = try MemoryTree(scenario.store)
         scenario.setup = setup(tree)
@@ -93,6 +94,9 @@ struct ScenarioGenerator {
         run.queue = pick([1, 200, 1 << 20, 1 << 20])
         run.isPatient = chance(80)
         run.keepsOld = chance(50)
+        run.isKept = chance(60)
+        run.checkpoints = number(0...4)
+        run.replay = number(1...3)
         return run
     }
 

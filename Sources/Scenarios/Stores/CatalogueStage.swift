@@ -54,7 +54,7 @@ final class CatalogueStage: ExplorableStage {
 
     var owner: any Owner { steered }
 
-    func makeSideStore() throws -> any SideStore { FaultyStore(MemoryStore(), faults) }
+    func makeSideStore(_ run: UInt64) throws -> any SideStore { FaultyStore(MemoryStore(), faults) }
 
     // MARK: Transactions
 

@@ -96,6 +96,9 @@ extension Fault.Point {
         case .makeDurable: 14
         case .rollBack: 15
         case .forgetKept: 16
+        case .storeRun: 17
+        case .saveCheckpoint: 18
+        case .logRead: 19
         }
     }
 }

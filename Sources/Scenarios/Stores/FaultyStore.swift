@@ -26,7 +26,7 @@ final class FaultyStore: SideStore, @unchecked Sendable {
     func stage(_ checkpoint: Checkpoint) throws { try inner.stage(checkpoint) }
 
     func makeDurable() throws {
-        try faults.check(.sideFileAppend)
+        try faults.check(.saveCheckpoint)
         try inner.makeDurable()
     }
 

@@ -16,6 +16,10 @@ final class MemoryStage: ExplorableStage {
     /// What the scenario's faults make unreadable, after the setup.
     private var unreadable: [SteeredOwner.Unreadable] = []
 
+    /// By the number of their run; and those that can't be opened any more.
+    private var sideStores: [UInt64: MemoryStore] = [:]
+    private var damagedStores: Set<UInt64> = []
+
     /// - Throws: `StageError.refused` where the setup is impossible, or a fault names records
     ///   that can't be found.
     init(_ scenario: Scenario) throws {
@@ -33,7 +37,43 @@ final class MemoryStage: ExplorableStage {
     /// Blocks of the data area.
     var blocks: UInt64 { UInt64(scenario.store.blocks) }
 
-    func makeSideStore() throws -> any SideStore { FaultyStore(MemoryStore(), faults) }
+    func makeSideStore(_ run: UInt64) throws -> any SideStore {
+        let store = MemoryStore()
+        sideStores[run] = store
+        damagedStores.remove(run)
+        return FaultyStore(store, faults)
+    }
+
+    func openSideStore(_ run: UInt64) throws -> (store: any SideStore, checkpoint: Checkpoint) {
+        let path = "of run \(run)"
+        guard !damagedStores.contains(run) else { throw SideFileError.damaged(path: path) }
+        guard let (store, checkpoint) = sideStores[run]?.survivor() else {
+            throw SideFileError.lost(path: path)
+        }
+        sideStores[run] = store
+        return (FaultyStore(store, faults), checkpoint)
+    }
+
+    func harmSideStore(_ run: UInt64, isLost: Bool) {
+        if isLost { sideStores[run] = nil } else { damagedStores.insert(run) }
+    }
+
+    func describeRuns(into digest: inout StateDigest) {
+        tree.describeRuns(into: &digest)
+        describeStores(staged: true, into: &digest)
+    }
+
+    func describeRunsAfterCrash(isMachine: Bool, into digest: inout StateDigest) {
+        tree.describeRunsAfterCrash(isMachine: isMachine, into: &digest)
+        describeStores(staged: false, into: &digest)
+    }
+
+    private func describeStores(staged: Bool, into digest: inout StateDigest) {
+        for (run, store) in sideStores.sorted(by: { $0.key < $1.key }) {
+            digest.add(Int(run) << 1 | (damagedStores.contains(run) ? 1 : 0))
+            store.describeCheckpoints(staged: staged, into: &digest)
+        }
+    }
 
     private static func steer(
         _ tree: MemoryTree, _ faults: Faults, _ unreadable: [SteeredOwner.Unreadable]
@@ -50,6 +90,8 @@ final class MemoryStage: ExplorableStage {
     /// As after the setup: without damage, with the scenario's faults, none of them struck.
     func rewind() {
         tree.reset(to: prepared)
+        sideStores = [:]
+        damagedStores = []
         faults.begin(scenario.faults)
         steered = MemoryStage.steer(tree, faults, unreadable)
     }

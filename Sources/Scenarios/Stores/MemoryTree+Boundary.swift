@@ -61,6 +61,16 @@ struct MemoryBoundary: CommitBoundary {
     }
 
     func reap(limit: Int) throws -> Bool { try tree.change { $0.reap(limit: limit) } }
+
+    func newRunNumber() -> UInt64 { (tree.current.state.runs.last?.number ?? 0) + 1 }
+    func runs() -> [RunRecord] { tree.current.state.runs }
+    func store(_ run: RunRecord) throws { try tree.change { $0.store(run) } }
+    func keepLog() { tree.keepLog() }
+
+    func loading(of index: IndexSlot) -> (generation: UInt32, cursor: KeyBytes?)? {
+        guard let load = tree.current.state[index].load, load.spoilt == nil else { return nil }
+        return (load.generation.number, load.end.map { KeyBytes($0) })
+    }
 }
 
 extension MemoryOperations {
@@ -208,13 +218,25 @@ extension MemoryOperations {
 
     // MARK: Opening again
 
+    /// Inodes without names go, in a transaction like any other: it is logged.
+    private mutating func reclaimAll() {
+        let lost = state.inodes.filter { $0.links == 0 }
+        guard !lost.isEmpty else { return }
+        for inode in lost { reclaim(inode) }
+        state.commit += 1
+        logDeltas()
+        deltas.removeAll()
+    }
+
     /// What opening a store does with what a crash has left: nothing is open any more, so
-    /// inodes without names go; what was being loaded is to be deleted.
+    /// inodes without names go; runs that were at work have crashed; what was being loaded is to
+    /// be deleted, unless its run can go on with it.
     mutating func reopen() {
+        crashRuns()
         state.opens = []
-        for inode in state.inodes where inode.links == 0 { reclaim(inode) }
+        reclaimAll()
         for slot in [MemoryState.rmapSlot, MemoryState.parentsSlot] {
-            guard let load = state[slot].load else { continue }
+            guard let load = state[slot].load, !isResumable(load, of: slot) else { continue }
             state.retired.append(MemoryState.Retired(slot: slot, generation: load.generation))
             state[slot].load = nil
         }
@@ -228,7 +250,7 @@ extension MemoryOperations {
 extension MemoryState {
     /// Whether opening it again would change nothing.
     var isAsReopened: Bool {
-        opens.isEmpty && rmap.load == nil && parents.load == nil && retired.isEmpty
+        opens.isEmpty && runs.isEmpty && rmap.load == nil && parents.load == nil && retired.isEmpty
             && !inodes.contains { $0.links == 0 }
     }
 }

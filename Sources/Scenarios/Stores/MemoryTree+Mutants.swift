@@ -11,6 +11,8 @@ enum OwnerMutant: String, CaseIterable, Sendable {
     case reapBeforeFlip = "the old generation is deleted before the new one is active"
     case forgetsReapingInCrash = "a generation that waits to be deleted is forgotten in a crash"
     case replacedNameNotReported = "the entry that a rename replaces is not reported as removed"
+    case logBeginsWithResume = "deltas between a crash and the resume are not logged"
+    case trimsTooEarly = "the hook log is trimmed before the checkpoint is saved"
     case truncateNotReported = "what a truncation takes away is not reported"
 }
 

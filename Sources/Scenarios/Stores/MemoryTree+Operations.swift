@@ -21,17 +21,23 @@ struct MemoryOperations: ~Copyable {
     var reused: [InodeNumber] = []
     /// Whether it is reported as "read these again".
     var isVoid = false
-    /// Whether any hook wants the deltas of an index, by slot.
+    /// Whether the deltas of an index are collected, by slot: for a hook, or for the log.
     var wants = [false, false]
+    /// Whether any hook wants them.
+    var hookWants = [false, false]
     /// Blocks of the data area.
     let blocks: UInt64
+    let indexes: [any SecondaryIndex]
+    /// Bytes that the hook log may grow to.
+    var logBytes = Int.max
     var mutants = OwnerMutants()
     /// By a mistake made on purpose: changes are made and not reported.
     var isSilent = false
 
-    init(_ state: MemoryState, blocks: UInt64) {
+    init(_ state: MemoryState, blocks: UInt64, _ indexes: [any SecondaryIndex]) {
         self.state = state
         self.blocks = blocks
+        self.indexes = indexes
     }
 
     /// A transaction begins, on a state that is as it was committed last.

@@ -211,6 +211,10 @@ struct MemoryState {
     var retired: [Retired] = []
     /// Transactions since the last one that was reported as voids.
     var sinceVoid = 0
+    /// Every run that is remembered, by number. Records and log are no part of the fingerprint:
+    /// see `describeRuns`.
+    var runs: [RunRecord] = []
+    var log = MemoryLog()
 
     subscript(slot: IndexSlot) -> MemoryIndex {
         get { slot == MemoryState.rmapSlot ? rmap : parents }

@@ -26,7 +26,8 @@ final class MemoryTree: Owner, @unchecked Sendable {
     }
 
     let label = "a tree in memory"
-    let indexes: [any SecondaryIndex] = [ReverseMap(), ParentPointers()]
+    let indexes = MemoryTree.allIndexes
+    private static let allIndexes: [any SecondaryIndex] = [ReverseMap(), ParentPointers()]
     /// The last version that was committed.
     private(set) var current: MemorySnapshot
     /// What the machine's coming down leaves.
@@ -57,7 +58,8 @@ final class MemoryTree: Owner, @unchecked Sendable {
         voidEvery = description.voidEvery
         current = MemorySnapshot(state)
         durable = current
-        operations = MemoryOperations(state, blocks: blocks)
+        operations = MemoryOperations(state, blocks: blocks, MemoryTree.allIndexes)
+        operations.logBytes = description.log ?? .max
         for operation in setup { try run(Transaction([operation])) }
         operations.state.sinceVoid = 0
         makeVersion()
@@ -69,7 +71,8 @@ final class MemoryTree: Owner, @unchecked Sendable {
         voidEvery = other.voidEvery
         current = version
         durable = version
-        operations = MemoryOperations(version.state, blocks: other.operations.blocks)
+        operations = MemoryOperations(
+            version.state, blocks: other.operations.blocks, MemoryTree.allIndexes)
     }
 
     /// Goes on from `version`, as if the tree had just been made.
@@ -99,13 +102,25 @@ final class MemoryTree: Owner, @unchecked Sendable {
         if let known = version.crashFingerprint { return known }
         var state = version.state
         if !state.isAsReopened {
-            var others = MemoryOperations(state, blocks: operations.blocks)
+            var others = MemoryOperations(state, blocks: operations.blocks, indexes)
             others.mutants = operations.mutants
             others.reopen()
             state = others.state
         }
         version.crashFingerprint = state.fingerprint
         return state.fingerprint
+    }
+
+    /// What records of runs and hook log add to the fingerprint.
+    func describeRuns(into digest: inout StateDigest) {
+        current.state.describeRuns(into: &digest)
+        digest.add(commit: durable.commit)
+        if durable !== current { durable.state.describeRuns(into: &digest) }
+    }
+
+    /// What they add to the fingerprint of the version that a crash would leave.
+    func describeRunsAfterCrash(isMachine: Bool, into digest: inout StateDigest) {
+        (isMachine ? durable : current).state.describeRuns(into: &digest)
     }
 
     #if TIDEMARK_MUTANTS
@@ -169,6 +184,7 @@ final class MemoryTree: Owner, @unchecked Sendable {
             return
         }
         operations.state.commit += 1
+        operations.logDeltas()
         if voidEvery > 0 {
             let since = operations.state.sinceVoid + 1
             operations.state.sinceVoid = since == voidEvery ? 0 : since
@@ -230,6 +246,18 @@ final class MemoryTree: Owner, @unchecked Sendable {
 
     func makeDurable() { durable = current }
 
+    var keepsRuns: Bool { true }
+    var durableCommit: UInt64 { durable.commit }
+
+    /// From the next commit on deltas are logged, which changes nothing yet.
+    func keepLog() {
+        guard current.state.log.since == nil else { return }
+        operations.keepLog()
+        let isDurable = durable === current
+        makeVersion()
+        if isDurable { durable = current }
+    }
+
     /// One transaction at a boundary: the hooks are told that it changed no record. Where it
     /// changes nothing there is no commit.
     func change<R>(_ body: (inout MemoryOperations) throws -> R) throws -> R {
@@ -237,10 +265,12 @@ final class MemoryTree: Owner, @unchecked Sendable {
         let result: R
         do { result = try body(&operations) } catch {
             operations.state = current.state
+            operations.noteWants()
             throw error
         }
         guard operations.hasChanged else { return result }
         operations.state.commit += 1
+        operations.logDeltas()
         makeVersion()
         if keepsVersions { committedInStep.append(current) }
         for hook in hooks { hook.committed(operations.state.commit, deltas: nothing) }
@@ -261,8 +291,9 @@ final class MemoryTree: Owner, @unchecked Sendable {
 
     private func noteHooks() {
         for slot in indexes.indices {
-            operations.wants[slot] = hooks.contains { $0.wants(IndexSlot(slot)) }
+            operations.hookWants[slot] = hooks.contains { $0.wants(IndexSlot(slot)) }
         }
+        operations.noteWants()
     }
 
     // MARK: Damage and crashes
@@ -286,13 +317,14 @@ final class MemoryTree: Owner, @unchecked Sendable {
     func crash(isMachine: Bool, at version: MemorySnapshot? = nil) {
         let lastCommit = max(current.commit, belated?.commit ?? 0)
         var left = (isMachine ? durable : version ?? current).state
-        left.commit = lastCommit
+        // The numbers of what the machine has lost are given again.
+        if !isMachine { left.commit = lastCommit }
         hooks.removeAll()
-        noteHooks()
         phase = .none
         belated = nil
         committedInStep.removeAll()
         operations.state = left
+        noteHooks()
         operations.begin(isVoid: false)
         operations.reopen()
         makeVersion()

@@ -16,8 +16,15 @@ protocol Stage: AnyObject {
     /// The scenario's faults.
     var faults: Faults { get }
 
-    /// An empty side file for a run, with the scenario's faults in force.
-    func makeSideStore() throws -> any SideStore
+    /// An empty side file for a run, by its number, with the scenario's faults in force.
+    func makeSideStore(_ run: UInt64) throws -> any SideStore
+
+    /// The side file of a run as of its checkpoint.
+    /// - Throws: `SideFileError` where there is none, or none that can be gone on from.
+    func openSideStore(_ run: UInt64) throws -> (store: any SideStore, checkpoint: Checkpoint)
+
+    /// The side file of a run that is not at work is gone, or is damaged.
+    func harmSideStore(_ run: UInt64, isLost: Bool) throws
 
     // MARK: Transactions. One at a time, of any writer: begin, commit, report.
 
@@ -83,6 +90,13 @@ protocol ExplorableStage: Stage {
     /// Of what would be left after a crash now.
     func crashFingerprint(isMachine: Bool) -> UInt64
 
+    /// What is kept of runs, which is no part of the fingerprint: records, hook log, and
+    /// checkpoints.
+    func describeRuns(into digest: inout StateDigest)
+
+    /// The same of what would be left after a crash now.
+    func describeRunsAfterCrash(isMachine: Bool, into digest: inout StateDigest)
+
     /// The generation of an index that is being loaded, if any.
     func loadingGeneration(_ slot: IndexSlot) -> UInt32?
 
@@ -100,6 +114,11 @@ protocol ExplorableStage: Stage {
     func fingerprint(of snapshot: any OwnerSnapshot) -> UInt64
 }
 
+extension ExplorableStage {
+    func describeRuns(into digest: inout StateDigest) {}
+    func describeRunsAfterCrash(isMachine: Bool, into digest: inout StateDigest) {}
+}
+
 /// Why the stage can't do what a scenario says: a mistake in the scenario.
 enum StageError: Error, CustomStringConvertible {
     case refused(String)
@@ -111,5 +130,13 @@ enum StageError: Error, CustomStringConvertible {
 }
 
 extension Stage {
+    func openSideStore(_ run: UInt64) throws -> (store: any SideStore, checkpoint: Checkpoint) {
+        throw SideFileError.lost(path: "of run \(run)")
+    }
+
+    func harmSideStore(_ run: UInt64, isLost: Bool) throws {
+        throw StageError.refused("this store keeps no runs")
+    }
+
     var reusedInodes: [UInt64] { [] }
 }

@@ -90,6 +90,11 @@ final class SteeredOwner: Owner, @unchecked Sendable {
         try faults.check(.snapshot)
         return SteeredSnapshot(try inner.snapshot(), self)
     }
+
+    var keepsRuns: Bool { inner.keepsRuns }
+    var durableCommit: UInt64 { inner.durableCommit }
+    /// Nothing becomes durable by itself: a checkpoint's lane asks again, and waits.
+    func askForDurability() {}
 }
 
 private func monotonicNanoseconds() -> UInt64 {
@@ -189,6 +194,20 @@ private final class SteeredBoundary: CommitBoundary {
         owner.lastHold.reaped += limit
         return try inner.reap(limit: limit)
     }
+
+    func newRunNumber() throws -> UInt64 { try inner.newRunNumber() }
+    func runs() throws -> [RunRecord] { try inner.runs() }
+
+    func store(_ run: RunRecord) throws {
+        try owner.faults.check(.storeRun)
+        try inner.store(run)
+    }
+
+    func keepLog() throws { try inner.keepLog() }
+
+    func loading(of index: IndexSlot) -> (generation: UInt32, cursor: KeyBytes?)? {
+        inner.loading(of: index)
+    }
 }
 
 /// A hook behind a gate.
@@ -259,6 +278,14 @@ final class SteeredSnapshot: OwnerSnapshot {
     ) throws -> KeyBytes? {
         try owner.faults.check(.entriesRead)
         return try inner.entries(of: index, from: key, limit: limit, into: batch)
+    }
+
+    func logged(
+        from position: LogPosition, limit: Int,
+        _ body: (LogPosition, borrowing DeltaBatch) throws -> Void
+    ) throws -> LogPosition? {
+        try owner.faults.check(.logRead)
+        return try inner.logged(from: position, limit: limit, body)
     }
 
     func audit(of index: IndexSlot, over range: KeyRange) throws -> (any EntryAudit)? {

@@ -49,5 +49,17 @@ func copyVolume(_ from: String, to: String) throws {
     try FileManager.default.createDirectory(
         atPath: to + "/runs", withIntermediateDirectories: true)
     for name in ["meta.mdb", "durable"] { try copyFile("\(from)/\(name)", to: "\(to)/\(name)") }
+    for name in try FileManager.default.contentsOfDirectory(atPath: from + "/runs")
+    where !name.hasSuffix("-lock") {
+        try copyFile("\(from)/runs/\(name)", to: "\(to)/runs/\(name)")
+    }
     try FileManager.default.linkItem(atPath: from + "/data", toPath: to + "/data")
+}
+
+/// Leaves nothing in the file.
+func truncateFile(_ path: String) throws {
+    try FileManager.default.removeItem(atPath: path)
+    guard FileManager.default.createFile(atPath: path, contents: nil) else {
+        throw StageError.refused("\(path) can't be written")
+    }
 }

@@ -9,6 +9,7 @@
 // Nothing becomes durable by itself: only by `sync`, by damage, and when the volume is opened.
 
 internal import Bytes
+internal import FoundationEssentials
 internal import LMDB
 internal import Threads
 internal import Tidemark
@@ -31,7 +32,9 @@ final class VolumeStage: Stage {
     private var thread: DedicatedThread?
     /// Inodes that are open, by the path under which they were opened.
     private var handles: [Path: [InodeNumber]] = [:]
-    private var sideFiles = 0
+    /// The names of the runs' side files, by the runs' numbers, and how many were made.
+    private var sideFiles: [UInt64: String] = [:]
+    private var sideFileCount = 0
     /// Runs of the process, and of the machine, so far.
     private var processes = 1
     private var machines = 1
@@ -60,7 +63,7 @@ final class VolumeStage: Stage {
         path = directory.path + "/1"
         do {
             try VolumeStage.make(path, blocks: scenario.store.blocks)
-            volume = try VolumeStage.open(path, machine: 1)
+            volume = try VolumeStage.open(path, machine: 1, log: scenario.store.log)
             steered = VolumeStage.steer(volume, faults, baton)
         } catch {
             directory.remove()
@@ -77,10 +80,46 @@ final class VolumeStage: Stage {
 
     var owner: any Owner { steered }
 
-    func makeSideStore() throws -> any SideStore {
-        sideFiles += 1
-        let path = "\(volume.runsDirectory)/side-\(sideFiles).mdb"
-        return FaultyStore(try SideFile(path: path, limit: 1 << 30), faults)
+    func makeSideStore(_ run: UInt64) throws -> any SideStore {
+        let path = newSidePath(run)
+        return FaultyStore(
+            try SideFile(path: path, identity: identity(run), limit: 1 << 30), faults)
+    }
+
+    func openSideStore(_ run: UInt64) throws -> (store: any SideStore, checkpoint: Checkpoint) {
+        guard let name = sideFiles[run] else { throw SideFileError.lost(path: "of run \(run)") }
+        // A copy: the process of the scenario still has the one before it open.
+        let old = "\(volume.runsDirectory)/\(name)", path = newSidePath(run)
+        for (from, to) in [(old, path), (checkpoint(old), checkpoint(path))]
+        where FileManager.default.fileExists(atPath: from) {
+            try copyFile(from, to: to)
+        }
+        let (file, checkpoint) = try SideFile.open(
+            path: path, identity: identity(run), limit: 1 << 30)
+        return (FaultyStore(file, faults), checkpoint)
+    }
+
+    func harmSideStore(_ run: UInt64, isLost: Bool) throws {
+        guard let name = sideFiles[run] else { return }
+        let path = "\(volume.runsDirectory)/\(name)"
+        if isLost { return SideFile.delete(path) }
+        guard FileManager.default.fileExists(atPath: checkpoint(path)) else { return }
+        try truncateFile(checkpoint(path))
+    }
+
+    private func newSidePath(_ run: UInt64) -> String {
+        sideFileCount += 1
+        let name = "side-\(sideFileCount).mdb"
+        sideFiles[run] = name
+        return "\(volume.runsDirectory)/\(name)"
+    }
+
+    private func checkpoint(_ sideFile: String) -> String {
+        String(sideFile.dropLast(4)) + ".checkpoint"
+    }
+
+    private func identity(_ run: UInt64) -> SideFile.Identity {
+        SideFile.Identity(owner: volume.geometry.identity, run: run)
     }
 
     // MARK: Making and opening
@@ -96,12 +135,13 @@ final class VolumeStage: Stage {
         try Volume.create(path, options: options)
     }
 
-    private static func open(_ path: String, machine: Int) throws -> Volume {
+    private static func open(_ path: String, machine: Int, log: Int?) throws -> Volume {
         var options = OpenOptions()
         // An address space, of which a small volume uses little.
         options.metadataLimit = 1 << 32
         options.durableSeconds = 1e6
         options.bootIdentity = "scenario-\(machine)"
+        if let log { options.hookLogBytes = log }
         let volume = try Volume.open(path, options: options)
         // What opening a volume leaves for later is done before the player's first step.
         try volume.reclaimPending()
@@ -319,7 +359,7 @@ final class VolumeStage: Stage {
         removeTree(path)
         path = next
         handles = [:]
-        volume = try VolumeStage.open(next, machine: machines)
+        volume = try VolumeStage.open(next, machine: machines, log: scenario.store.log)
         steered = VolumeStage.steer(volume, faults, baton)
         try noteUnreadable()
     }

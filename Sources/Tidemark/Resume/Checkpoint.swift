@@ -32,6 +32,8 @@ public struct Checkpoint: Sendable {
 
     /// The last commit whose deltas are handled.
     public var position: UInt64 { commit }
+    /// Whether the scan has come to its end, but for what is to be read again.
+    package var isScanned: Bool { cursor == nil }
     /// Primary records that need not be read again.
     public var recordsRead: Int { primaryRecords }
 }

@@ -348,6 +348,8 @@ extension IndexReport {
         result.action = action
         result.reason = reason
         result.generation = generation
+        result.kept = kept
+        result.forgotten = forgotten
         result.patched = patched
         result.recheck = recheck
         return result
@@ -359,6 +361,8 @@ extension IndexReport {
         action = result.action
         reason = result.reason
         generation = result.generation
+        kept = result.kept
+        forgotten = result.forgotten
         patched = result.patched
     }
 }

@@ -42,6 +42,9 @@ public struct RunRecord: Sendable, Hashable, Codable {
         public var action = IndexReport.Action.none
         public var reason = ""
         public var generation: UInt32?
+        /// The generation that it replaced, where that is kept, and one that was given up.
+        public var kept: UInt32?
+        public var forgotten: UInt32?
         public var patched = 0
         public var recheck: DiscrepancyCounts?
         /// Whether all that was to be done about it has been done.

@@ -2,6 +2,7 @@
 // and a digest that is equal for two states in which everything that can follow is equal.
 
 package import Bytes
+internal import Synchronization
 internal import Threads
 
 /// Collects what makes up a state. Commit numbers count only by their order: of two states
@@ -92,7 +93,8 @@ extension Run {
 
     /// Whether a barrier is reached: no window is open, nothing is queued or to be read again.
     package var isAtBarrier: Bool {
-        hook.monitor.withLock { $0.isEmpty && $0.open.isEmpty && $0.rereads.isEmpty }
+        replaying == nil
+            && hook.monitor.withLock { $0.isEmpty && $0.open.isEmpty && $0.rereads.isEmpty }
     }
 
     /// The first primary key that the scan has not taken; nil at its end.
@@ -166,10 +168,68 @@ extension Run {
             digest.add(loading.isComplete ? 1 : 0)
         }
         assistant.loading?.overlay.describe(into: &digest)
+        if kept != nil { describeKept(into: &digest) }
         for place in report.indexes {
             digest.add(place.found.missing)
             digest.add(place.found.stray)
             digest.add(place.found.wrong)
+        }
+    }
+}
+
+extension Run {
+    /// The commit of the checkpoint that is on its way, if one is.
+    package var checkpointUnderWay: UInt64? {
+        let commit = stagedCommit.load(ordering: .acquiring)
+        return commit > 0 ? commit : nil
+    }
+
+    /// Whether what was logged before the run went on is still to be handled.
+    package var isReplaying: Bool { replaying != nil }
+
+    /// Below the cursor, and still to be read, open windows included.
+    package var isUnreadBelowCursor: Bool {
+        hook.monitor.withLock { !$0.open.isEmpty || !$0.rereads.isEmpty }
+    }
+
+    private func describeKept(into digest: inout StateDigest) {
+        for (place, known) in RunState.allCases.enumerated() where known == state {
+            digest.add(place)
+        }
+        digest.add(commit: stagedCommit.load(ordering: .acquiring))
+        if let replaying {
+            digest.add(commit: replaying.position.commit)
+            digest.add(replaying.position.ordinal)
+            digest.add(commit: replaying.end)
+        }
+        digest.add(interrupted.map { Int($0.generation) } ?? -1)
+    }
+}
+
+extension MemoryStore {
+    /// What a run could go on from: the durable checkpoint with its runs, and the one that is
+    /// on its way to being that.
+    package func describeCheckpoints(staged: Bool, into digest: inout StateDigest) {
+        describe(durable, into: &digest)
+        if staged { describe(onItsWay, into: &digest) }
+    }
+
+    private func describe(_ kept: Kept?, into digest: inout StateDigest) {
+        guard let kept else { return digest.add(-6) }
+        let checkpoint = kept.checkpoint
+        digest.add(commit: checkpoint.commit)
+        if let cursor = checkpoint.cursor { digest.add(cursor.span) } else { digest.add(-1) }
+        for range in checkpoint.unread { digest.add(range) }
+        for void in checkpoint.voids {
+            digest.add(void.range)
+            digest.add(void.sequence)
+        }
+        digest.add(checkpoint.damageCount)
+        for runs in checkpoint.runs {
+            digest.add(runs.count)
+            for run in runs {
+                for chunk in kept.runs[run.number] ?? [] { digest.add(records: chunk.records) }
+            }
         }
     }
 }
@@ -203,6 +263,17 @@ extension StateDigest {
         add(record.isPresent ? 1 : 0)
         add(record.key)
         add(record.value)
+    }
+
+    fileprivate mutating func add(records: [UInt8]) {
+        var arena = ByteArena(capacity: records.count)
+        unsafe arena.append(records.span.bytes)
+        var position = 0
+        while position < arena.count {
+            let record = unsafe Record(arena.base(at: position))
+            add(record)
+            position += record.size
+        }
     }
 
     fileprivate mutating func add(_ batch: EntryBatch?) {

@@ -12,7 +12,7 @@ public final class MemoryStore: SideStore {
 
     private let runs = Mutex<[UInt32: [Chunk]]>([:])
     /// A checkpoint, with what the store held then.
-    private struct Kept: Sendable {
+    struct Kept: Sendable {
         let checkpoint: Checkpoint
         let runs: [UInt32: [Chunk]]
     }
@@ -21,6 +21,9 @@ public final class MemoryStore: SideStore {
     private let saved = Mutex<Kept?>(nil)
 
     public init() {}
+
+    var durable: Kept? { saved.withLock { $0 } }
+    var onItsWay: Kept? { staged.withLock { $0 } }
 
     /// What is left after a failure of the system: the durable checkpoint, and its runs. This
     /// store is not used any more.
