@@ -326,7 +326,7 @@ final class Player {
 // MARK: Runs that are kept
 
 /// A move of a run from one state to another.
-struct RunMove: Hashable {
+struct RunMove: Hashable, Sendable {
     let from: RunState, to: RunState
 }
 

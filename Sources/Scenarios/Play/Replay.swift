@@ -21,6 +21,8 @@ public struct ReplayResult: Sendable {
     /// The lanes side by side, a line for each step.
     public internal(set) var trace: [String] = []
     public internal(set) var seconds = 0.0
+    /// Moves of runs from one state to another, each once.
+    var moves: Set<RunMove> = []
 
     /// Why it could not be played at all: no room for a volume, for example. That says nothing
     /// of the scenario.
@@ -58,6 +60,7 @@ struct Replay {
         } catch {
             result.failures = ["\(error)"]
         }
+        result.moves = player.moves
         result.steps = counter.steps
         result.situations = counter.met.map(\.rawValue)
         result.trace = trace?.lines ?? []

@@ -13,6 +13,7 @@ enum OwnerMutant: String, CaseIterable, Sendable {
     case replacedNameNotReported = "the entry that a rename replaces is not reported as removed"
     case logBeginsWithResume = "deltas between a crash and the resume are not logged"
     case trimsTooEarly = "the hook log is trimmed before the checkpoint is saved"
+    case crashNotNoticed = "runs that were at work in a crash are found at work"
     case truncateNotReported = "what a truncation takes away is not reported"
 }
 

@@ -115,7 +115,8 @@ extension MemoryOperations {
 
     /// Runs that were at work when the process came down have crashed.
     mutating func crashRuns() {
-        for place in state.runs.indices where state.runs[place].state.isWorking {
+        for place in state.runs.indices
+        where state.runs[place].state.isWorking && !mutants.have(.crashNotNoticed) {
             state.runs[place].reason =
                 "its process ended while it was \(state.runs[place].state.rawValue)"
             state.runs[place].state = .crashed

@@ -112,12 +112,14 @@ package final class HookPoint: CommitHook {
         var waited = 0.0
         /// Set by the assistant when nobody will take items any more.
         var isClosed = false
+        /// By a mutant: a run that is being stopped is as one that was aborted.
+        var isDeafWhenStopped = false
 
         var isEmpty: Bool { head == items.count }
 
         /// Whether nothing is kept any more. A run that is being stopped still takes note of
         /// everything, up to the boundary at which its position is taken.
-        var isDead: Bool { isClosed || abort.map { !$0.isStop } ?? false }
+        var isDead: Bool { isClosed || abort.map { !$0.isStop || isDeafWhenStopped } ?? false }
 
         /// Opens a window on `range`, as of all that was reported.
         mutating func openWindow(_ range: KeyRange, commit: UInt64) -> Window {
@@ -153,7 +155,9 @@ package final class HookPoint: CommitHook {
         wanted: [Bool], about: [IndexSlot]? = nil, limits: Limits, pool: BatchPool,
         mutants: Mutants = Mutants()
     ) {
-        monitor = Monitor(State(queueLimit: limits.bytes))
+        var state = State(queueLimit: limits.bytes)
+        state.isDeafWhenStopped = mutants.have(.stoppingIsDeaf)
+        monitor = Monitor(state)
         slots = wanted
         let all = wanted.indices.filter { wanted[$0] }.map { IndexSlot($0) }
         self.about = Set(about ?? all)
@@ -295,6 +299,7 @@ package final class HookPoint: CommitHook {
         monitor.withLock(notify: deltas.count > 0) { state in
             precondition(commit <= state.lastCommit, "what is replayed was committed")
             guard !state.isDead else { return }
+            let commit = mutants.have(.replayStampedLate) ? state.lastCommit : commit
             var position = 0
             for place in 0..<deltas.count {
                 let delta = deltas.delta(at: position)
@@ -424,15 +429,24 @@ package final class HookPoint: CommitHook {
 
     /// Takes all items and notes the position that goes with them, at once. Called at a commit
     /// boundary.
-    func mark() -> Mark {
-        monitor.withLock(notify: true) { state in
+    /// - Throws: where the run has been aborted: from that moment on deltas are dropped.
+    func mark() throws(AbortReason) -> Mark {
+        let mark: Result<Mark, AbortReason> = monitor.withLock(notify: true) { state in
+            if let abort = state.abort, !abort.isStop, !mutants.have(.checkpointOfAborted) {
+                return .failure(abort)
+            }
             var cursor: KeyBytes?
             if case .at(let key) = state.cursor { cursor = key }
-            return Mark(
-                items: Self.takeAll(&state), commit: state.lastCommit, cursor: cursor,
-                unread: state.open.map(\.range) + state.rereads, applied: state.applied,
-                elided: state.elided)
+            let isForgetful = mutants.have(.checkpointForgetsWindows)
+            let open = isForgetful ? [] : state.open.map(\.range)
+            let rereads = mutants.have(.checkpointForgetsRereads) ? [] : state.rereads
+            return .success(
+                Mark(
+                    items: mutants.have(.checkpointWithoutDrain) ? [] : Self.takeAll(&state),
+                    commit: state.lastCommit, cursor: cursor, unread: open + rereads,
+                    applied: state.applied, elided: state.elided))
         }
+        return try mark.get()
     }
 
     /// A view of the state, for decisions and reports.

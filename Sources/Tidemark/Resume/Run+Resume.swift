@@ -89,7 +89,7 @@ extension Run {
     /// Enters the run into the owner's records, at the boundary at which its hooks are attached.
     func enroll(_ boundary: any CommitBoundary) throws {
         guard let kept else { return }
-        try supersedeOthers(boundary)
+        if !options.mutants.have(.othersGoOn) { try supersedeOthers(boundary) }
         let commit = boundary.lastCommit
         if resumedFrom == nil { try boundary.keepLog() }
         let resumedFrom = resumedFrom
@@ -183,14 +183,14 @@ extension Run {
         precondition(mayBeginCheckpoint, "one checkpoint at a time, and only of a kept run")
         let mark = try atBoundary { boundary -> HookPoint.Mark in
             try boundary.keepLog()
-            return self.mark(boundary)
+            return try self.mark(boundary)
         }
         try stage(mark)
         owner.askForDurability()
     }
 
-    private func mark(_ boundary: any CommitBoundary) -> HookPoint.Mark {
-        let mark = hook.mark()
+    private func mark(_ boundary: any CommitBoundary) throws -> HookPoint.Mark {
+        let mark = try hook.mark()
         precondition(mark.commit == boundary.lastCommit, "a position is of a commit boundary")
         return mark
     }
@@ -212,7 +212,11 @@ extension Run {
     /// Whether the second step can be made. Any thread may ask.
     public var maySaveCheckpoint: Bool {
         let commit = stagedCommit.load(ordering: .acquiring)
-        return commit > 0 && owner.durableCommit >= commit
+        return commit > 0 && isDurable(commit)
+    }
+
+    private func isDurable(_ commit: UInt64) -> Bool {
+        owner.durableCommit >= commit || options.mutants.have(.checkpointBeforeDurable)
     }
 
     /// The second step: the checkpoint becomes the one to go on from, and the log behind it is
@@ -227,8 +231,7 @@ extension Run {
     private func save() throws {
         let commit = stagedCommit.load(ordering: .acquiring)
         precondition(commit > 0, "a checkpoint is begun before it is saved")
-        precondition(
-            owner.durableCommit >= commit, "a checkpoint knows nothing that its owner may forget")
+        precondition(isDurable(commit), "a checkpoint knows nothing that its owner may forget")
         try store.makeDurable()
         stagedCommit.store(0, ordering: .releasing)
         guard let kept else { return }
@@ -276,7 +279,9 @@ extension Run {
         loading.isComplete = load.cursor == nil
         self.loading = loading
         guard let cursor = load.cursor else { return nil }
-        assistant.loading = (load.slot.rawValue, overlay, cursor)
+        if !options.mutants.have(.resumedLoadWithoutOverlay) {
+            assistant.loading = (load.slot.rawValue, overlay, cursor)
+        }
         try assistant.spill()
         let merge = try assistant.freeze().merge(
             load.slot.rawValue, index: owner.indexes[load.slot.rawValue], from: cursor)
@@ -300,7 +305,7 @@ extension Run {
         do {
             let mark = try atBoundary { boundary -> HookPoint.Mark in
                 if hasPosition { try boundary.keepLog() }
-                let mark = self.mark(boundary)
+                let mark = try self.mark(boundary)
                 boundary.detach(self.hook)
                 try kept.store(at: boundary) { record in
                     record.state = end

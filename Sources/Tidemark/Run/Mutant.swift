@@ -28,6 +28,16 @@ package enum Mutant: String, CaseIterable, Sendable {
     case abortIgnored = "a run that was aborted commits"
     case incompleteCommits = "a run that could not read everything goes on"
     case hookLeftAttached = "the hook of a run that has ended stays attached"
+    case checkpointBeforeDurable = "a checkpoint is saved before the owner's commit is durable"
+    case checkpointForgetsWindows = "a checkpoint forgets the windows that are open"
+    case checkpointForgetsRereads = "a checkpoint forgets what is to be read again"
+    case checkpointWithoutDrain = "the queue is not drained at a checkpoint"
+    case checkpointOfAborted = "a run that was aborted begins a checkpoint"
+    case logNotReplayed = "what was logged before a run went on is not replayed"
+    case replayStampedLate = "what is replayed is stamped with the commit of the resume"
+    case resumedLoadWithoutOverlay = "a load that is gone on with forgets what goes over it"
+    case stoppingIsDeaf = "a run that is being stopped takes note of no delta"
+    case othersGoOn = "an interrupted run whose place was taken is not told"
     case discardForgotten = "the half-loaded generation of an aborted run is kept"
 }
 

@@ -176,6 +176,7 @@ public final class Run: @unchecked Sendable {
             throw AbortReason("run \(record.number) can't go on: \(why)", .uselessPosition)
         }
         hook.attached(at: commit, from: resumedFrom)
+        guard !options.mutants.have(.logNotReplayed) else { return }
         replaying = (LogPosition(commit: resumedFrom.commit + 1, ordinal: 0), commit)
     }
 
