@@ -258,7 +258,7 @@ extension Player {
             lanes.isLost
             ? record.state == .crashed || record.state == .stopped || record.state == .paused
             : record.state == lanes.run.state
-        guard isRight || lanes.run.report.mustStartAgain else {
+        guard isRight || lanes.run.report.mustStartAgain || !lanes.hasBegun else {
             throw Violation(
                 rule: "record",
                 text: "run \(record.number) has ended as \(lanes.run.state.rawValue), and is found "

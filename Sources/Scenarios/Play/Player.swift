@@ -268,8 +268,10 @@ final class Player {
         let applied = lanes.run.applied
         (stage.owner as? SteeredOwner)?.lastHold = SteeredOwner.Hold()
         let state = lanes.run.state
+        let others = step == .prepare ? try interrupted() : [:]
         let event = lanes.coordinate()
         try note(lanes, from: state)
+        if !others.isEmpty { try noteSuperseded(others) }
         if step == .compared { try checkFound(lanes) }
         try checkHold(lanes, applied)
         try checkUntouched(lanes, untouchable)
@@ -390,6 +392,24 @@ extension Player {
         let hasUnread = lanes.run.isUnreadBelowCursor
         lanes.stepCheckpoint(step)
         return .checkpointed(step, hasUnread: hasUnread)
+    }
+
+    /// The states of runs that can go on and are not at work, by number.
+    private func interrupted() throws -> [UInt64: RunState] {
+        guard runs.contains(where: { $0.number > 0 }) else { return [:] }
+        let records = try stage.owner.atCommitBoundary { try $0.runs() }
+        let found = records.filter { $0.state.isResumable && !$0.state.isWorking }
+        return Dictionary(uniqueKeysWithValues: found.map { ($0.number, $0.state) })
+    }
+
+    /// Notes moves of runs that have given way to another.
+    private func noteSuperseded(_ others: [UInt64: RunState]) throws {
+        for record in try stage.owner.atCommitBoundary({ try $0.runs() })
+        where record.state == .aborted {
+            if let state = others[record.number] {
+                moves.insert(RunMove(from: state, to: .aborted))
+            }
+        }
     }
 
     /// Notes a move, which must be one that there is, and of a run that is kept looks whether

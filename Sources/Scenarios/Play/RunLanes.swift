@@ -29,6 +29,8 @@ final class RunLanes {
     /// Whether it has found clean what the machine then took back to an earlier commit: what
     /// it said was of a later one.
     private(set) var isOutdated = false
+    /// Whether its first step was made, and its owner knows of it.
+    private(set) var hasBegun = false
     /// Whether a crash has ended it.
     private(set) var isLost = false
     /// The number under which its owner keeps it; 0: it doesn't.
@@ -183,6 +185,7 @@ final class RunLanes {
             coordinator.stretch = merged.removeFirst()
         }
         coordinator.step()
+        if run.state != .prepared, !isOver { hasBegun = true }
         if step == .commit { merger = nil }
         takeNeed()
         return .coordinated(step)

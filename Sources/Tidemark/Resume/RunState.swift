@@ -59,26 +59,25 @@ public enum RunState: String, Sendable, CaseIterable, Codable {
     public func mayBecome(_ next: RunState) -> Bool {
         switch (self, next) {
         case (_, _) where self == next: return isWorking
-        case (.prepared, .scanning), (.prepared, .settling): return true
-        // Something is to be read again.
-        case (.scanning, .settling), (.settling, .scanning): return true
+        case (.prepared, .scanning), (.scanning, .settling): return true
         // A load that a crash has interrupted goes on after settling.
-        case (.settling, .comparing), (.settling, .rechecking), (.settling, .loading):
+        case (.settling, .comparing), (.settling, .rechecking), (.settling, .loading),
+            (.settling, .incomplete):
             return true
+        // Nothing is to be done, by this process: an earlier one of the run may have changed
+        // something, which is rechecked.
         case (.comparing, .loading), (.comparing, .committing), (.comparing, .reaping),
-            (.comparing, .settling), (.comparing, .scanning):
+            (.comparing, .settling), (.comparing, .completed):
             return true
         case (.loading, .committing): return true
-        case (.committing, .loading), (.committing, .settling), (.committing, .comparing):
+        case (.committing, .loading), (.committing, .settling): return true
+        // A stop that comes when only storage is left to be returned ends the run for good.
+        case (.rechecking, .reaping), (.rechecking, .completed), (.reaping, .completed):
             return true
-        case (.rechecking, .reaping), (.rechecking, .settling): return true
-        // A check ends behind its comparison, a run without work behind its plan.
-        case (.comparing, .completed), (.rechecking, .completed), (.reaping, .completed),
-            (.committing, .completed), (.settling, .completed):
-            return true
-        case (.settling, .incomplete): return true
-        case (_, .stopped), (_, .paused), (_, .crashed), (_, .failed), (_, .aborted):
-            return isWorking || isResumable && (next == .aborted || next == .stopped)
+        case (.reaping, .stopped), (.reaping, .paused), (.reaping, .aborted): return false
+        case (_, .stopped), (_, .paused), (_, .crashed), (_, .failed): return isWorking
+        // One that was interrupted gives way to another.
+        case (_, .aborted): return isResumable
         // Going on.
         case (.stopped, .prepared), (.paused, .prepared), (.crashed, .prepared): return true
         default: return false
