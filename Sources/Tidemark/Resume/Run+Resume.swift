@@ -192,7 +192,7 @@ extension Run {
     private func stage(_ mark: HookPoint.Mark) throws {
         try assistant.handle(mark.items)
         try assistant.spill(mergesSmall: true)
-        let checkpoint = assistant.checkpoint(mark, windows: windows)
+        let checkpoint = assistant.checkpoint(mark, windows: windows, scope: hook.scope)
         try store.stage(checkpoint)
         stagedProgress.withLock {
             $0.primaryRecords = checkpoint.primaryRecords
