@@ -17,6 +17,8 @@ public struct Scope: Sendable, Hashable {
     public let stretch: Stretch?
 
     public init(label: String, records: RecordRanges) {
+        var records = records
+        records.complete()
         self.label = label
         self.records = records
         stretch = nil

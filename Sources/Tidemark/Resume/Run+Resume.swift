@@ -30,6 +30,9 @@ public struct Keeping: Sendable {
         self.checkpoint = checkpoint
     }
 
+    /// Whether it does not go on from anything.
+    public var isNew: Bool { checkpoint == nil }
+
     /// Why a run can't go on from `checkpoint`, or nil.
     /// - Parameter lastCommit: the owner's.
     public static func refusal(
