@@ -61,6 +61,14 @@ public struct ReverseMap: SecondaryIndex {
         key.byteCount > 8 ? KeyBytes(key.extracting(first: 8)) : KeyBytes()
     }
 
+    /// Whether the mapping covers the block that `position` stands for.
+    public func reaches(_ position: RawSpan, key: RawSpan, value: RawSpan) -> Bool {
+        guard position.byteCount >= 8, let extent = ReverseMap.extent(key: key, value: value)
+        else { return false }
+        let block: UInt64 = position.integer(at: 0)
+        return extent.start > block || block - extent.start < UInt64(extent.length)
+    }
+
     public func fields(key: RawSpan, value: RawSpan) -> [(name: String, value: String)] {
         guard let extent = ReverseMap.extent(key: key, value: value) else {
             return undecodable(key, value)

@@ -49,6 +49,9 @@ private final class QuietOwner: Owner {
 private struct Life {
     let directory: String
     let strategy: Strategy
+    /// Whether the run is limited to all that is below the root, and what that came to.
+    let isScoped: Bool
+    var scope: Scope?
     var random: SplitMix64
     var writer: SummaryWriter
     /// The writer at the last durable point.
@@ -63,7 +66,10 @@ private struct Life {
 
     private static let pageSize = 4096
 
-    init(_ directory: String, _ strategy: Strategy, seed: UInt64) throws {
+    init(
+        _ directory: String, _ strategy: Strategy, isScoped: Bool = false, seed: UInt64
+    ) throws {
+        self.isScoped = isScoped
         self.directory = directory
         self.strategy = strategy
         random = SplitMix64(seed: seed)
@@ -98,6 +104,9 @@ private struct Life {
                 do {
                     return try work(volume, steps)
                 } catch is Crash {
+                    // A point that a checkpoint has asked for is made by a thread, at any moment:
+                    // what it covers is only known once it is there.
+                    if machine, isPointAsked { try sync(volume) }
                     try copy(machine)
                     throw Crash()
                 }
@@ -114,6 +123,8 @@ private struct Life {
     }
 
     private var machineLives = 0
+    /// Whether a durable point may have been made since the last one that was waited for.
+    private var isPointAsked = false
 
     private mutating func number(_ range: ClosedRange<Int>) -> Int {
         Int.random(in: range, using: &random)
@@ -126,11 +137,13 @@ private struct Life {
                 index: index.name, count: [5, 9, 3, 4][place],
                 kind: index.name == "links" ? .wrong : .mixed, seed: random.next())
         }
+        if isScoped { scope = try volume.read().scope(.subtree("/")) }
         try sync(volume)
     }
 
     private mutating func sync(_ volume: Volume) throws {
         try volume.sync()
+        isPointAsked = false
         older["meta.mdb"] = read(path + "/meta.mdb")
         durableWriter = writer
     }
@@ -152,7 +165,10 @@ private struct Life {
             left -= 1
             if left == 0 { throw Crash() }
             if number(0...2) == 0 { try writer.write(volume) }
-            if number(0...5) == 0, run.mayBeginCheckpoint { try run.beginCheckpoint() }
+            if number(0...5) == 0, run.mayBeginCheckpoint {
+                try run.beginCheckpoint()
+                isPointAsked = true
+            }
             if number(0...7) == 0 { try sync(volume) }
             if number(0...2) == 0, run.maySaveCheckpoint {
                 try run.saveCheckpoint()
@@ -168,7 +184,13 @@ private struct Life {
         let seed = random.next(), path = volume.sideFilePath(run: 1)
         let identity = SideFile.Identity(owner: volume.geometry.identity, run: 1)
         func stepped(_ store: any SideStore, _ keeping: Keeping) -> SteppedRun {
-            SteppedRun(owner, all, strategy, seed: seed, store: store, keeping: keeping) {
+            let slots = isScoped ? VolumeScope.subtree("/").indexes : all
+            // A run that goes on knows its scope from its checkpoint.
+            let given = keeping.isNew ? scope : nil
+            return SteppedRun(
+                owner, slots, strategy, seed: seed, store: store, keeping: keeping
+            ) {
+                $0.scope = given
                 $0.patchEntries = 3
                 $0.replayDeltas = 7
             }
@@ -187,7 +209,8 @@ private struct Life {
             }
         }
         let new = RunRecord(
-            number: 1, indexes: volume.indexes.map(\.name), strategy: strategy)
+            number: 1, indexes: isScoped ? ["rmap", "parents"] : volume.indexes.map(\.name),
+            strategy: strategy, scope: scope?.label)
         let file = try SideFile(path: path, identity: identity)
         return stepped(file, Keeping(new: record ?? new))
     }
@@ -266,6 +289,52 @@ private struct Life {
             #expect(run.mayBeginCheckpoint)
             run.finish(AbortReason("the test is over"))
             #expect(!run.mayBeginCheckpoint)
+        }
+    }
+
+    @Test(arguments: [false, true], 1...10 as ClosedRange<UInt64>)
+    func `a run with a scope that is cut off anywhere goes on, and ends exact within it`(
+        machine: Bool, seed: UInt64
+    ) throws {
+        try withDirectory { directory in
+            var life = try Life(directory, .patch, isScoped: true, seed: seed &* 104_729)
+            var random = SplitMix64(seed: seed)
+            var report: RunReport?
+            for _ in 0..<4 where report == nil {
+                report = try life.live(
+                    steps: Int.random(in: 5...300, using: &random), machine: machine)
+            }
+            let last = try report ?? life.live(steps: nil, machine: machine)
+            let context: Comment = """
+                SEED=\(seed) machine=\(machine) \(life.lives) lives, \(life.resumed) resumed: \
+                \(last.map { "\($0.outcome) \($0.reason ?? "")" } ?? "")
+                """
+            let ended = try #require(last, context)
+            #expect(ended.outcome == .repaired || ended.outcome == .clean, context)
+            #expect(ended.scope == "subtree /" && !ended.mustStartAgain, context)
+            let scope = try #require(life.scope)
+            try withOpen(life.path) { volume in
+                try expectExact(volume, within: scope, context)
+                let record = try #require(try volume.runs().last, context)
+                #expect(record.state == .completed && record.scope == "subtree /", context)
+                #expect(record.resumes == life.resumed, context)
+            }
+        }
+    }
+
+    /// The entries of both indexes are those of the records, as far as they are of the scope.
+    private func expectExact(_ volume: Volume, within scope: Scope, _ context: Comment) throws {
+        let all = try volume.derived()
+        for (index, kind, right) in [
+            ("rmap", RecordKind.extent, all.rmap), ("parents", .dirent, all.parents),
+        ] {
+            func holds(_ key: [UInt8]) -> Bool {
+                key.count > 16
+                    && scope.records.contains(
+                        Array(key[8..<16] + [kind.rawValue] + key[16...]).rawSpan)
+            }
+            let live = try volume.liveEntries(index).filter { holds($0.key) }
+            #expect(live == right.filter { holds($0.key) }, context)
         }
     }
 }

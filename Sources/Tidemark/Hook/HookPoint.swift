@@ -17,6 +17,10 @@
 // - The queue is bounded. Full, it makes writers wait in `admit`, where they hold no lock,
 //   and after a limit it aborts the run: never the writers (I3).
 //
+// A run with a scope begins where others end their scan: its cursor is beyond every key, and the
+// records of its scope are what is still to be read. So each delta of the scope is applied,
+// from the first one on, and all others are dropped: no window will read their effect either.
+//
 // Lock order: the owner's commit lock, then this one. Nothing is called with this lock held.
 
 internal import Bytes
@@ -144,6 +148,8 @@ package final class HookPoint: CommitHook {
     let monitor: Monitor<State>
     private let slots: [Bool]
     private let about: Set<IndexSlot>
+    /// What the run is limited to; nil: nothing.
+    let scope: Scope?
     private let limits: Limits
     private let mutants: Mutants
     let pool: BatchPool
@@ -152,9 +158,10 @@ package final class HookPoint: CommitHook {
     ///   - wanted: for each index of the owner whether the run needs its deltas.
     ///   - about: the indexes that the run is about; nil: all that are wanted.
     init(
-        wanted: [Bool], about: [IndexSlot]? = nil, limits: Limits, pool: BatchPool,
-        mutants: Mutants = Mutants()
+        wanted: [Bool], about: [IndexSlot]? = nil, scope: Scope? = nil, limits: Limits,
+        pool: BatchPool, mutants: Mutants = Mutants()
     ) {
+        self.scope = scope
         var state = State(queueLimit: limits.bytes)
         state.isDeafWhenStopped = mutants.have(.stoppingIsDeaf)
         monitor = Monitor(state)
@@ -191,6 +198,7 @@ package final class HookPoint: CommitHook {
         switch delta.kind {
         case .added, .removed:
             guard slots[delta.slot] else { return }
+            if let scope, !scope.takes(primary: delta.primary, key: delta.key) { return }
             guard isApplied(delta, state.cursor) else {
                 state.elided += 1
                 if mutants.have(.elidedCountsAsApplied) { state.applied += 1 }
@@ -279,6 +287,10 @@ package final class HookPoint: CommitHook {
             precondition(!state.isAttached, "a hook is attached once")
             state.isAttached = true
             state.lastCommit = commit
+            if let scope {
+                state.cursor = .end
+                state.rereads = scope.unread
+            }
         }
     }
 

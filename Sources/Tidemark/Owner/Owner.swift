@@ -187,6 +187,13 @@ public protocol OwnerSnapshot: AnyObject {
     /// - Returns: the key to go on from, or nil when the range is done.
     func read(_ range: KeyRange, limit: Int, into sink: WindowSink) throws -> KeyBytes?
 
+    /// Emits every entry of `index` that belongs to `stretch`, where that can be done without a
+    /// pass over all primary records, and it is certain that none is missing.
+    /// - Returns: false, and nothing is emitted, where it can't.
+    func readDirectly(
+        _ stretch: Scope.Stretch, of index: IndexSlot, into sink: WindowSink
+    ) throws -> Bool
+
     /// Appends up to `limit` entries of the active generation, from `key` on in key order,
     /// to `batch`; an entry that can't be decoded is marked as damaged.
     /// - Returns: the key to go on from, or nil at the end.
@@ -214,6 +221,10 @@ public protocol OwnerSnapshot: AnyObject {
 }
 
 extension OwnerSnapshot {
+    public func readDirectly(
+        _ stretch: Scope.Stretch, of index: IndexSlot, into sink: WindowSink
+    ) throws -> Bool { false }
+
     public func logged(
         from position: LogPosition, limit: Int,
         _ body: (LogPosition, borrowing DeltaBatch) throws -> Void

@@ -33,6 +33,9 @@ public protocol SecondaryIndex: Sendable {
     /// The key near `key`, at or below it, at which a comparison may be divided.
     func divider(near key: RawSpan) -> KeyBytes
 
+    /// Whether the entry, whose key lies below `position`, reaches to it or beyond it.
+    func reaches(_ position: RawSpan, key: RawSpan, value: RawSpan) -> Bool
+
     /// How its entries are folded, where it is a summary; nil: its shadow holds its entries.
     var summary: (any Summary)? { get }
 }
@@ -40,6 +43,9 @@ public protocol SecondaryIndex: Sendable {
 extension SecondaryIndex {
     /// Entries that have nothing to do with each other may be divided anywhere.
     public func divider(near key: RawSpan) -> KeyBytes { KeyBytes(key) }
+
+    /// Entries that stand for their key alone reach nowhere.
+    public func reaches(_ position: RawSpan, key: RawSpan, value: RawSpan) -> Bool { false }
 }
 
 /// One index entry with its value, for cold paths.

@@ -23,8 +23,16 @@ public final class WindowSink {
     /// Primary records read so far.
     public internal(set) var records = 0
     public private(set) var damage: [PrimaryDamage] = []
+    /// Of what is emitted only this is kept; nil: all.
+    private let stretch: Scope.Stretch?
+    private let indexes: [any SecondaryIndex]
 
-    package init(batches: [EntryBatch?], sequence: SequenceNumber) {
+    package init(
+        batches: [EntryBatch?], sequence: SequenceNumber, stretch: Scope.Stretch? = nil,
+        of indexes: [any SecondaryIndex] = []
+    ) {
+        self.stretch = stretch
+        self.indexes = indexes
         self.batches = batches
         self.sequence = sequence
     }
@@ -39,6 +47,7 @@ public final class WindowSink {
 
     /// An entry of `index` derived from a record of the window.
     public func emit(_ index: IndexSlot, key: RawSpan, value: RawSpan) {
+        if let stretch, !stretch.holds(indexes[index.rawValue], key: key, value: value) { return }
         batches[index.rawValue]?.append(
             key: key, value: value, sequence: sequence, isPresent: true)
     }

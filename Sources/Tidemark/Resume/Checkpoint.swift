@@ -29,6 +29,8 @@ public struct Checkpoint: Sendable {
     let damageCount: Int
     let applied: Int
     let elided: Int
+    /// What the run is limited to.
+    let scope: Scope?
 
     /// The last commit whose deltas are handled.
     public var position: UInt64 { commit }
@@ -42,10 +44,11 @@ public struct Checkpoint: Sendable {
 
 // Integers in the processor's own byte order: a side file never leaves the machine. Version
 // u32, commit u64, then cursor, unread ranges, voids, runs by slot, counters and damage, each
-// list behind its length.
+// list behind its length; last the scope, if any: its label, its stretch, or the bounds of its
+// ranges.
 
 extension Checkpoint {
-    static let version: UInt32 = 1
+    static let version: UInt32 = 2
 
     var encoded: [UInt8] {
         var writer = FieldWriter()
@@ -72,6 +75,7 @@ extension Checkpoint {
             $0.add($1.object)
             $0.add($1.problem)
         }
+        writer.add(scope)
         return writer.bytes
     }
 
@@ -94,13 +98,12 @@ extension Checkpoint {
             let damage = reader.list({ reader -> PrimaryDamage? in
                 guard let object = reader.text(), let problem = reader.text() else { return nil }
                 return PrimaryDamage(object: object, problem: problem)
-            }), reader.isAtEnd
+            }), let scope = reader.scope(), reader.isAtEnd
         else { return nil }
         self.init(
             commit: commit, cursor: cursor, unread: unread, voids: voids, runs: runs,
             nextRun: nextRun, primaryRecords: records, windows: windows, damage: damage,
-            damageCount: damageCount,
-            applied: applied, elided: elided)
+            damageCount: damageCount, applied: applied, elided: elided, scope: scope)
     }
 }
 
@@ -126,6 +129,23 @@ private struct FieldWriter {
     mutating func add(_ range: KeyRange) {
         add(range.lower)
         add(range.upper)
+    }
+
+    /// 0: none; 1: of records; 2: a stretch.
+    mutating func add(_ scope: Scope?) {
+        guard let scope else { return add(0 as UInt8) }
+        add(scope.stretch == nil ? 1 : 2 as UInt8)
+        add(scope.label)
+        guard let stretch = scope.stretch else {
+            add(scope.records.ends) { $0.add($1) }
+            return add(array: scope.records.bytes)
+        }
+        for key in [stretch.lower, stretch.upper, stretch.lowest] { add(KeyBytes(key)) }
+    }
+
+    mutating func add(array: [UInt8]) {
+        add(array.count)
+        bytes += array
     }
 
     mutating func add(_ text: String) {
@@ -191,6 +211,26 @@ private struct FieldReader: ~Copyable, ~Escapable {
     mutating func range() -> KeyRange? {
         guard let lower = key(), let upper = optionalKey() else { return nil }
         return KeyRange(lower: lower, upper: upper)
+    }
+
+    /// - Returns: nil where it can't be read, nil inside where there is none.
+    @_lifetime(self: copy self)
+    mutating func scope() -> Scope?? {
+        switch integer(UInt8.self) {
+        case 0: return .some(nil)
+        case 1:
+            guard let label = text(), let ends = list({ $0.count() }),
+                let bytes = array(limit: .max), let records = RecordRanges(bytes: bytes, ends: ends)
+            else { return nil }
+            return .some(Scope(label: label, records: records))
+        case 2:
+            guard let label = text(), let lower = key(), let upper = key(), let lowest = key()
+            else { return nil }
+            let stretch = Scope.Stretch(
+                lower: lower.array, upper: upper.array, lowest: lowest.array)
+            return .some(Scope(label: label, stretch: stretch))
+        default: return nil
+        }
     }
 
     @_lifetime(self: copy self)

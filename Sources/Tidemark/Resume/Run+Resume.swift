@@ -30,6 +30,9 @@ public struct Keeping: Sendable {
         self.checkpoint = checkpoint
     }
 
+    /// Whether it does not go on from anything.
+    public var isNew: Bool { checkpoint == nil }
+
     /// Why a run can't go on from `checkpoint`, or nil.
     /// - Parameter lastCommit: the owner's.
     public static func refusal(
@@ -198,7 +201,7 @@ extension Run {
     private func stage(_ mark: HookPoint.Mark) throws {
         try assistant.handle(mark.items)
         try assistant.spill(mergesSmall: true)
-        let checkpoint = assistant.checkpoint(mark, windows: windows)
+        let checkpoint = assistant.checkpoint(mark, windows: windows, scope: hook.scope)
         try store.stage(checkpoint)
         stagedProgress.withLock {
             $0.primaryRecords = checkpoint.primaryRecords

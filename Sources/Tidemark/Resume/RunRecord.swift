@@ -11,6 +11,9 @@ public struct RunRecord: Sendable, Hashable, Codable {
     public var strategy: Strategy
     public var isDryRun: Bool
     public var keepsOld: Bool
+    /// What it is limited to, in its owner's words; nil: nothing. What that came to when the run
+    /// began stands in its checkpoints.
+    public var scope: String?
     /// Seconds since 1970. The owner fills them in when the record is stored.
     public var started = 0.0, updated = 0.0, ended: Double?
     /// How often it went on after a crash or a stop.
@@ -64,8 +67,9 @@ public struct RunRecord: Sendable, Hashable, Codable {
 
     public init(
         number: UInt64, indexes: [String], strategy: Strategy, isDryRun: Bool = false,
-        keepsOld: Bool = false
+        keepsOld: Bool = false, scope: String? = nil
     ) {
+        self.scope = scope
         self.number = number
         state = .prepared
         self.indexes = indexes

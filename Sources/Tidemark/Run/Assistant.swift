@@ -190,13 +190,13 @@ final class Assistant {
     }
 
     /// All that is handled, for going on from `mark`. Nothing may be in memory.
-    func checkpoint(_ mark: HookPoint.Mark, windows: Int) -> Checkpoint {
+    func checkpoint(_ mark: HookPoint.Mark, windows: Int, scope: Scope?) -> Checkpoint {
         precondition(memory.allSatisfy(\.isEmpty), "a checkpoint is of what lies in the side file")
         return Checkpoint(
             commit: mark.commit, cursor: mark.cursor, unread: mark.unread, voids: voids,
             runs: runs, nextRun: nextRun, primaryRecords: primaryRecords, windows: windows,
-            damage: damage,
-            damageCount: damageCount, applied: mark.applied, elided: mark.elided)
+            damage: damage, damageCount: damageCount, applied: mark.applied,
+            elided: mark.elided, scope: scope)
     }
 
     /// A number for a run that somebody else writes.

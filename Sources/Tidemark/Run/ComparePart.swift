@@ -35,6 +35,12 @@ final class EntryComparePart: ComparePart, @unchecked Sendable {
     /// Where to go on in the live index; nil at its end.
     private var liveKey: KeyBytes?
 
+    /// What is compared; nil: everything.
+    private let scope: Scope?
+    /// Where the live entries of a stretch begin is known once the first expected one is.
+    private var isPlaced: Bool
+    private var outside = EntryBatch()
+
     /// What is judged of the primary records on the way; nil: nothing.
     let audit: (any EntryAudit)?
 
@@ -50,8 +56,11 @@ final class EntryComparePart: ComparePart, @unchecked Sendable {
     init(
         slot: IndexSlot, index: any SecondaryIndex, snapshot: any OwnerSnapshot,
         shadow: ShadowMerge, range: KeyRange, limit: Int, batchBytes: Int,
-        audit: (any EntryAudit)?, report: @escaping @Sendable (Discrepancy) -> Bool
+        scope: Scope? = nil, audit: (any EntryAudit)?,
+        report: @escaping @Sendable (Discrepancy) -> Bool
     ) {
+        self.scope = scope
+        isPlaced = scope?.stretch == nil
         self.slot = slot
         self.index = index
         self.snapshot = snapshot
@@ -98,13 +107,58 @@ final class EntryComparePart: ComparePart, @unchecked Sendable {
             expectedPosition = 0
             hasMoreExpected = try shadow.fill(expected, limit: limit, end: end)
             try audit?.take(expected)
+            if let stretch = scope?.stretch { dropOutside(stretch) }
         }
-        if livePosition == live.endPosition, let key = liveKey {
+        if !isPlaced { place() }
+        if isPlaced, livePosition == live.endPosition, let key = liveKey {
             live.removeAll()
             livePosition = 0
             liveKey = try snapshot.entries(of: slot, from: key, limit: limit, into: live)
             cutLive()
+            if let scope, scope.stretch == nil { dropOutside(scope.records) }
         }
+    }
+
+    /// Drops live entries of other records than the scope's.
+    private func dropOutside(_ records: RecordRanges) {
+        swap(&live, &outside)
+        live.removeAll()
+        var position = outside.startPosition
+        while position < outside.endPosition {
+            let record = outside.record(at: position)
+            let primary = index.primaryKey(of: record.key, value: record.value)
+            if records.contains(primary.span) { live.append(record) }
+            position += record.size
+        }
+        livePosition = live.startPosition
+    }
+
+    /// Drops expected entries that do not reach into the stretch.
+    private func dropOutside(_ stretch: Scope.Stretch) {
+        guard !expected.isEmpty, stretch.isBelow(expected.key(at: expected.startPosition))
+        else { return }
+        swap(&expected, &outside)
+        expected.removeAll()
+        var position = outside.startPosition
+        while position < outside.endPosition {
+            let record = outside.record(at: position)
+            if stretch.holds(index, key: record.key, value: record.value) {
+                expected.append(record)
+            }
+            position += record.size
+        }
+        expectedPosition = expected.startPosition
+    }
+
+    /// The live entries of a stretch: from its lower end, or from the first entry that is expected
+    /// to reach in.
+    private func place() {
+        guard let stretch = scope?.stretch, !expected.isEmpty || !hasMoreExpected else { return }
+        isPlaced = true
+        let lower = KeyBytes(stretch.lower)
+        liveKey = lower
+        guard !expected.isEmpty else { return }
+        liveKey = min(lower, KeyBytes(expected.key(at: expected.startPosition)))
     }
 
     /// Drops what the owner has read beyond the end of the part.
@@ -149,6 +203,11 @@ final class EntryComparePart: ComparePart, @unchecked Sendable {
     }
 
     private func takeStray(_ found: Record) {
+        // What begins below a stretch is judged where it is expected to reach in, and only there.
+        if let stretch = scope?.stretch, stretch.isBelow(found.key) {
+            livePosition += found.size
+            return
+        }
         note(.stray, found, found: found.isDamaged ? nil : found.value.array, expected: nil)
         livePosition += found.size
     }

@@ -72,6 +72,9 @@ public final class Coordinator {
     private var reapLimit: Int
     /// Indexes that have not been compared yet, but for the recheck.
     private var toCompare: [IndexSlot] = []
+    /// Indexes in which more was wrong than a patch remembers, and no rebuild is possible: they
+    /// are compared again behind each patch.
+    private var again: Set<IndexSlot> = []
     /// The index whose interrupted load is gone on with.
     private var resumed: IndexSlot?
 
@@ -210,7 +213,8 @@ public final class Coordinator {
         guard let cut else { preconditionFailure("a comparison is made at a cut") }
         let slot = uncompared.removeFirst()
         self.slot = slot
-        let comparison = try run.compare(slot, at: cut, isRecheck: isRecheck)
+        let comparison = try run.compare(
+            slot, at: cut, isRecheck: isRecheck, isAgain: !isRecheck && again.contains(slot))
         self.comparison = comparison
         go(.compared, .comparison(comparison))
     }
@@ -262,7 +266,12 @@ public final class Coordinator {
         guard let patch = patch.take() else { preconditionFailure("a patch has begun") }
         try run.apply(patch)
         patched = patch.end
-        patch.isLast ? endMending(true) : go(.beginPatch)
+        guard patch.isLast else { return go(.beginPatch) }
+        if !patch.isWhole {
+            again.insert(patch.slot)
+            toCompare.append(patch.slot)
+        }
+        endMending(true)
     }
 
     private func beginLoad() throws {

@@ -54,15 +54,16 @@ extension Run {
         }
         costs.note(
             compared: comparison.entries, comparison.seconds, loaded: 0, 0, patched: 0, 0)
-        let plan = plan(place)
+        let plan = plan(place, comparison)
+        guard !comparison.isAgain else { return plan.action }
         report.indexes[place].action = plan.action
         report.indexes[place].reason = plan.reason
         report.indexes[place].estimatedSeconds = plan.seconds
         return plan.action
     }
 
-    private func plan(_ place: Int) -> Plan {
-        let found = report.indexes[place].found.total
+    private func plan(_ place: Int, _ comparison: Comparison) -> Plan {
+        let found = comparison.found.total
         let entries = report.indexes[place].entries
         if let summary = owner.indexes[slots[place].rawValue].summary {
             return plan(summary, found: found, entries: entries)
@@ -83,6 +84,8 @@ extension Run {
         let tooMany = "\(grouped(found)) discrepancies are more than a patch remembers"
         switch options.strategy {
         case .check: return nothing("a check changes nothing")
+        case _ where hook.scope != nil:
+            return found == 0 ? nothing("nothing is wrong") : patch("a part is patched")
         case .rebuild: return rebuild("asked for")
         case .patch where found == 0: return nothing("nothing is wrong")
         case .patch where isRemembered: return patch("asked for")

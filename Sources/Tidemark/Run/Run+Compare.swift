@@ -21,8 +21,16 @@ public final class Comparison: @unchecked Sendable {
     let expected: Int
     /// Seconds of work of all parts. Set at the end.
     fileprivate(set) var seconds = 0.0
+    /// What was found. Set at the end.
+    fileprivate(set) var found = DiscrepancyCounts()
+    /// Whether the index was compared before, and more was found than a patch remembers.
+    let isAgain: Bool
+    /// Whether all that was found can be mended from what is remembered.
+    var isWhole: Bool { found.total <= kept.limit }
 
-    init(slot: IndexSlot, parts: [any ComparePart], kept: Remembered, expected: Int) {
+    init(slot: IndexSlot, parts: [any ComparePart], kept: Remembered, expected: Int, isAgain: Bool)
+    {
+        self.isAgain = isAgain
         self.slot = slot
         self.expected = expected
         self.parts = parts
@@ -32,16 +40,18 @@ public final class Comparison: @unchecked Sendable {
 
 extension Run {
     /// Begins to compare the live index with the shadow at `cut`.
-    public func compare(_ slot: IndexSlot, at cut: Cut, isRecheck: Bool = false) throws
-        -> Comparison
-    {
+    /// - Parameter isAgain: whether all that it will find was found, told and counted before.
+    public func compare(
+        _ slot: IndexSlot, at cut: Cut, isRecheck: Bool = false, isAgain: Bool = false
+    ) throws -> Comparison {
         try move(to: isRecheck ? .rechecking : .comparing)
         let kept = Remembered(limit: options.rememberedDiscrepancies)
         let tell = onDiscrepancy, tally = tally
         let report: @Sendable (Discrepancy) -> Bool = { discrepancy in
-            guard isRecheck || tally.add(discrepancy) else { return false }
+            let isNew = !isRecheck && !isAgain
+            guard !isNew || tally.add(discrepancy) else { return false }
             kept.add(discrepancy)
-            if !isRecheck { tell(discrepancy) }
+            if isNew { tell(discrepancy) }
             return true
         }
         let summary = owner.indexes[slot.rawValue].summary
@@ -54,13 +64,17 @@ extension Run {
         }
         let read = summary?.sources.first ?? slot
         return Comparison(
-            slot: slot, parts: parts, kept: kept, expected: cut.shadow.entries(read.rawValue))
+            slot: slot, parts: parts, kept: kept, expected: cut.shadow.entries(read.rawValue),
+            isAgain: isAgain)
     }
 
     /// The parts of the key space that are compared side by side.
     private func ranges(
         of slot: IndexSlot, _ summary: (any Summary)?, at cut: Cut
     ) throws -> [KeyRange] {
+        if let stretch = hook.scope?.stretch {
+            return [KeyRange(lower: KeyBytes(stretch.lowest), upper: KeyBytes(stretch.upper))]
+        }
         let divided = summary?.sources.first ?? slot
         var ranges: [KeyRange] = []
         var lower = KeyBytes()
@@ -86,7 +100,10 @@ extension Run {
             shadow: try cut.shadow.merge(slot.rawValue, index: index, from: range.lower),
             range: range, limit: options.compareEntries,
             batchBytes: min(options.batchBytes, 1 << 16),
-            audit: isRecheck ? nil : try snapshot.audit(of: slot, over: range), report: report)
+            // An audit sees all entries, or it would miss those that it is not shown.
+            scope: hook.scope,
+            audit: isRecheck || hook.scope != nil ? nil : try snapshot.audit(of: slot, over: range),
+            report: report)
     }
 
     private func foldPart(
@@ -135,6 +152,8 @@ extension Run {
         takeFindings(of: comparison)
         report.primaryDefects = defects.withLock { $0 }
         comparison.parts = []
+        comparison.found = counts
+        if comparison.isAgain { return }
         if isRecheck {
             report.indexes[place].recheck = counts
         } else {
@@ -178,7 +197,7 @@ extension Run {
 /// Discrepancies that a patch could mend, up to a bound.
 final class Remembered: Sendable {
     private let list = Mutex<[Discrepancy]>([])
-    private let limit: Int
+    let limit: Int
 
     init(limit: Int) { self.limit = limit }
 

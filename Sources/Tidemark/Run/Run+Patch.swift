@@ -19,6 +19,8 @@ struct Patch: @unchecked Sendable {
     /// Where the next patch begins in the list of discrepancies.
     let end: Int
     let isLast: Bool
+    /// Whether nothing is left behind the last one.
+    let isWhole: Bool
 }
 
 extension Run {
@@ -39,7 +41,7 @@ extension Run {
         do {
             return Patch(
                 slot: slot, keys: keys, known: try shadowValues(slot, keys), overlay: overlay,
-                end: end, isLast: end == all.count)
+                end: end, isLast: end == all.count, isWhole: comparison.isWhole)
         } catch {
             assistant.loading = nil
             throw error
@@ -65,7 +67,7 @@ extension Run {
         }
         return Patch(
             slot: comparison.slot, keys: keys, known: values, overlay: nil,
-            end: start + keys.count, isLast: !hasMore)
+            end: start + keys.count, isLast: !hasMore, isWhole: true)
     }
 
     /// Mends the entries in one transaction. A `drain` before it makes that short.
@@ -88,7 +90,7 @@ extension Run {
             if let place = self.slots.firstIndex(of: patch.slot) {
                 self.report.indexes[place].patched += count
             }
-            try self.noteResult(patch.slot, isMended: patch.isLast, at: boundary)
+            try self.noteResult(patch.slot, isMended: patch.isLast && patch.isWhole, at: boundary)
             return Patched(items: items)
         }
         assistant.loading = nil

@@ -83,10 +83,17 @@ public final class Run: @unchecked Sendable {
         self.onDiscrepancy = onDiscrepancy
         self.onDefect = onDefect
         slots = indexes.sorted()
+        let scope = if let from = keeping?.checkpoint { from.scope } else { options.scope }
+        precondition(
+            scope == nil
+                || options.strategy != .rebuild
+                    && indexes.allSatisfy { owner.indexes[$0.rawValue].summary == nil },
+            "a run with a scope patches, and is not about a summary")
         let pool = BatchPool(capacity: options.batchBytes, limit: 16)
         let needed = indexes.flatMap { [$0] + (owner.indexes[$0.rawValue].summary?.sources ?? []) }
         hook = HookPoint(
             wanted: owner.indexes.indices.map { needed.contains(IndexSlot($0)) }, about: indexes,
+            scope: scope,
             limits: .init(
                 bytes: options.queueBytes, patience: options.patience, batch: options.batchBytes),
             pool: pool, mutants: options.mutants)
@@ -98,6 +105,7 @@ public final class Run: @unchecked Sendable {
             from: keeping?.checkpoint)
         kept = keeping.map { KeptRecord($0.record) }
         resumedFrom = keeping?.checkpoint
+        report.scope = scope?.label
         report.indexes = slots.map {
             IndexReport(slot: $0, name: owner.indexes[$0.rawValue].name)
         }

@@ -16,6 +16,9 @@ public struct RunOptions: Sendable {
     public var isDryRun = false
     /// Whether the generation that a rebuild replaces is kept, to be made active again.
     public var keepsOld = false
+    /// What the run is limited to, where it is new; nil: nothing. It patches, then, and does not
+    /// rebuild; it can't be about a summary, whose counters come from everywhere.
+    public var scope: Scope?
     /// Primary records of one window.
     public var windowRecords = 32768
     /// Bytes of entries that are collected before they are sorted and written out as a run.

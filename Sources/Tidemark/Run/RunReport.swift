@@ -90,6 +90,8 @@ public struct RunReport: Sendable {
 
     public var outcome = Outcome.clean
     public var reason: String?
+    /// What the run was limited to, in its owner's words; nil: nothing.
+    public var scope: String?
     /// The run went on from what can't be used after all: it is to be started again.
     public var mustStartAgain = false
     public var indexes: [IndexReport] = []

@@ -131,8 +131,13 @@ public final class Scanner {
         let batches = owner.indexes.indices.map {
             hook.wants(IndexSlot($0)) ? hook.pool.take() : nil
         }
-        let sink = WindowSink(batches: batches, sequence: window.sequence)
-        let rest = try snapshot.read(window.range, limit: windowRecords, into: sink)
+        let scope = hook.scope
+        let sink = WindowSink(
+            batches: batches, sequence: window.sequence, stretch: scope?.stretch,
+            of: owner.indexes)
+        let rest =
+            try scope.map { try read($0, window.range, snapshot, sink) }
+            ?? snapshot.read(window.range, limit: windowRecords, into: sink)
         let isCut = options.mutants.have(.windowRestLost)
         if let rest, !isCut {
             precondition(window.range.lower < rest, "a read window moves on")
@@ -145,5 +150,38 @@ public final class Scanner {
         lastRecords = sink.records
         hook.enqueue(sink, of: window, rest: isCut ? nil : rest)
         return .read
+    }
+}
+
+extension Scanner {
+    /// Gaps that are jumped over in one step.
+    private static let gaps = 1024
+
+    /// Reads what of the scope lies in `range`, up to a window's worth of records.
+    /// - Returns: the key to go on from, or nil.
+    private func read(
+        _ scope: Scope, _ range: KeyRange, _ snapshot: any OwnerSnapshot, _ sink: WindowSink
+    ) throws -> KeyBytes? {
+        if let stretch = scope.stretch, range == .all,
+            let slot = owner.indexes.indices.first(where: { hook.wants(IndexSlot($0)) }),
+            try snapshot.readDirectly(stretch, of: IndexSlot(slot), into: sink)
+        {
+            return nil
+        }
+        let first = scope.records.place(from: range.lower.span)
+        for place in first..<scope.records.count {
+            var part = scope.records[place]
+            if let upper = range.upper {
+                guard part.lower < upper else { return nil }
+                part.upper = part.upper.map { min($0, upper) } ?? upper
+            }
+            part.lower = max(part.lower, range.lower)
+            guard place < first + Scanner.gaps, sink.records < windowRecords else {
+                return part.lower
+            }
+            let left = windowRecords - sink.records
+            if let rest = try snapshot.read(part, limit: left, into: sink) { return rest }
+        }
+        return nil
     }
 }

@@ -13,6 +13,10 @@ struct Check: TidemarkSubcommand {
             may run at a time, and nothing in it is changed (a side file lies in its directory \
             runs/ as long as the check lasts).
 
+            With --inode, --subtree or --blocks only a part is looked at: what the records of that \
+            part derive. All else is neither judged nor told of. Without --index such a run is \
+            about rmap and parents, or, with --blocks, about rmap.
+
             Exit status: 0 clean; 1 discrepancies were found; 4 the check could not be made or \
             is incomplete, because a primary record is damaged, for example.
 
@@ -31,8 +35,11 @@ struct Check: TidemarkSubcommand {
     @Option(help: "Write each discrepancy as a line of JSON to this file.", completion: .file())
     var list: String?
 
+    @OptionGroup(title: "Scope") var scope: ScopeOptions
     @OptionGroup(title: "Limits, which `tidemark set` can change") var limits: LimitOptions
     @OptionGroup var common: CommonOptions
+
+    func validate() throws { try scope.validate(with: index) }
 
     func execute(_ output: Output) throws -> ExitStatus {
         let list = try LineList(path: list)
@@ -40,7 +47,8 @@ struct Check: TidemarkSubcommand {
             let limits = try limits.limits()
             let report = try withDesk(volume, Check._commandName, limits, output) { desk in
                 var execution = RunExecution(
-                    volume: volume, slots: index.slots, desk: desk, output: output)
+                    volume: volume, slots: scope.slots(index), desk: desk, output: output)
+                execution.scope = scope.scope
                 execution.onDiscrepancy = reporter(list, volume, output)
                 return try execution.perform()
             }

@@ -18,6 +18,10 @@ struct Repair: TidemarkSubcommand {
             everything that is written afterwards, until `tidemark rollback` makes it active \
             again or gives it up, or the next rebuild takes its place. A patch keeps nothing.
 
+            With --inode, --subtree or --blocks only a part is repaired, by patching it: what the \
+            records of that part derive. All else is neither judged nor changed. Without --index \
+            such a run is about rmap and parents, or, with --blocks, about rmap.
+
             Exit status: 0 clean, or repaired and clean when checked again; 1 discrepancies are \
             left (after --dry-run: those that were found); 4 the repair could not be made or is \
             incomplete. An incomplete run changes nothing that is served. An aborted one does not \
@@ -47,10 +51,17 @@ struct Repair: TidemarkSubcommand {
     @Option(help: "Write each discrepancy as a line of JSON to this file.", completion: .file())
     var list: String?
 
+    @OptionGroup(title: "Scope") var scope: ScopeOptions
     @OptionGroup(title: "Limits, which `tidemark set` can change") var limits: LimitOptions
     @OptionGroup var common: CommonOptions
 
     func validate() throws {
+        try scope.validate(with: index)
+        if scope.scope != nil, strategy == .rebuild || keepOld {
+            throw ValidationError(
+                "--inode, --subtree and --blocks repair a part, which is patched: a rebuild is of "
+                    + "a whole index, and so is what --keep-old keeps.")
+        }
         if keepOld, strategy == .patch {
             throw ValidationError(
                 "--keep-old keeps what a rebuild replaces, and a patch replaces nothing.")
@@ -64,7 +75,8 @@ struct Repair: TidemarkSubcommand {
             let limits = try limits.limits()
             let report = try withDesk(volume, Repair._commandName, limits, output) { desk in
                 var execution = RunExecution(
-                    volume: volume, slots: index.slots, desk: desk, output: output)
+                    volume: volume, slots: scope.slots(index), desk: desk, output: output)
+                execution.scope = scope.scope
                 execution.options.strategy = strategy.strategy
                 execution.options.isDryRun = dryRun
                 execution.options.keepsOld = keepOld

@@ -44,7 +44,7 @@ struct Resume: TidemarkSubcommand {
             let record = try interrupted(volume)
             let limits = try limits.limits()
             let report = try withDesk(volume, Resume._commandName, limits, output) { desk in
-                var execution = RunExecution(
+                var execution = try RunExecution(
                     volume: volume, of: record, desk: desk, output: output)
                 execution.onDiscrepancy = reporter(list, volume, output)
                 return try execution.resume(record)
@@ -90,7 +90,7 @@ struct Resume: TidemarkSubcommand {
 
 extension RunExecution {
     /// What goes on with `record`, or starts it again.
-    init(volume: Volume, of record: RunRecord, desk: RunDesk, output: Output) {
+    init(volume: Volume, of record: RunRecord, desk: RunDesk, output: Output) throws {
         let slots = volume.indexes.indices.filter {
             record.indexes.contains(volume.indexes[$0].name)
         }
@@ -99,6 +99,13 @@ extension RunExecution {
         options.strategy = record.strategy
         options.isDryRun = record.isDryRun
         options.keepsOld = record.keepsOld
+        guard let text = record.scope else { return }
+        guard let scope = VolumeScope(text) else {
+            throw CommandFailure(
+                "run \(record.number) is limited to \"\(text)\", which this version does not know; "
+                    + "`tidemark repair` begins another")
+        }
+        self.scope = scope
     }
 }
 

@@ -11,7 +11,8 @@ extension RunRecord {
             ("state", .string(state.rawValue)),
             ("outcome", .optional(outcome?.rawValue)), ("reason", .optional(reason)),
             ("indexes", .array(indexes.map { .string($0) })),
-            ("strategy", .string(strategy.rawValue)), ("dryRun", .bool(isDryRun)),
+            ("scope", .optional(scope)), ("strategy", .string(strategy.rawValue)),
+            ("dryRun", .bool(isDryRun)),
             ("started", .string(timestamp(started))), ("updated", .string(timestamp(updated))),
             ("ended", .optional(ended.map(timestamp))), ("resumes", .integer(resumes)),
             ("hasPosition", .bool(logFrom != nil)),
@@ -31,7 +32,9 @@ extension RunRecord {
 
     /// One line of what it is, and one for each index with a result.
     var lines: [String] {
-        var line = "  run \(number), \(indexes.joined(separator: ", ")): \(state.rawValue)"
+        let part = scope.map { " of \($0)" } ?? ""
+        var line =
+            "  run \(number), \(indexes.joined(separator: ", "))\(part): \(state.rawValue)"
         if let outcome, outcome.rawValue != state.rawValue { line += ", \(outcome.rawValue)" }
         line += "; " + (ended.map { "ended \(timestamp($0))" } ?? "since \(timestamp(updated))")
         if resumes > 0 { line += "; resumed \(counted(resumes, "time"))" }

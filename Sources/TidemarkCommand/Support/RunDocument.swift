@@ -7,6 +7,7 @@ extension RunReport {
     var members: [(String, JSONValue)] {
         var members: [(String, JSONValue)] = [("outcome", .string(outcome.rawValue))]
         if let reason { members.append(("reason", .string(reason))) }
+        if let scope { members.append(("scope", .string(scope))) }
         members += [
             ("indexes", .array(indexes.map(\.json))),
             ("primaryRecords", .integer(primaryRecords)),

@@ -21,6 +21,8 @@ struct RunExecution {
     var owner: (any Tidemark.Owner)?
     var clock = RunClock(now: monotonicNanoseconds)
     var options = RunOptions()
+    /// What the run is limited to; nil: nothing.
+    var scope: VolumeScope?
     var output: Output
     /// Whether progress is shown.
     var showsProgress = true
@@ -31,14 +33,14 @@ struct RunExecution {
     func perform() throws -> RunReport {
         // A run that only watches the volume for somebody else is not the volume's own.
         guard volume.keepsRuns, owner == nil else {
-            return drive(try SideFile(path: passingPath()), nil)
+            return drive(try SideFile(path: passingPath()), nil, try resolvedScope())
         }
         let number = try volume.atCommitBoundary { try $0.newRunNumber() }
         return try begin(
             RunRecord(
                 number: number, indexes: slots.map { volume.indexes[$0.rawValue].name },
                 strategy: options.strategy, isDryRun: options.isDryRun,
-                keepsOld: options.keepsOld))
+                keepsOld: options.keepsOld, scope: scope?.description))
     }
 
     /// Goes on with a run that was interrupted; where that can't be, starts it again, and says
@@ -69,17 +71,26 @@ struct RunExecution {
     }
 
     private func begin(_ record: RunRecord) throws -> RunReport {
+        let scope = try resolvedScope()
         let store = try SideFile(
             path: volume.sideFilePath(run: record.number), identity: identity(record))
-        return drive(store, Keeping(new: record))
+        return drive(store, Keeping(new: record), scope)
+    }
+
+    /// What the scope comes to when the run begins. One that goes on has that in its position.
+    private func resolvedScope() throws -> Scope? {
+        try scope.map { try volume.read().scope($0) }
     }
 
     private func identity(_ record: RunRecord) -> SideFile.Identity {
         SideFile.Identity(owner: volume.geometry.identity, run: record.number)
     }
 
-    private func drive(_ store: SideFile, _ keeping: Keeping?) -> RunReport {
+    private func drive(
+        _ store: SideFile, _ keeping: Keeping?, _ scope: Scope? = nil
+    ) -> RunReport {
         var options = options
+        options.scope = scope
         // What work costs on this machine, and in this volume, the last run has measured.
         if let costs = (try? volume.runs())?.compactMap(\.costs).last { options.costs = costs }
         let run = Run(
@@ -122,6 +133,7 @@ struct RunExecution {
     }
 
     private func expectedRecords() throws -> Int {
+        guard scope == nil else { return 0 }
         let statistics = try volume.statistics()
         let wanted = Set(slots.map { IndexName.all[$0.rawValue] })
         let derived = [

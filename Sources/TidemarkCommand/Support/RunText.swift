@@ -7,6 +7,7 @@ extension RunReport {
     func print(_ target: String, isDryRun: Bool, to output: Output) {
         output.line("\(target): \(headline(isDryRun))")
         if let reason { output.line("  \(reason)") }
+        if let scope { output.line("  limited to \(scope): nothing else was looked at") }
         for damage in damagedPrimaries.prefix(output.isVerbose ? .max : 20) {
             output.line("  not read: \(damage.object): \(damage.problem)")
         }
