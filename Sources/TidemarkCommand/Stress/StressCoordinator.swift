@@ -186,7 +186,7 @@ struct StressCoordinator {
                 let start = monotonicNanoseconds()
                 control.isRunning.store(true, ordering: .relaxed)
                 defer { control.isRunning.store(false, ordering: .relaxed) }
-                var execution = RunExecution(
+                var execution = try RunExecution(
                     volume: volume, of: record, desk: desk, output: output)
                 execution.showsProgress = false
                 result.runs.append(StressRun(damage: [:], report: try execution.resume(record)))
