@@ -88,8 +88,7 @@ extension Operations {
         precondition(transaction.isOver, "the log begins between two groups")
         guard state.log.since == nil else { return }
         state.log.since = core.environment.statistics.lastTransaction
-        // A run that is yet to get its record is not among them.
-        if !state.runs.isEmpty { state.log.note(state.runs) }
+        state.log.note(state.runs)
         // Nobody needs what is left of an earlier log.
         state.log.trimTo = max(
             state.log.trimTo == .max ? 0 : state.log.trimTo, state.log.since ?? 0)
