@@ -320,4 +320,34 @@ private func wrong(_ volume: Volume, _ judge: Judge, _ index: String) throws -> 
         #expect(hulls.count == min(4, ranges.count) && hulls.first?.lower == ranges[0].lower)
         #expect(hulls.last?.upper == ranges[ranges.count - 1].upper)
     }
+
+    @Test func `a scope goes through a checkpoint, and half of one is refused`() throws {
+        try withVolume { volume in
+            try volume.perform { ops in
+                let directory = try ops.makeDirectory(.root, bytes("d")).number
+                for n in 0..<20 {
+                    _ = try ops.create(n % 3 == 0 ? directory : .root, name(n), NewInode())
+                }
+            }
+            let scopes: [Scope?] = [
+                nil, try volume.read().scope(.subtree("/d")),
+                try volume.read().scope(.blocks(start: 3, count: 4)),
+                try volume.read().scope(.inode(.max)),
+            ]
+            for scope in scopes {
+                let checkpoint = Checkpoint(
+                    commit: 4, cursor: nil, unread: scope?.unread ?? [], voids: [],
+                    runs: [[], []], primaryRecords: 1, windows: 2, damage: [], damageCount: 0,
+                    applied: 3, elided: 4, scope: scope)
+                let bytes = checkpoint.encoded
+                let decoded = Checkpoint(bytes.rawSpan)
+                let read = try #require(decoded)
+                #expect(read.scope == scope && read.unread == checkpoint.unread)
+                for size in bytes.indices {
+                    let cut = Checkpoint(bytes.rawSpan.extracting(first: size))
+                    #expect(cut == nil)
+                }
+            }
+        }
+    }
 }
