@@ -140,7 +140,9 @@ import Testing
             #expect(status.output.contains("no process is at work on it"))
             #expect(try json("status", volume).object["live"] is NSNull)
             #expect(try run("status", volume, "--watch").status == 0)
-            for arguments in [["stop"], ["pause"], ["resume"], ["set", "--share", "5"]] {
+            let none = try run("resume", volume)
+            #expect(none.status == 4 && none.errors.contains("no run was interrupted"))
+            for arguments in [["stop"], ["pause"], ["set", "--share", "5"]] {
                 let ended = try run([arguments[0], volume] + arguments.dropFirst())
                 #expect(ended.status == 4)
                 #expect(ended.errors.contains("no process is at work on it"), "\(ended.errors)")

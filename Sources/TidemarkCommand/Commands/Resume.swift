@@ -59,7 +59,8 @@ struct Resume: TidemarkSubcommand {
     }
 
     private func endPause(_ live: LiveStatus, _ output: Output) throws -> ExitStatus {
-        guard live.limits.isPaused else {
+        // A number that is none is refused by whoever serves the volume.
+        guard live.limits.isPaused || run != nil else {
             throw CommandFailure(
                 "\(target): \(live.command), process \(live.process), is at work on it and not "
                     + "paused; `tidemark status` shows what it does")
