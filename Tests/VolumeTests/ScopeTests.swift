@@ -337,7 +337,8 @@ private func wrong(_ volume: Volume, _ judge: Judge, _ index: String) throws -> 
             for scope in scopes {
                 let checkpoint = Checkpoint(
                     commit: 4, cursor: nil, unread: scope?.unread ?? [], voids: [],
-                    runs: [[], []], primaryRecords: 1, windows: 2, damage: [], damageCount: 0,
+                    runs: [[], []], nextRun: 5, primaryRecords: 1, windows: 2, damage: [],
+                    damageCount: 0,
                     applied: 3, elided: 4, scope: scope)
                 let bytes = checkpoint.encoded
                 let decoded = Checkpoint(bytes.rawSpan)
