@@ -176,7 +176,7 @@ import VolumeVerify
             let split = try fold(run, cut, limit: limit)
             #expect(split.found == whole.found && split.entries == whole.entries)
             #expect(split.passes > 90 / (limit + 1))
-            run.finish(nil)
+            run.finish(AbortReason("the test is over"))
         }
     }
 }

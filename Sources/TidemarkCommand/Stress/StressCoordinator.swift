@@ -180,7 +180,8 @@ struct StressCoordinator {
     /// not with those that somebody has stopped.
     private func goOn(_ result: inout StressResult, _ seconds: inout Double) -> String? {
         do {
-            for record in try volume.runs() where record.state == .crashed || record.state == .paused
+            for record in try volume.runs()
+            where record.state == .crashed || record.state == .paused
             {
                 output.note("run \(record.number) was interrupted, and goes on")
                 let start = monotonicNanoseconds()
