@@ -316,6 +316,7 @@ extension Run {
                 }
                 return mark
             }
+            endTime = clock.now()
             if hasPosition {
                 assistant.checkAborted = {}
                 try stage(mark)
@@ -336,6 +337,7 @@ extension Run {
     /// Ends a run that has not begun: what its owner remembers of it, if anything, still holds.
     private func abandon(_ end: RunState, _ reason: String) {
         hook.close()
+        endTime = clock.now()
         if !isResumed { store.remove() }
         finishReport()
         conclude(end, reason)

@@ -41,7 +41,7 @@ public final class Run: @unchecked Sendable {
     public internal(set) var state = RunState.prepared
     public internal(set) var report = RunReport()
     /// When the run was unhooked for good.
-    private(set) var endTime: UInt64 = 0
+    var endTime: UInt64 = 0
     /// The generation that is being loaded, if any.
     var loading: Loading?
     var scanners: [Scanner] = []
