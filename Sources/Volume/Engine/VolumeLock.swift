@@ -20,13 +20,12 @@ final class VolumeLock: Sendable {
         var left = exclusive ? VolumeLock.patience.times : 0
         while flock(file, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB) != 0 {
             let number = Glibc.errno
+            // The file is closed by `deinit`, which runs also where this throws.
             guard number == EWOULDBLOCK else {
-                close(file)
                 throw .io(operation: "lock", object: path, errno: number)
             }
             let writer = VolumeLock.writer(path)
             guard left > 0, writer == nil else {
-                close(file)
                 throw .inUse(path: volume, holder: writer)
             }
             left -= 1
