@@ -53,7 +53,7 @@ public enum Background {
         defer { unsafe posix_spawnattr_destroy(&attributes) }
         unsafe posix_spawnattr_setflags(&attributes, newSession)
         var words = unsafe (["tidemark"] + arguments).map { unsafe strdup($0) }
-        defer { for unsafeword in unsafe words { unsafe free(word) } }
+        defer { unsafe words.forEach { unsafe free($0) } }
         unsafe words.append(nil)
         var child: pid_t = 0
         let code = unsafe posix_spawn(

@@ -90,7 +90,7 @@ public enum MountPoint {
     /// fusermount3(1), which may unmount for those who mounted.
     private static func runHelper(_ words: [String], _ path: String) throws(MountError) {
         var copies = unsafe (["fusermount3"] + words).map { unsafe strdup($0) }
-        defer { for unsafecopy in unsafe copies { unsafe free(copy) } }
+        defer { unsafe copies.forEach { unsafe free($0) } }
         unsafe copies.append(nil)
         var child: pid_t = 0
         let code = unsafe posix_spawnp(&child, "fusermount3", nil, nil, copies, environ)

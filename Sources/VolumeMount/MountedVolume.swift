@@ -157,7 +157,7 @@ private func withArguments<R>(
     _ words: [String], _ body: (UnsafeMutablePointer<fuse_args>) -> R
 ) -> R {
     var copies = unsafe words.map { unsafe strdup($0) }
-    defer { for unsafecopy in unsafe copies { unsafe free(copy) } }
+    defer { unsafe copies.forEach { unsafe free($0) } }
     return unsafe copies.withUnsafeMutableBufferPointer {
         var arguments = unsafe fuse_args(
             argc: Int32(words.count), argv: $0.baseAddress, allocated: 0)
