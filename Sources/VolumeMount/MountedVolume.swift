@@ -43,8 +43,15 @@ public struct MountOptions: Sendable {
     let streams = DirectoryStreams()
     let syncs: SyncQueue
     let lastNote = Mutex((text: "", time: 0 as Int64))
+    let aside = AsideThread()
     /// libfuse's session. Set before the workers start, and gone after they have ended.
-    private var session: OpaquePointer?
+    private(set) var session: OpaquePointer?
+    /// Where requests come from and answers go to.
+    private(set) var descriptor: Int32 = -1
+    /// The number of the kernel's first request, where it leaves setuid bits to us; and whether
+    /// its answer is still to come (RawRequests.swift).
+    let firstAnswer = Mutex<UInt64?>(nil)
+    let isStarting = Atomic<Bool>(true)
     private let threads = Mutex<[DedicatedThread]>([])
     /// Workers that have not ended.
     private let working = Monitor(0)
@@ -65,7 +72,7 @@ public struct MountOptions: Sendable {
         do {
             try mount(options)
         } catch {
-            syncs.close()
+            endThreads()
             throw error
         }
         working.withLock { $0 = options.workers }
@@ -91,6 +98,8 @@ public struct MountOptions: Sendable {
             unsafe fuse_session_destroy(made)
             throw .refused(mountPoint)
         }
+        unsafe useOwnAnswers(made)
+        descriptor = unsafe fuse_session_fd(made)
         unsafe session = unsafe made
     }
 
@@ -115,6 +124,7 @@ public struct MountOptions: Sendable {
             let count = unsafe fuse_session_receive_buf(session, &buffer)
             if count == -EINTR { continue }
             guard count > 0 else { break }
+            if unsafe intercept(buffer) { continue }
             unsafe fuse_session_process_buf(session, &buffer)
         }
         unsafe free(buffer.mem)
@@ -146,9 +156,16 @@ public struct MountOptions: Sendable {
             defer { threads = [] }
             return threads
         }) { thread.join() }
-        syncs.close()
+        endThreads()
         volume.forgetAll()
         if let session = unsafe session.take() { unsafe fuse_session_destroy(session) }
+    }
+}
+
+extension MountedVolume {
+    private func endThreads() {
+        syncs.close()
+        aside.close()
     }
 }
 
