@@ -20,6 +20,7 @@ public import Logging
 internal import Synchronization
 internal import Threads
 public import Volume
+internal import VolumeFormat
 #if canImport(Glibc)
 internal import Glibc
 #endif
@@ -75,6 +76,7 @@ public struct MountOptions: Sendable {
             endThreads()
             throw error
         }
+        volume.watchCorrections { [weak self] inodes in self?.forgetAttributes(inodes) }
         working.withLock { $0 = options.workers }
         threads.withLock { threads in
             for number in 0..<options.workers {
@@ -131,6 +133,12 @@ public struct MountOptions: Sendable {
         working.withLock(notify: true) { $0 -= 1 }
     }
 
+    /// Has the kernel ask again for the attributes of inodes that it may remember.
+    private func forgetAttributes(_ inodes: [InodeNumber]) {
+        guard let session = unsafe session else { return }
+        for n in inodes { _ = unsafe fuse_lowlevel_notify_inval_inode(session, n, -1, 0) }
+    }
+
     // MARK: The end
 
     /// Whether the mount has ended, by whoever: waits for it so long.
@@ -157,6 +165,7 @@ public struct MountOptions: Sendable {
             return threads
         }) { thread.join() }
         endThreads()
+        volume.watchCorrections(nil)
         volume.forgetAll()
         if let session = unsafe session.take() { unsafe fuse_session_destroy(session) }
     }
