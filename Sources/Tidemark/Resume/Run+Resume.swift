@@ -40,7 +40,8 @@ public struct Keeping: Sendable {
     ) -> String? {
         guard record.state.isResumable else { return "it has ended: \(record.state.rawValue)" }
         guard let logFrom = record.logFrom else {
-            return "its position was given up: the hook log had grown to its bound, or room was short"
+            return
+                "its position was given up: the hook log had grown to its bound, or room was short"
         }
         guard checkpoint.commit >= logFrom else {
             return "the side file is older than the hook log"
