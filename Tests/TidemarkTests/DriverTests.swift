@@ -106,7 +106,7 @@ private func smallOptions(_ strategy: Strategy) -> RunOptions {
     @Test(.timeLimit(.minutes(1)), arguments: 1...2)
     func `the last window may fill the queue`(scanners: Int) throws {
         let catalogue = filled(7, transactions: 100)
-        for _ in 0..<40 {
+        for _ in 0..<10 {
             var limits = RunLimits()
             limits.queueBytes = 1
             var options = DriverOptions()
