@@ -23,6 +23,10 @@ public enum ControlError: Error, Hashable, Sendable {
     case stalled(String)
     /// The server hung up, or answered what can't be understood.
     case garbled(String, why: String)
+    /// The server was gone before its answer was whole.
+    case hungUp(String)
+    /// The answer was not waited for to its end.
+    case abandoned(String)
     /// The server understood and does not do it.
     case refused(code: String, message: String)
     case system(operation: String, path: String, errno: Int32)
@@ -46,6 +50,10 @@ extension ControlError: CustomStringConvertible {
         case .garbled(let path, let why):
             "\(path): what serves it can't be understood (\(why)); use the same version of "
                 + "tidemark for both"
+        case .hungUp(let path):
+            "\(path): the process that serves it has ended, or was stopped; `tidemark status` "
+                + "tells what became of a run"
+        case .abandoned(let path): "\(path): its answer was not waited for"
         case .refused(_, let message): message
         case .system(let operation, let path, let number):
             "\(operation) \(path): \(words(of: number))"

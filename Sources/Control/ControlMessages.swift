@@ -4,12 +4,24 @@
 //     {"version":1,"answer":{…}}
 //     {"version":1,"error":{"code":"noSuchRun","message":"…"}}
 //
+// The answer of a streaming verb has any number of parts before its end:
+//
+//     {"version":1,"part":{…}}
+//
 // A verb is a name with the type of its argument and of its answer, written down once for both
 // sides. What a server can do is a table of verbs.
 
 internal import Foundation
 
 public struct ControlVerb<Argument: Codable & Sendable, Answer: Codable & Sendable>: Sendable {
+    public let name: String
+    public init(_ name: String) { self.name = name }
+}
+
+/// A verb whose answer comes in parts, over time, and then with its end.
+public struct ControlStreamVerb<
+    Argument: Codable & Sendable, Part: Codable & Sendable, Answer: Codable & Sendable
+>: Sendable {
     public let name: String
     public init(_ name: String) { self.name = name }
 }
@@ -40,7 +52,7 @@ public struct ControlRefusal: Error, Codable, Hashable, Sendable {
 
 /// What a server does, by verb. Handlers run on the threads of clients, several at a time.
 public struct ControlTable: Sendable {
-    typealias Handler = @Sendable ([UInt8], ControlPeer) throws -> [UInt8]
+    typealias Handler = @Sendable ([UInt8], ControlPeer, PartSender) throws -> [UInt8]
     var handlers: [String: Handler] = [:]
 
     public init() {}
@@ -49,23 +61,39 @@ public struct ControlTable: Sendable {
         _ verb: ControlVerb<Argument, Answer>,
         _ body: @escaping @Sendable (Argument, ControlPeer) throws -> Answer
     ) {
-        precondition(handlers[verb.name] == nil, "a verb is added once")
-        handlers[verb.name] = { line, peer in
+        add(verb.name) { (argument: Argument, peer, _) in try body(argument, peer) }
+    }
+
+    /// - Parameter body: may send parts from any thread, until it returns.
+    public mutating func add<Argument, Part, Answer>(
+        _ verb: ControlStreamVerb<Argument, Part, Answer>,
+        _ body: @escaping @Sendable (Argument, ControlPeer, ControlStream<Part>) throws -> Answer
+    ) {
+        add(verb.name) { argument, peer, sender in
+            try body(argument, peer, ControlStream(sender: sender))
+        }
+    }
+
+    private mutating func add<Argument: Codable & Sendable, Answer: Codable & Sendable>(
+        _ name: String,
+        _ body: @escaping @Sendable (Argument, ControlPeer, PartSender) throws -> Answer
+    ) {
+        precondition(handlers[name] == nil, "a verb is added once")
+        handlers[name] = { line, peer, sender in
             let argument: Argument
             do {
                 argument = try decode(Request<Argument>.self, line).argument
             } catch {
-                throw ControlRefusal(
-                    "badArgument", "\(verb.name): this is no argument for it")
+                throw ControlRefusal("badArgument", "\(name): this is no argument for it")
             }
-            return try encode(Response(answer: try body(argument, peer), error: nil))
+            return try encode(Response(answer: try body(argument, peer, sender), error: nil))
         }
     }
 
     /// The answer to one line; also to one that is no request.
-    func answer(_ line: [UInt8], _ peer: ControlPeer) -> [UInt8] {
+    func answer(_ line: [UInt8], _ peer: ControlPeer, _ sender: PartSender) -> [UInt8] {
         do {
-            return try answerOrThrow(line, peer)
+            return try answerOrThrow(line, peer, sender)
         } catch let refusal as ControlRefusal {
             return ControlTable.line(refusal)
         } catch {
@@ -73,7 +101,9 @@ public struct ControlTable: Sendable {
         }
     }
 
-    private func answerOrThrow(_ line: [UInt8], _ peer: ControlPeer) throws -> [UInt8] {
+    private func answerOrThrow(
+        _ line: [UInt8], _ peer: ControlPeer, _ sender: PartSender
+    ) throws -> [UInt8] {
         guard let head = try? decode(RequestHead.self, line) else {
             throw ControlRefusal("noRequest", "the line is no request; see Docs/control.md")
         }
@@ -88,7 +118,7 @@ public struct ControlTable: Sendable {
             throw ControlRefusal(
                 "noSuchVerb", "there is no verb \(head.verb.prefix(40)) here, but \(known)")
         }
-        return try handler(line, peer)
+        return try handler(line, peer, sender)
     }
 
     static func line(_ refusal: ControlRefusal) -> [UInt8] {
@@ -130,6 +160,18 @@ struct Response<Answer: Codable>: Codable {
         self.answer = answer
         self.error = error
     }
+}
+
+struct PartLine<Part: Codable>: Codable {
+    var version = Wire.version
+    let part: Part
+}
+
+/// What comes as the answer of a streaming verb: one of the three.
+struct StreamLine<Part: Decodable, Answer: Decodable>: Decodable {
+    let part: Part?
+    let answer: Answer?
+    let error: ControlRefusal?
 }
 
 func decode<Value: Decodable>(_ type: Value.Type, _ bytes: [UInt8]) throws -> Value {

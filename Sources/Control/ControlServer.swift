@@ -19,6 +19,8 @@ public final class ControlServer: Sendable {
         public var idle = 30.0
         /// Seconds for a line, from its first byte on, and for an answer to be taken.
         public var line = 5.0
+        /// Seconds for a part of an answer to be taken: its reader may be a pager.
+        public var part = 60.0
 
         public init() {}
     }
@@ -170,9 +172,13 @@ public final class ControlServer: Sendable {
             } catch {
                 return
             }
+            let sender = PartSender(
+                descriptor: connection.descriptor, patience: limits.part, wakeup: stopReader)
+            let answer = table.answer(line, peer, sender)
+            sender.close()
             do throws(Connection.Failure) {
                 try connection.send(
-                    table.answer(line, peer), within: limits.line, wakeup: stopReader)
+                    answer, within: limits.line, wakeup: stopReader)
             } catch {
                 return
             }

@@ -78,7 +78,7 @@ struct Connection: ~Copyable {
             }
             searched = buffer.count
             guard buffer.count <= limit else { throw .tooLong }
-            try wait(for: POLLIN, until: deadline, wakeup)
+            try wait(for: POLLIN, of: descriptor, until: deadline, wakeup)
             if buffer.isEmpty { deadline = now() + whole }
             try receive()
         }
@@ -99,36 +99,7 @@ struct Connection: ~Copyable {
 
     /// Sends it all, within `seconds`.
     func send(_ bytes: [UInt8], within seconds: Double, wakeup: Int32 = -1) throws(Failure) {
-        let deadline = now() + seconds
-        var done = 0
-        while done < bytes.count {
-            let count = unsafe bytes.withUnsafeBytes {
-                unsafe Glibc.send(
-                    descriptor, $0.baseAddress! + done, $0.count - done,
-                    Int32(MSG_NOSIGNAL | MSG_DONTWAIT))
-            }
-            if count >= 0 {
-                done += count
-                continue
-            }
-            guard Glibc.errno == EAGAIN || Glibc.errno == EINTR else { throw .ended }
-            try wait(for: POLLOUT, until: deadline, wakeup)
-        }
-    }
-
-    private func wait(for event: Int32, until deadline: Double, _ wakeup: Int32) throws(Failure) {
-        while true {
-            let left = deadline - now()
-            guard left > 0 else { throw .timeout }
-            var wanted = [
-                pollfd(fd: descriptor, events: Int16(event), revents: 0),
-                pollfd(fd: wakeup, events: Int16(POLLIN), revents: 0),
-            ]
-            let count = unsafe poll(&wanted, 2, Int32(min(left * 1000 + 1, 60_000)))
-            if count < 0, Glibc.errno != EINTR { throw .system }
-            if wanted[1].revents != 0 { throw .stopped }
-            if wanted[0].revents != 0 { return }
-        }
+        try sendAll(bytes, to: descriptor, within: seconds, wakeup: wakeup)
     }
 
     /// Who is at the other end; nil where the system does not say.
@@ -140,6 +111,44 @@ struct Connection: ~Copyable {
             Int(size) == MemoryLayout.size(ofValue: credentials)
         else { return nil }
         return ControlPeer(process: credentials.0, user: credentials.1)
+    }
+}
+
+/// Sends it all, within `seconds`.
+func sendAll(
+    _ bytes: [UInt8], to descriptor: Int32, within seconds: Double, wakeup: Int32
+) throws(Connection.Failure) {
+    let deadline = now() + seconds
+    var done = 0
+    while done < bytes.count {
+        let count = unsafe bytes.withUnsafeBytes {
+            unsafe Glibc.send(
+                descriptor, $0.baseAddress! + done, $0.count - done,
+                Int32(MSG_NOSIGNAL | MSG_DONTWAIT))
+        }
+        if count >= 0 {
+            done += count
+            continue
+        }
+        guard Glibc.errno == EAGAIN || Glibc.errno == EINTR else { throw .ended }
+        try wait(for: POLLOUT, of: descriptor, until: deadline, wakeup)
+    }
+}
+
+private func wait(
+    for event: Int32, of descriptor: Int32, until deadline: Double, _ wakeup: Int32
+) throws(Connection.Failure) {
+    while true {
+        let left = deadline - now()
+        guard left > 0 else { throw .timeout }
+        var wanted = [
+            pollfd(fd: descriptor, events: Int16(event), revents: 0),
+            pollfd(fd: wakeup, events: Int16(POLLIN), revents: 0),
+        ]
+        let count = unsafe poll(&wanted, 2, Int32(min(left * 1000 + 1, 60_000)))
+        if count < 0, Glibc.errno != EINTR { throw .system }
+        if wanted[1].revents != 0 { throw .stopped }
+        if wanted[0].revents != 0 { return }
     }
 }
 

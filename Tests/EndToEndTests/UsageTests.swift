@@ -19,7 +19,7 @@ import Testing
         ["owner", "v", "--block", "1", "--sector", "2"], ["owner", "v", "--block", "-1"],
         ["owner", "v", "--block", "1", "--length", "0"], ["paths", "v"],
         ["stress", "v", "--seconds", "0"], ["stress", "v", "--seconds", "1", "--writers", "0"],
-        ["stress", "v", "--seconds", "1", "--damage", "5"], ["mount", "v", "m"], ["set", "v"],
+        ["stress", "v", "--seconds", "1", "--damage", "5"], ["set", "v"],
         ["set", "v", "--share", "0"], ["set", "v", "--speed-limit", "fast"], ["stop", "v", "one"],
         ["repair", "v", "--memory", "1K"], ["check", "v", "--max-duration", "-1"],
         ["stress", "v", "--seconds", "1", "--record", "f", "--share", "5"], ["status"],

@@ -51,10 +51,15 @@ public final class RunControls: Sendable {
 
     /// Asks the run to end at its next step. What it has not committed it does not commit.
     /// - Parameter reason: who asks for it, and why.
-    public func stop(_ reason: String) {
+    public func stop(_ reason: String) { end(AbortReason(reason, .stop)) }
+
+    /// The same, for an owner that is to be closed: whoever opens it next goes on with the run.
+    public func suspend(_ reason: String) { end(AbortReason(reason, .pause)) }
+
+    private func end(_ reason: AbortReason) {
         monitor.withLock(notify: true) {
             if $0.stop == nil {
-                $0.stop = AbortReason(reason, .stop)
+                $0.stop = reason
                 $0.stopTime = RunClock.system.now()
             }
             $0.version += 1

@@ -4,7 +4,7 @@ internal import ArgumentParser
 internal import Tidemark
 internal import Volume
 
-struct Check: TidemarkSubcommand {
+struct Check: ServableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Compare the live indexes with the primary records; change nothing.",
         discussion: """
@@ -42,12 +42,12 @@ struct Check: TidemarkSubcommand {
     func validate() throws { try scope.validate(with: index) }
 
     func execute(_ output: Output) throws -> ExitStatus {
-        let list = try LineList(path: list)
+        let list = try LineList(path: list, output)
         return try withVolume(target, .readOnly, output) { volume in
             let limits = try limits.limits()
-            let report = try withDesk(volume, Check._commandName, limits, output) { desk in
+            let report = try withSeat(volume, Check._commandName, limits, output) { seat in
                 var execution = RunExecution(
-                    volume: volume, slots: scope.slots(index), desk: desk, output: output)
+                    volume: volume, slots: scope.slots(index), seat: seat, output: output)
                 execution.scope = scope.scope
                 execution.onDiscrepancy = reporter(list, volume, output)
                 return try execution.perform()

@@ -3,7 +3,7 @@
 internal import ArgumentParser
 internal import Volume
 
-struct Damage: TidemarkSubcommand {
+struct Damage: ServableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Damage a live index, or primary records, on purpose, to try checks and repairs.",
         discussion: """

@@ -5,7 +5,7 @@ internal import Bytes
 internal import Volume
 internal import VolumeFormat
 
-struct Dump: TidemarkSubcommand {
+struct Dump: ServableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Print the records of a table as JSON lines.",
         discussion: """

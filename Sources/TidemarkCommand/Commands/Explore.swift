@@ -84,7 +84,7 @@ struct Explore: TidemarkSubcommand {
         var total = ExplorationSum()
         var documents: [JSONValue] = []
         let found = try ScenarioFiles.find(files)
-        let progress = Progress(isQuiet: common.quiet)
+        let progress = Progress(output)
         for (place, file) in found.enumerated() {
             progress.show("exploring", UInt64(place), of: UInt64(found.count), "scenarios")
             let scenario = try ScenarioFiles.read(file)
@@ -116,7 +116,7 @@ struct Explore: TidemarkSubcommand {
     }
 
     private func show(_ file: String, _ stage: String, _ part: Exploration, _ output: Output) {
-        Progress.clear()
+        output.channel.draw("")
         let words = [
             "\(short(part.interleavings)) interleavings", "\(part.states) states",
             "\(part.crashes) crashes", "\(part.faults) faults",

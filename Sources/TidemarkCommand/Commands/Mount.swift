@@ -1,7 +1,9 @@
 // `tidemark mount`: a volume as a filesystem. `tidemark unmount`: its end.
 
 internal import ArgumentParser
+internal import Control
 internal import HostFiles
+internal import Threads
 internal import Tidemark
 internal import Volume
 internal import VolumeMount
@@ -75,17 +77,22 @@ struct Mount: TidemarkSubcommand {
         let logger = makeLogger(toSystem: behind, isVerbose: common.verbose)
         let mode = readOnly ? OpenOptions.Mode.readOnly : .readWrite
         try withVolume(absolutePath(volume), mode, output, logger) { opened in
-            try withDesk(opened, Mount._commandName, RunLimits(), output) { _ in
-                var options = MountOptions()
-                options.isReadOnly = readOnly
-                options.allowsOthers = allowOther
-                options.workers = workers
-                options.logger = logger
-                let mounted = try MountedVolume(opened, at: mountPoint, options: options)
-                if behind { Background.isReady() } else { tellMounted(output) }
-                try waitForEnd(mounted)
-                mounted.close()
-            }
+            let served = ServedVolume(
+                volume: opened, desk: RunDesk(opened, command: Mount._commandName))
+            let server = try ControlServer(folder: opened.path, table: served.table)
+            defer { server.close() }
+            var options = MountOptions()
+            options.isReadOnly = readOnly
+            options.allowsOthers = allowOther
+            options.workers = workers
+            options.logger = logger
+            let mounted = try MountedVolume(opened, at: mountPoint, options: options)
+            defer { mounted.close() }
+            if behind { Background.isReady() } else { tellMounted(output) }
+            let runs = readOnly ? nil : served.goOn(logger)
+            try waitForEnd(mounted)
+            served.desk.close("its mount has ended")
+            runs?.join()
         }
         return .success
     }

@@ -4,7 +4,7 @@ internal import ArgumentParser
 internal import Volume
 internal import VolumeFormat
 
-struct Owner: TidemarkSubcommand {
+struct Owner: ServableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Say who owns blocks: a file with all its paths, the volume itself, or nobody.",
         discussion: """

@@ -4,7 +4,7 @@ internal import ArgumentParser
 internal import Volume
 internal import VolumeFormat
 
-struct Paths: TidemarkSubcommand {
+struct Paths: ServableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Print every path that leads to an inode.",
         discussion: """

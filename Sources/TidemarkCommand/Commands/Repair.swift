@@ -1,10 +1,11 @@
 // `tidemark repair`: what a check finds is mended, while the volume stays in use.
 
 internal import ArgumentParser
+internal import HostFiles
 internal import Tidemark
 internal import Volume
 
-struct Repair: TidemarkSubcommand {
+struct Repair: ServableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Check, and patch or rebuild the indexes that are wrong.",
         discussion: """
@@ -69,13 +70,13 @@ struct Repair: TidemarkSubcommand {
     }
 
     func execute(_ output: Output) throws -> ExitStatus {
-        let list = try LineList(path: list)
+        let list = try LineList(path: list, output)
         return try withVolume(target, dryRun ? .readOnly : .readWrite, output) { volume in
             if !dryRun { try finishReaping(volume, output) }
             let limits = try limits.limits()
-            let report = try withDesk(volume, Repair._commandName, limits, output) { desk in
+            let report = try withSeat(volume, Repair._commandName, limits, output) { seat in
                 var execution = RunExecution(
-                    volume: volume, slots: scope.slots(index), desk: desk, output: output)
+                    volume: volume, slots: scope.slots(index), seat: seat, output: output)
                 execution.scope = scope.scope
                 execution.options.strategy = strategy.strategy
                 execution.options.isDryRun = dryRun
@@ -109,7 +110,9 @@ extension Repair {
 /// Deletes, in bounded steps, generations that an earlier run has left to be reaped.
 func finishReaping(_ volume: Volume, _ output: Output) throws {
     var steps = 0
-    while try volume.atCommitBoundary({ try $0.reap(limit: 4096) }) { steps += 1 }
+    while Signals.stopRequest == nil, output.served?.desk.isClosing != true,
+        try volume.atCommitBoundary({ try $0.reap(limit: 4096) })
+    { steps += 1 }
     if steps > 0 { output.detail("\(volume.path): reaped what an earlier run left behind") }
 }
 

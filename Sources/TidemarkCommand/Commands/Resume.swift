@@ -5,7 +5,7 @@ internal import ArgumentParser
 internal import Tidemark
 internal import Volume
 
-struct Resume: TidemarkSubcommand {
+struct Resume: ServableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Go on with a run that was paused, stopped, or interrupted.",
         discussion: """
@@ -39,13 +39,13 @@ struct Resume: TidemarkSubcommand {
 
     func execute(_ output: Output) throws -> ExitStatus {
         if let live = try liveStatus(target) { return try endPause(live, output) }
-        let list = try LineList(path: list)
+        let list = try LineList(path: list, output)
         return try withVolume(target, .readWrite, output) { volume in
             let record = try interrupted(volume)
             let limits = try limits.limits()
-            let report = try withDesk(volume, Resume._commandName, limits, output) { desk in
+            let report = try withSeat(volume, Resume._commandName, limits, output) { seat in
                 var execution = try RunExecution(
-                    volume: volume, of: record, desk: desk, output: output)
+                    volume: volume, of: record, seat: seat, output: output)
                 execution.onDiscrepancy = reporter(list, volume, output)
                 return try execution.resume(record)
             }
@@ -91,12 +91,12 @@ struct Resume: TidemarkSubcommand {
 
 extension RunExecution {
     /// What goes on with `record`, or starts it again.
-    init(volume: Volume, of record: RunRecord, desk: RunDesk, output: Output) throws {
+    init(volume: Volume, of record: RunRecord, seat: RunSeat, output: Output) throws {
         let slots = volume.indexes.indices.filter {
             record.indexes.contains(volume.indexes[$0].name)
         }
         self.init(
-            volume: volume, slots: slots.map { IndexSlot($0) }, desk: desk, output: output)
+            volume: volume, slots: slots.map { IndexSlot($0) }, seat: seat, output: output)
         options.strategy = record.strategy
         options.isDryRun = record.isDryRun
         options.keepsOld = record.keepsOld

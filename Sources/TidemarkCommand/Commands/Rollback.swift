@@ -4,7 +4,7 @@ internal import ArgumentParser
 internal import Tidemark
 internal import Volume
 
-struct Rollback: TidemarkSubcommand {
+struct Rollback: ServableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Make the generation active again that a rebuild replaced.",
         discussion: """

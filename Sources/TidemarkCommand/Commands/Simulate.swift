@@ -47,7 +47,7 @@ struct Simulate: TidemarkSubcommand {
     func execute(_ output: Output) throws -> ExitStatus {
         try ScenarioFiles.checkFolder(self.output)
         let runner = ScenarioRunner(directory: ScenarioFiles.temporaryDirectory)
-        let progress = Progress(isQuiet: common.quiet)
+        let progress = Progress(output)
         let result = runner.simulate(
             seeds: seeds.first...seeds.last, seconds: minutes.map { $0 * 60 } ?? .infinity,
             volumeEvery: volumeEvery
@@ -56,7 +56,7 @@ struct Simulate: TidemarkSubcommand {
                 progress.show("simulating", UInt64(done), of: UInt64(seeds.count), "seeds")
             }
         }
-        Progress.clear()
+        progress.finish()
         var path: String?
         if let failure = result.failure {
             path = "\(self.output)/failure-seed-\(failure.seed).yaml"

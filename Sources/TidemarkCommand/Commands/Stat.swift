@@ -4,7 +4,7 @@ internal import ArgumentParser
 internal import Volume
 internal import VolumeFormat
 
-struct Stat: TidemarkSubcommand {
+struct Stat: ServableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Show records per table, counters, generations and space.",
         discussion: "Example: tidemark stat /tmp/v --json")

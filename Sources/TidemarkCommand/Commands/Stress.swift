@@ -107,7 +107,7 @@ struct Stress: TidemarkSubcommand {
                 try ScenarioFiles.write("# The recording did not come to its end.\n", to: record)
             }
             let limits = try limits.limits()
-            let result = try withDesk(opened, Stress._commandName, limits, output) {
+            let result = try withSeat(opened, Stress._commandName, limits, output) {
                 try StressCoordinator(opened, options, $0, output).run()
             }
             if let record, let scenario = result.scenario {

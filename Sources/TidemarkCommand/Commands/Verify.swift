@@ -6,7 +6,7 @@ internal import Synchronization
 internal import Volume
 internal import VolumeVerify
 
-struct Verify: TidemarkSubcommand {
+struct Verify: ServableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Recompute everything by separate, plain code, and compare.",
         discussion: """
@@ -31,7 +31,7 @@ struct Verify: TidemarkSubcommand {
     var target: String { volume }
 
     func execute(_ output: Output) throws -> ExitStatus {
-        let list = try LineList(path: list)
+        let list = try LineList(path: list, output)
         let start = monotonicNanoseconds()
         let report = try look(list, output)
         try list.finish()
@@ -42,7 +42,7 @@ struct Verify: TidemarkSubcommand {
     }
 
     private func look(_ list: LineList, _ output: Output) throws -> VerifyReport {
-        let progress = Progress(isQuiet: output.isQuiet)
+        let progress = Progress(output)
         let isPrinted = output.isVerbose && !output.isJSON
         let tell: ((Finding) -> Void)? =
             list.isWanted || isPrinted

@@ -8,6 +8,7 @@ internal import Volume
 func ask<Argument, Answer>(
     _ path: String, _ verb: ControlVerb<Argument, Answer>, _ argument: Argument
 ) throws -> Answer {
+    let path = volumePath(path)
     do {
         var client = try ControlClient(folder: path)
         return try client.ask(verb, argument)

@@ -1,65 +1,78 @@
-// Where runs of this process are steered from: their levers, and what is at work.
+// Where runs of this process are steered from: who works here, their levers, and what is at work.
 //
-// The runs of one command follow one another and share their levers: what is asked of the run
-// of a stress holds for its next run too, and a stop ends the command.
+// A command that works on a volume takes a seat. Its runs follow one another and share the seat's
+// levers: what is asked of the run of a stress holds for its next run too, and a stop ends the
+// command. A process that serves a mount has one seat for each command that it was sent.
 
 internal import Control
 internal import HostFiles
-internal import Synchronization
+internal import Threads
 internal import Tidemark
 internal import Volume
 
 final class RunDesk: Sendable {
-    private struct Work {
+    fileprivate struct Work {
         let number: Int
         let indexes: [String]
+        let seat: RunSeat
         let progress: @Sendable () -> RunProgress
     }
 
-    private struct State {
+    fileprivate struct State {
+        var seats: [RunSeat] = []
         var work: [Work] = []
         var begun = 0
+        /// Why nobody is seated any more.
+        var closing: String?
     }
 
-    let controls: RunControls
     private let command: String
     private let volume: Volume
-    private let state = Mutex(State())
+    fileprivate let state = Monitor(State())
 
     /// Runs of the past that are told; the volume itself remembers more.
     private static let told = 20
 
-    init(_ volume: Volume, command: String, limits: RunLimits) {
+    /// - Parameter command: what this process is, in a word.
+    init(_ volume: Volume, command: String) {
         self.volume = volume
         self.command = command
-        controls = RunControls(limits)
     }
 
-    /// A run is at work from here on.
-    /// - Parameter known: its number, where the volume has given it one.
-    /// - Returns: its number.
-    func begin(
-        _ known: Int?, _ indexes: [String], _ progress: @escaping @Sendable () -> RunProgress
-    ) -> Int {
-        state.withLock { state in
-            state.begun += 1
-            let number = known ?? state.begun
-            state.work.append(Work(number: number, indexes: indexes, progress: progress))
-            return number
+    /// Has a seat taken while `body` runs.
+    func seated<R>(_ limits: RunLimits, _ body: (RunSeat) throws -> R) throws -> R {
+        let seat = RunSeat(self, limits)
+        let closing = state.withLock { state in
+            if state.closing == nil { state.seats.append(seat) }
+            return state.closing
         }
+        if let closing { throw CommandFailure("\(volume.path): \(closing)") }
+        defer { state.withLock(notify: true) { $0.seats.removeAll { $0 === seat } } }
+        return try body(seat)
     }
 
-    func end(_ number: Int) {
-        state.withLock { $0.work.removeAll { $0.number == number } }
+    /// Whether nobody is seated any more.
+    var isClosing: Bool { state.withLock { $0.closing != nil } }
+
+    /// Seats nobody any more, lets all runs rest where they are, and waits until all have left.
+    func close(_ reason: String) {
+        let seats = state.withLock { state in
+            state.closing = reason
+            return state.seats
+        }
+        for seat in seats { seat.controls.suspend(reason) }
+        state.wait { $0.seats.isEmpty ? () : nil }
     }
 
     var live: LiveStatus {
-        let runs = state.withLock { $0.work }.map {
+        let (work, seats) = state.withLock { ($0.work, $0.seats) }
+        let runs = work.map {
             LiveRun(number: $0.number, indexes: $0.indexes, progress: $0.progress())
         }
         return LiveStatus(
-            process: processNumber, command: command, limits: controls.limits,
-            stopReason: controls.stopReason, runs: runs,
+            process: processNumber, command: command,
+            limits: seats.first?.controls.limits ?? RunLimits(),
+            stopReason: seats.first?.controls.stopReason, runs: runs,
             recorded: (try? volume.runs())?.suffix(RunDesk.told))
     }
 
@@ -70,51 +83,86 @@ final class RunDesk: Sendable {
         var table = ControlTable()
         table.add(RunVerbs.status) { _, _ in self.live }
         table.add(RunVerbs.stop) { request, peer in
-            try self.check(request.run)
-            self.controls.stop("stopped by user \(peer.user), process \(peer.process)")
+            for seat in try self.seats(of: request.run) {
+                seat.controls.stop("stopped by user \(peer.user), process \(peer.process)")
+            }
             return self.live
         }
         table.add(RunVerbs.pause) { request, _ in
-            try self.check(request.run)
-            self.controls.pause(true)
+            for seat in try self.seats(of: request.run) { seat.controls.pause(true) }
             return self.live
         }
         table.add(RunVerbs.resume) { request, _ in
-            try self.check(request.run)
-            self.controls.pause(false)
+            for seat in try self.seats(of: request.run) { seat.controls.pause(false) }
             return self.live
         }
         table.add(RunVerbs.set) { request, _ in
-            try self.check(request.run)
-            do throws(LimitChange.Refusal) {
-                try self.controls.change(request.change ?? LimitChange())
-            } catch {
-                throw ControlRefusal("badLimit", "\(error)")
+            for seat in try self.seats(of: request.run) {
+                do throws(LimitChange.Refusal) {
+                    try seat.controls.change(request.change ?? LimitChange())
+                } catch {
+                    throw ControlRefusal("badLimit", "\(error)")
+                }
             }
             return self.live
         }
         return table
     }
 
-    /// Throws where a run is asked for that is not at work.
-    private func check(_ run: Int?) throws(ControlRefusal) {
-        guard let run else { return }
-        let numbers = state.withLock { $0.work.map(\.number) }
-        guard !numbers.contains(run) else { return }
-        let known = numbers.map { "\($0)" }.joined(separator: ", ")
+    /// Where the run is at work, or, where none is meant, everybody.
+    private func seats(of run: Int?) throws(ControlRefusal) -> [RunSeat] {
+        let (work, seats) = state.withLock { ($0.work, $0.seats) }
+        guard let run else {
+            guard seats.isEmpty else { return seats }
+            throw ControlRefusal("noSuchRun", "no run is at work; `tidemark repair` begins one")
+        }
+        if let found = work.first(where: { $0.number == run }) { return [found.seat] }
+        let known = work.map { "\($0.number)" }.joined(separator: ", ")
         throw ControlRefusal(
             "noSuchRun",
             "no run \(run) is at work; "
-                + (numbers.isEmpty ? "none is" : "give \(known), or no number"))
+                + (work.isEmpty ? "none is" : "give \(known), or no number"))
     }
 }
 
-/// Serves the volume's control socket while `body` runs.
-func withDesk<R>(
+/// The place of one command at the desk.
+final class RunSeat: Sendable {
+    let controls: RunControls
+    private let desk: RunDesk
+
+    fileprivate init(_ desk: RunDesk, _ limits: RunLimits) {
+        self.desk = desk
+        controls = RunControls(limits)
+    }
+
+    /// A run is at work from here on.
+    /// - Parameter known: its number, where the volume has given it one.
+    /// - Returns: its number.
+    func begin(
+        _ known: Int?, _ indexes: [String], _ progress: @escaping @Sendable () -> RunProgress
+    ) -> Int {
+        desk.state.withLock { state in
+            state.begun += 1
+            let number = known ?? state.begun
+            state.work.append(
+                .init(number: number, indexes: indexes, seat: self, progress: progress))
+            return number
+        }
+    }
+
+    func end(_ number: Int) {
+        desk.state.withLock { $0.work.removeAll { $0.number == number && $0.seat === self } }
+    }
+}
+
+/// Takes a seat while `body` runs: at the desk of the process that serves the volume, where that
+/// is this one, or at one of its own, which serves the volume's control socket meanwhile.
+func withSeat<R>(
     _ volume: Volume, _ command: String, _ limits: RunLimits, _ output: Output,
-    _ body: (RunDesk) throws -> R
+    _ body: (RunSeat) throws -> R
 ) throws -> R {
-    let desk = RunDesk(volume, command: command, limits: limits)
+    if let served = output.served { return try served.desk.seated(limits, body) }
+    let desk = RunDesk(volume, command: command)
     var server: ControlServer?
     do {
         server = try ControlServer(folder: volume.path, table: desk.table)
@@ -125,5 +173,5 @@ func withDesk<R>(
         output.note("\(error); the run goes on, and can't be steered")
     }
     defer { server?.close() }
-    return try body(desk)
+    return try desk.seated(limits, body)
 }

@@ -47,14 +47,14 @@ struct StressResult: Sendable {
 struct StressCoordinator {
     let volume: Volume
     let options: StressOptions
-    let desk: RunDesk
+    let seat: RunSeat
     let output: Output
     private let control = StressControl()
 
-    init(_ volume: Volume, _ options: StressOptions, _ desk: RunDesk, _ output: Output) {
+    init(_ volume: Volume, _ options: StressOptions, _ seat: RunSeat, _ output: Output) {
         self.volume = volume
         self.options = options
-        self.desk = desk
+        self.seat = seat
         self.output = output
     }
 
@@ -169,29 +169,26 @@ struct StressCoordinator {
             }
             sides.withRun += seconds(since: start)
             pause = min(max(seconds(since: start), 0.05), 60)
-            if let reason = desk.controls.stopReason { return reason }
+            if let reason = seat.controls.stopReason { return reason }
             guard let last = result.runs.last?.report, last.outcome.status == .success else {
                 return "run \(result.runs.count) did not end clean; see its report"
             }
         }
     }
 
-    /// Whoever serves a volume goes on with the runs that a crash or a closing has interrupted;
-    /// not with those that somebody has stopped.
     private func goOn(_ result: inout StressResult, _ seconds: inout Double) -> String? {
         do {
-            for record in try volume.runs()
-            where record.state == .crashed || record.state == .paused {
+            for record in try volume.interruptedRuns {
                 output.note("run \(record.number) was interrupted, and goes on")
                 let start = monotonicNanoseconds()
                 control.isRunning.store(true, ordering: .relaxed)
                 defer { control.isRunning.store(false, ordering: .relaxed) }
                 var execution = try RunExecution(
-                    volume: volume, of: record, desk: desk, output: output)
+                    volume: volume, of: record, seat: seat, output: output)
                 execution.showsProgress = false
                 result.runs.append(StressRun(damage: [:], report: try execution.resume(record)))
                 seconds += self.seconds(since: start)
-                if let reason = desk.controls.stopReason { return reason }
+                if let reason = seat.controls.stopReason { return reason }
             }
             return nil
         } catch {
@@ -206,7 +203,7 @@ struct StressCoordinator {
     /// Waits. Returns why not to go on, where there is a reason.
     private func rest(until end: UInt64) -> String? {
         while monotonicNanoseconds() < end {
-            if let reason = Signals.stopRequest ?? desk.controls.stopReason { return reason }
+            if let reason = Signals.stopRequest ?? seat.controls.stopReason { return reason }
             if control.isStopped.load(ordering: .acquiring) { return control.failure }
             sleep(milliseconds: 5)
         }
@@ -230,7 +227,7 @@ struct StressCoordinator {
 
     private func repair(_ recorder: Recorder?) throws -> RunReport {
         var execution = RunExecution(
-            volume: volume, slots: options.slots, desk: desk, output: output)
+            volume: volume, slots: options.slots, seat: seat, output: output)
         execution.options.strategy = options.strategy
         if let recorded = recorder?.beginRun(volume, options.slots, options.strategy) {
             execution.owner = recorded.owner

@@ -1,7 +1,6 @@
 // What every command takes, and the frame in which every command runs.
 
 internal import ArgumentParser
-internal import HostFiles
 
 struct CommonOptions: ParsableArguments {
     @Flag(help: "Print one JSON document on standard output.")
@@ -30,11 +29,17 @@ protocol TidemarkSubcommand: ParsableCommand {
 
 extension TidemarkSubcommand {
     func run() throws {
+        throw CommandEnd(status: try attempt(StandardChannel.shared, nil))
+    }
+
+    /// Does the work, or has it done by the process that serves the volume, and tells of errors.
+    func attempt(_ channel: any Channel, _ served: ServedVolume?) throws -> ExitStatus {
         let output = Output(
-            form: common.json ? .json : .text, isQuiet: common.quiet, isVerbose: common.verbose)
+            form: common.json ? .json : .text, isQuiet: common.quiet, isVerbose: common.verbose,
+            channel: channel, served: served)
         var status: ExitStatus
         do {
-            status = try execute(output)
+            status = try sent(output) ?? execute(output)
         } catch let error where error is ValidationError || error is ExitCode {
             throw error
         } catch {
@@ -44,8 +49,16 @@ extension TidemarkSubcommand {
             if common.json { output.json(document([("error", .string(text))])) }
         }
         output.flush()
-        Progress.clear()
-        throw CommandEnd(status: status)
+        channel.draw("")
+        return status
+    }
+
+    /// What became of it in the process that serves the volume; nil: it is to be done here.
+    private func sent(_ output: Output) throws -> ExitStatus? {
+        guard output.served == nil, let command = self as? any ServableCommand,
+            var server = try Server(of: target)
+        else { return nil }
+        return try server.run(command, output)
     }
 
     /// The document of a command: what all have in common, then its own.

@@ -8,15 +8,20 @@ internal import Tidemark
 final class LineList: Sendable {
     private struct State: ~Copyable {
         var file: TextFile?
+        /// What is collected for a reader elsewhere.
+        var collected = ""
         var failure: HostError?
     }
 
     private let path: String?
+    /// Where the lines are sent, where the file is not this process's.
+    private let send: (@Sendable (String) -> Bool)?
     private let state: Mutex<State>
 
-    init(path: String?) throws {
+    init(path: String?, _ output: Output) throws {
         self.path = path
-        guard let path else {
+        send = output.channel.list
+        guard let path, send == nil else {
             state = Mutex(State(file: nil))
             return
         }
@@ -30,13 +35,23 @@ final class LineList: Sendable {
     var isWanted: Bool { path != nil }
 
     /// One line. After a failure nothing more is written.
-    func add(_ line: JSONValue) {
-        state.withLock {
-            guard $0.failure == nil else { return }
+    func add(_ line: JSONValue) { add(text: line.compact + "\n") }
+
+    /// Whole lines.
+    func add(text: String) {
+        state.withLock { state in
+            if let send {
+                state.collected += text
+                guard state.collected.utf8.count >= 1 << 16 else { return }
+                _ = send(state.collected)
+                state.collected = ""
+                return
+            }
+            guard state.failure == nil else { return }
             do throws(HostError) {
-                try $0.file?.append(line.compact + "\n")
+                try state.file?.append(text)
             } catch {
-                $0.failure = error
+                state.failure = error
             }
         }
     }
@@ -45,6 +60,8 @@ final class LineList: Sendable {
     func finish() throws {
         let failure: HostError? = state.withLock {
             if let failure = $0.failure { return failure }
+            if let send, !$0.collected.isEmpty { _ = send($0.collected) }
+            $0.collected = ""
             do throws(HostError) { try $0.file?.flush() } catch { return error }
             return nil
         }

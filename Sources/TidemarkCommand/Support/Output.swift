@@ -1,7 +1,6 @@
 // Where a command's words go: results to standard output, everything else to standard
 // error. A reader who has gone away ends the command quietly.
 
-internal import HostFiles
 internal import Synchronization
 
 final class Output: Sendable {
@@ -10,12 +9,20 @@ final class Output: Sendable {
     let form: Form
     let isQuiet: Bool
     let isVerbose: Bool
+    let channel: any Channel
+    /// The volume that this process serves, where another process has sent the command.
+    let served: ServedVolume?
     /// Whether nobody reads standard output any more.
     private let isDeaf = Atomic<Bool>(false)
     /// Where lines are collected before they are written.
     private let buffer = Mutex("")
 
-    init(form: Form, isQuiet: Bool, isVerbose: Bool) {
+    init(
+        form: Form, isQuiet: Bool, isVerbose: Bool,
+        channel: any Channel = StandardChannel.shared, served: ServedVolume? = nil
+    ) {
+        self.channel = channel
+        self.served = served
         self.form = form
         self.isQuiet = isQuiet
         self.isVerbose = isVerbose
@@ -50,25 +57,19 @@ final class Output: Sendable {
 
     private func write(_ text: inout String) {
         guard !text.isEmpty else { return }
-        do throws(HostError) {
-            if !isUnread { try StandardStream.output.write(text) }
-        } catch {
-            isDeaf.store(true, ordering: .relaxed)
-        }
+        if !isUnread, !channel.write(text) { isDeaf.store(true, ordering: .relaxed) }
         text = ""
     }
 
     /// Something that went wrong and that the user is to know.
     func error(_ text: String) {
-        Progress.clear()
-        try? StandardStream.error.write("tidemark: \(text)\n")
+        channel.tell("tidemark: \(text)\n")
     }
 
     /// Something worth knowing, which is no result.
     func note(_ text: String) {
         guard !isQuiet else { return }
-        Progress.clear()
-        try? StandardStream.error.write("tidemark: \(text)\n")
+        channel.tell("tidemark: \(text)\n")
     }
 
     /// What only `--verbose` asks for.

@@ -12,23 +12,21 @@ final class Progress: Sendable {
         var began: UInt64 = 0
     }
 
-    /// Whether a line stands on the terminal.
-    private static let isShown = Atomic<Bool>(false)
-
-    private let isOn: Bool
-    private let columns: Int
+    private let channel: any Channel
+    /// Nil: nothing is shown.
+    private let columns: Int?
     private let state = Mutex(State())
 
-    init(isQuiet: Bool) {
-        isOn = !isQuiet && StandardStream.error.isTerminal
-        columns = StandardStream.error.columns
+    init(_ output: Output, isOn: Bool = true) {
+        channel = output.channel
+        columns = isOn && !output.isQuiet ? channel.progressColumns : nil
     }
 
     /// - Parameters:
     ///   - total: 0 where it is not known.
     ///   - unit: what is counted, in the plural.
     func show(_ phase: String, _ done: UInt64, of total: UInt64, _ unit: String) {
-        guard isOn else { return }
+        guard columns != nil else { return }
         let now = monotonicNanoseconds()
         let seconds: Double? = state.withLock {
             if $0.phase != phase {
@@ -47,9 +45,8 @@ final class Progress: Sendable {
 
     /// Shows a line that is known already. To be called ten times a second at the most.
     func draw(_ line: String) {
-        guard isOn else { return }
-        try? StandardStream.error.write("\r\u{1b}[K" + String(line.prefix(max(columns - 1, 20))))
-        Progress.isShown.store(true, ordering: .relaxed)
+        guard let columns else { return }
+        channel.draw(String(line.prefix(max(columns - 1, 20))))
     }
 
     /// The line: phase, bar, part, rate, time left; as much of it as is known.
@@ -72,11 +69,6 @@ final class Progress: Sendable {
         return text
     }
 
-    func finish() { Progress.clear() }
-
     /// Takes the line away.
-    static func clear() {
-        guard isShown.exchange(false, ordering: .relaxed) else { return }
-        try? StandardStream.error.write("\r\u{1b}[K")
-    }
+    func finish() { if columns != nil { channel.draw("") } }
 }

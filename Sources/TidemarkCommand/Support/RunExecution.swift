@@ -16,7 +16,7 @@ struct RunExecution {
     let volume: Volume
     let slots: [IndexSlot]
     /// Where the run is steered from.
-    let desk: RunDesk
+    let seat: RunSeat
     /// What the run is given as the owner; nil: the volume itself.
     var owner: (any Tidemark.Owner)?
     var clock = RunClock(now: monotonicNanoseconds)
@@ -98,27 +98,31 @@ struct RunExecution {
             keeping: keeping, onDiscrepancy: onDiscrepancy)
         var driving = DriverOptions()
         driving.expectedRecords = (try? expectedRecords()) ?? 0
-        let progress = Progress(isQuiet: output.isQuiet || !showsProgress)
+        let progress = Progress(output, isOn: showsProgress)
         driving.onProgress = { now in progress.draw(now.line) }
         // What is recorded is as long as it is by its scenario, and has levers of its own.
         let driver = RunDriver(
-            run, options: driving, controls: owner == nil ? desk.controls : nil)
-        let number = desk.begin(
+            run, options: driving, controls: owner == nil ? seat.controls : nil)
+        let number = seat.begin(
             run.record.map { Int(clamping: $0.number) },
             run.slots.map { volume.indexes[$0.rawValue].name }
         ) { driver.progress }
-        defer { desk.end(number) }
+        defer { seat.end(number) }
         let ended = Monitor(false)
-        let signals = DedicatedThread(name: "signals") {
-            while ended.wait(seconds: 0.05, { $0 ? true : nil }) == nil {
-                guard let signal = Signals.stopRequest else { continue }
-                driver.stop(signal)
-                return
+        // The signals of a process that serves a mount are not the run's.
+        let signals =
+            output.served != nil
+            ? nil
+            : DedicatedThread(name: "signals") {
+                while ended.wait(seconds: 0.05, { $0 ? true : nil }) == nil {
+                    guard let signal = Signals.stopRequest else { continue }
+                    driver.stop(signal)
+                    return
+                }
             }
-        }
         let report = driver.drive()
         ended.withLock(notify: true) { $0 = true }
-        signals.join()
+        signals?.join()
         progress.finish()
         return report
     }

@@ -5,12 +5,14 @@ internal import Logging
 internal import Threads
 internal import Volume
 
-/// Runs `body` with the volume and closes it, whatever happens.
+/// Runs `body` with the volume and closes it, whatever happens. The volume that this process serves
+/// stays open.
 func withVolume<R>(
     _ path: String, _ mode: OpenOptions.Mode, _ output: Output, _ logger: Logger? = nil,
     _ body: (Volume) throws -> R
 ) throws -> R {
-    let volume = try open(path, mode, output, logger)
+    if let served = output.served { return try body(served.volume) }
+    let volume = try open(volumePath(path), mode, output, logger)
     let result: R
     do {
         result = try body(volume)
@@ -47,7 +49,7 @@ final class Watch: Sendable {
 
     init(_ output: Output, _ body: @escaping @Sendable (Progress) -> Void) {
         let monitor = Monitor(false)
-        let progress = Progress(isQuiet: output.isQuiet)
+        let progress = Progress(output)
         self.monitor = monitor
         self.progress = progress
         thread = DedicatedThread(name: "watch") {

@@ -1,0 +1,194 @@
+// Commands about a volume that another process serves, as a mount: they are run by that process,
+// and look no different.
+
+import Foundation
+import Testing
+
+@Suite(.enabled(if: access("/dev/fuse", R_OK | W_OK) == 0, "there is no /dev/fuse to be opened"))
+struct ServedTests {
+    /// A volume with a small tree, mounted.
+    private func withServed(
+        files: Int = 300, _ body: (_ volume: String, _ point: String) throws -> Void
+    ) throws {
+        try withVolume(files: files) { volume in
+            let point = volume + "-mounted"
+            try FileManager.default.createDirectory(
+                atPath: point, withIntermediateDirectories: false)
+            try json("mount", volume, point)
+            try Data("contents".utf8).write(to: URL(filePath: point + "/written"))
+            defer { _ = try? shell("umount -l \"$1\" 2>/dev/null", point) }
+            try body(volume, point)
+            let ended = try run("unmount", point)
+            #expect(ended.status == 0, "\(ended.errors)")
+            try expectVerified(volume)
+        }
+    }
+
+    private func live(_ target: String) throws -> Document { try json("status", target)["live"] }
+
+    /// The process that serves the volume.
+    private func server(_ volume: String) throws -> Int32 {
+        Int32(try #require(try live(volume).int("process")))
+    }
+
+    /// Waits, for ten seconds at the most.
+    private func until(_ condition: () throws -> Bool) throws {
+        let start = Date()
+        while try !condition(), Date().timeIntervalSince(start) < 10 { usleep(10_000) }
+    }
+
+    private func untilAtWork(_ volume: String, _ count: Int = 1) throws {
+        try until { try live(volume).list("runs").count == count }
+        #expect(try live(volume).list("runs").count == count)
+    }
+
+    @Test func `every command answers by volume and by mount point, and the mount stays`() throws {
+        try withServed { volume, point in
+            let inode = try shell("stat -c %i \"$1/d0/small-0\"", point).output
+                .trimmingCharacters(in: .whitespacesAndNewlines)
+            for target in [volume, point] {
+                #expect(try json("stat", target).string("target") == target)
+                #expect(try run("paths", target, "--inode", inode).output.contains("/d1/link"))
+                #expect(try run("owner", target, "--block", "0").status == 0)
+                #expect(try run("dump", target, "dirents").output.contains("small-0"))
+                #expect(try json("check", target).string("outcome") == "clean")
+                try json("damage", target, "--index", "parents", "--count", "9", "--seed", "1")
+                let list = volume + ".jsonl"
+                let found = try json("check", target, "--list", list, status: 1)
+                #expect(found.index("parents")?.int("missing") == 3)
+                let lines = try String(contentsOfFile: list, encoding: .utf8)
+                #expect(lines.split(separator: "\n").count == 9)
+                let repaired = try json("repair", target, "--strategy", "rebuild", "--keep-old")
+                #expect(repaired.string("outcome") == "repaired")
+                try json("rollback", target, "--index", "rmap", "--forget")
+                #expect(try json("verify", target).string("outcome") == "clean")
+                #expect(try live(target).string("command") == "mount")
+            }
+            let refused = try run("import", volume, "/etc")
+            #expect(refused.status == 4 && refused.errors.contains("in use by process"))
+            #expect(try shell("cat \"$1/written\"", point).output == "contents")
+        }
+    }
+
+    @Test func `errors of a served command are those of the command itself`() throws {
+        try withServed { volume, _ in
+            let block = try run("owner", volume, "--block", "99999999999")
+            #expect(block.status == 8 && block.errors.contains("are not in the volume"))
+            let path = try run("check", volume, "--subtree", "/not/there")
+            #expect(path.status == 4 && path.errors.contains("does not exist"))
+            #expect(try run("dump", volume, "nonsense").status != 0)
+            let document = try json("paths", volume, "--inode", "99999999", status: 4)
+            #expect(document.has("error"))
+        }
+    }
+
+    @Test func `several clients work at once, and are steered one by one`() throws {
+        try withServed { volume, point in
+            let slow = ["--speed-limit", "10", "--json"]
+            let first = try Started(tidemark, ["repair", volume, "--index", "rmap"] + slow)
+            try untilAtWork(volume)
+            let second = try Started(tidemark, ["check", point, "--index", "parents"] + slow)
+            try untilAtWork(volume, 2)
+            let runs = try live(volume).list("runs")
+            let check = try #require(runs.first { $0.strings("indexes") == ["parents"] })
+            try json("stop", point, "\(check.int("number") ?? 0)")
+            let stopped = second.wait()
+            #expect(stopped.status == 4)
+            #expect(try stopped.document().string("outcome") == "stopped")
+            #expect(first.isRunning)
+            try json("set", volume, "--speed-limit", "none")
+            #expect(first.wait().status == 0)
+            // A stopped run does not hinder the next.
+            #expect(try json("check", volume, "--index", "parents").string("outcome") == "clean")
+            let none = try run("stop", volume)
+            #expect(none.status == 4 && none.errors.contains("no run is at work"))
+        }
+    }
+
+    @Test(arguments: [SIGKILL, SIGINT])
+    func `a client that goes away stops nothing`(signal: Int32) throws {
+        try withServed { volume, _ in
+            try json("damage", volume, "--index", "rmap", "--count", "30", "--seed", "2")
+            let repair = try Started(tidemark, ["repair", volume, "--speed-limit", "200"])
+            try untilAtWork(volume)
+            repair.signal(signal)
+            let ended = repair.wait()
+            if signal == SIGINT {
+                #expect(ended.status == 4 && ended.errors.contains("tidemark stop"))
+            }
+            try untilAtWork(volume)
+            try json("set", volume, "--speed-limit", "none")
+            try until { try live(volume).list("runs").isEmpty }
+            let last = try #require(try json("status", volume).list("runs").last)
+            #expect(last.string("outcome") == "repaired", "\(last.object)")
+        }
+    }
+
+    @Test(arguments: [SIGKILL, SIGTERM])
+    func `a run that a server leaves behind is gone on with by the next`(signal: Int32) throws {
+        try withServed { volume, point in
+            try json("damage", volume, "--index", "parents", "--count", "30", "--seed", "3")
+            let process = try server(volume)
+            let repair = try Started(
+                tidemark,
+                ["repair", volume, "--strategy", "rebuild", "--speed-limit", "300"])
+            try untilAtWork(volume)
+            kill(process, signal)
+            #expect(repair.wait().status == 4)
+            try until { kill(process, 0) != 0 }
+            _ = try shell("umount -l \"$1\" 2>/dev/null", point)
+            let left = try #require(try json("status", volume).list("runs").last)
+            #expect(left.string("state") == (signal == SIGTERM ? "paused" : "crashed"))
+            try json("mount", volume, point)
+            try until {
+                try json("status", volume).list("runs").last?.string("state") == "completed"
+            }
+            let last = try #require(try json("status", volume).list("runs").last)
+            #expect(last.string("outcome") == "repaired", "\(last.object)")
+            #expect(last.int("number") == left.int("number"))
+        }
+    }
+
+    @Test func `a server survives clients that send rubbish or nothing`() throws {
+        try withServed { volume, point in
+            let script = """
+                import socket, sys, os, time
+                os.chdir(sys.argv[1])
+                def connect():
+                    s = socket.socket(socket.AF_UNIX); s.connect("control.sock"); return s
+                idle = [connect() for _ in range(8)]
+                for line in (b"rubbish\\n", b"{}\\n", b"\\xff" * 70000 + b"\\n",
+                             b'{"version":1,"verb":"command","argument":{"words":["mount"]}}\\n',
+                             b'{"version":1,"verb":"command","argument":{"words":["check"]}}\\n',
+                             b'{"version":1,"verb":"command","argument":7}\\n'):
+                    s = connect(); s.sendall(line); answer = s.recv(65536)
+                    assert b'"error"' in answer, answer
+                half = connect(); half.sendall(b'{"version":1,')
+                gone = connect()
+                gone.sendall(b'{"version":1,"verb":"command","argument":{"words":["dump",'
+                             b'"x","inodes"]}}\\n')
+                gone.close()
+                """
+            let ended = try Started("/usr/bin/env", ["python3", "-c", script, volume]).wait()
+            #expect(ended.status == 0, "\(ended.errors)")
+            #expect(try json("check", point).string("outcome") == "clean")
+            #expect(try shell("cat \"$1/written\"", point).output == "contents")
+        }
+    }
+
+    @Test(.enabled(if: getuid() == 0, "another user is needed"))
+    func `another user gets the files, and no command`() throws {
+        try withServed { volume, point in
+            let opened = try shell(
+                "chmod 755 \"$1/..\" \"$1\"; chmod 666 \"$1/control.sock\"", volume)
+            #expect(opened.status == 0)
+            let script = "exec setpriv --reuid nobody --clear-groups --inh-caps=-all \"$@\""
+            for command in [["check", volume], ["stop", volume], ["status", point]] {
+                let words = ["-c", script, "bash", tidemark] + command
+                let refused = try Started("/bin/bash", words).wait()
+                #expect(refused.status == 4, "\(command): \(refused.output)")
+                #expect(refused.errors.contains("not permitted"), "\(command): \(refused.errors)")
+            }
+        }
+    }
+}
