@@ -49,7 +49,7 @@ struct MountFaultTests {
             try expectWell("echo unsynced > \"$1\"/f", point)
             kill(try server(volume), SIGTERM)
             try expectWell(
-                "for i in {1..200}; do ! flock -n \"$1/lock\" true || exit 0; sleep .1; done; false",
+                "for i in {1..20}; do ! flock -n \"$1/lock\" true || exit 0; sleep 1; done; false",
                 volume)
             user.signal(SIGKILL)
             try expectVerified(volume)
