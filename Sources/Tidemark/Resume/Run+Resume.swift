@@ -111,9 +111,10 @@ extension Run {
         }
     }
 
-    /// Runs that were interrupted, and are about an index of this one, give way to it.
+    /// Runs that were interrupted, and are about an index that this one may rebuild, give way to
+    /// it. One that only looks, or patches a part, leaves their positions as they are.
     private func supersedeOthers(_ boundary: any CommitBoundary) throws {
-        guard let kept else { return }
+        guard let kept, mayRebuild else { return }
         let own = kept.value
         for var other in try boundary.runs()
         where other.number != own.number && other.state.isResumable
