@@ -133,7 +133,16 @@ final class ShadowMerge {
         let isBounded = end != nil
         let bound = end ?? KeyBytes(), boundPrefix = keyPrefix(bound.span)
         defer { self.winner = winner }
+        var streak = 0
         while room > 0 {
+            if streak == ShadowMerge.longStreak {
+                try passRow(
+                    winner, below: min(nextPrefix(winner), isBounded ? boundPrefix : .max), batch,
+                    &room)
+                streak = 0
+                winner = play(winner) ?? winner
+                continue
+            }
             guard unsafe !sources[winner].isExhausted else { return false }
             let record = unsafe sources[winner].record
             let prefix = unsafe sources[winner].prefix
@@ -150,9 +159,48 @@ final class ShadowMerge {
                 }
             }
             unsafe try sources[winner].advance()
-            winner = play(winner) ?? winner
+            let next = play(winner) ?? winner
+            streak = next == winner ? streak + 1 : 0
+            winner = next
         }
         return true
+    }
+
+    /// Wins of one source in a row after which it is tried to go on without a tournament: runs
+    /// of what was scanned in the order of its own keys overlap little.
+    private static let longStreak = 8
+
+    /// The lowest prefix of all sources but the winner, which has beaten those that it met.
+    private func nextPrefix(_ winner: Int) -> UInt64 {
+        var lowest = UInt64.max
+        var node = (winner + count) >> 1
+        while node > 0 {
+            let other = unsafe losers[node]
+            if unsafe !sources[other].isExhausted {
+                lowest = unsafe min(lowest, sources[other].prefix)
+            }
+            node >>= 1
+        }
+        return lowest
+    }
+
+    /// Takes records of one source, which has decided the last key, as long as their prefixes
+    /// are below `limit`, which no other source's are: no key of them stands elsewhere.
+    private func passRow(
+        _ number: Int, below limit: UInt64, _ batch: EntryBatch, _ room: inout Int
+    ) throws {
+        let source = unsafe sources + number
+        guard unsafe !source.pointee.isExhausted && source.pointee.prefix < limit else { return }
+        // Nothing that is still to come has the key of what is passed here.
+        last = nil
+        while unsafe room > 0 && !source.pointee.isExhausted && source.pointee.prefix < limit {
+            let record = unsafe source.pointee.record
+            if record.isPresent, !isVoid(record) {
+                batch.append(record)
+                room -= 1
+            }
+            unsafe try source.pointee.advance()
+        }
     }
 
     /// A copy of `record`, which stays when its source moves.
