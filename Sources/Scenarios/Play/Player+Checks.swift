@@ -3,6 +3,8 @@
 
 internal import Bytes
 internal import Tidemark
+internal import VolumeFormat
+internal import VolumeIndexes
 
 /// An invariant that does not hold.
 struct Violation: Error, Hashable, CustomStringConvertible {
@@ -16,28 +18,54 @@ extension Player {
     struct Difference {
         let kind: Discrepancy.Kind
         let key: [UInt8]
+        /// Of a stray entry what stands there, else what should.
+        let value: [UInt8]
+
+        init(kind: Discrepancy.Kind, key: [UInt8], value: [UInt8]) {
+            self.kind = kind
+            self.key = key
+            self.value = value
+        }
+
+        init(_ kind: Discrepancy.Kind, _ expected: Entry) {
+            self.init(kind: kind, key: expected.key, value: expected.value)
+        }
+    }
+
+    /// How the live index differs where the run looks at it: in its scope, if it has one.
+    func differences(_ slot: IndexSlot, of run: Run) throws -> [Difference] {
+        let all = try Player.differences(stage, slot)
+        guard let scope = run.scope else { return all }
+        let index = stage.owner.indexes[slot.rawValue]
+        return all.filter {
+            // A stray entry below a stretch is another scope's, wherever it claims to reach.
+            if $0.kind == .stray, let stretch = scope.stretch, $0.key.precedes(stretch.lower) {
+                return false
+            }
+            return scope.holds(index, Entry(key: $0.key, value: $0.value))
+        }
     }
 
     /// How the live index differs from what the primary records derive.
     static func differences(_ stage: any Stage, _ slot: IndexSlot) throws -> [Difference] {
-        let expected = try stage.expected(slot, below: nil), live = try stage.live(slot)
+        let expected = try stage.folded(slot), live = try stage.live(slot)
         var result: [Difference] = [], place = 0
         for entry in live {
             while place < expected.count, expected[place].key.precedes(entry.key) {
-                result.append(Difference(kind: .missing, key: expected[place].key))
+                result.append(Difference(.missing, expected[place]))
                 place += 1
             }
             guard place < expected.count, expected[place].key == entry.key else {
-                result.append(Difference(kind: .stray, key: entry.key))
+                result.append(Difference(kind: .stray, key: entry.key, value: entry.value ?? []))
                 continue
             }
             if expected[place].value != entry.value {
-                result.append(Difference(kind: .wrong, key: entry.key))
+                result.append(Difference(.wrong, expected[place]))
             }
             place += 1
         }
         for entry in expected[place...] {
-            result.append(Difference(kind: .missing, key: entry.key))
+            result.append(Difference(.missing, entry))
         }
         return result
     }
@@ -59,12 +87,10 @@ extension Player {
                 try checkCoverage(run.run)
                 try checkLoading(run.run)
             }
-            // A store that can't say what has changed may leave a load that has no future.
-            let isExact = scenario.store.voidEvery == 0
-            if isExact, runs.contains(where: { $0.number > 0 && !$0.isAttached }) {
+            if runs.contains(where: { $0.number > 0 && !$0.isAttached }) {
                 try checkInterruptedLoads()
             }
-            for slot in stage.owner.indexes.indices { try checkLive(IndexSlot(slot)) }
+            for slot in watched { try checkLive(slot) }
         }
     }
 
@@ -72,9 +98,15 @@ extension Player {
     private func checkCoverage(_ run: Run) throws {
         // What could not be read is missing: the run goes no further than to its cut.
         guard run.isAtBarrier, run.damagedPrimaries == 0 else { return }
-        for slot in run.slots {
-            let shadow = try run.shadow(slot)
-            let expected = try stage.expected(slot, below: run.cursor)
+        for slot in run.collected {
+            var shadow = try run.shadow(slot)
+            var expected = try stage.expected(slot, below: run.cursor)
+            if let scope = run.scope {
+                let index = stage.owner.indexes[slot.rawValue]
+                expected = expected.filter { scope.holds(index, $0) }
+                // Of a stretch it may know entries too that might have reached in.
+                if scope.stretch != nil { shadow = shadow.filter { scope.holds(index, $0) } }
+            }
             guard shadow == expected else {
                 throw Violation(
                     rule: "I1",
@@ -111,8 +143,10 @@ extension Player {
         let load = (slot: slot, cursor: cursor)
         let entries = try stage.entries(slot, generation: generation)
         let bound = load.cursor?.array
-        let expected = try stage.expected(load.slot, below: nil).filter { entry in
-            bound.map { entry.key.precedes($0) } ?? true
+        let expected = try stage.folded(load.slot).filter { entry in
+            // What the volume counts for itself stands in no generation.
+            if slot == VolumeSlots.quota, QuotaKey(entry.key.rawSpan) == .volume { return false }
+            return bound.map { entry.key.precedes($0) } ?? true
         }
         guard entries == expected else {
             throw Violation(
@@ -156,7 +190,7 @@ extension Player {
         try looking {
             for slot in lanes.run.slots {
                 var counts = DiscrepancyCounts()
-                for difference in try Player.differences(stage, slot) {
+                for difference in try differences(slot, of: lanes.run) {
                     counts.add(difference.kind)
                 }
                 lanes.atCut[slot] = counts
@@ -304,7 +338,7 @@ extension Player {
             let active = try stage.activeGeneration(slot)
             // What was rolled back is as it was: `checkLive` knows how.
             let isExact =
-                try rolledBack.contains(slot) || Player.differences(stage, slot).isEmpty
+                try rolledBack.contains(slot) || differences(slot, of: lanes.run).isEmpty
             if [.clean, .repaired].contains(report.outcome),
                 !isChecking || report.outcome == .clean,
                 !isExact
@@ -374,7 +408,7 @@ extension Player {
 
     private func text(_ slot: IndexSlot, _ key: [UInt8]) -> String {
         let index = stage.owner.indexes[slot.rawValue]
-        let value = (try? stage.expected(slot, below: nil).first { $0.key == key }?.value) ?? []
+        let value = (try? stage.folded(slot).first { $0.key == key }?.value) ?? []
         return index.fields(key: key.rawSpan, value: value.rawSpan)
             .map { "\($0.name) \($0.value)" }.joined(separator: ", ")
     }
@@ -391,6 +425,16 @@ extension Player {
         stage.owner.indexes[slot.rawValue]
             .fields(key: entry.key.rawSpan, value: entry.value.rawSpan)
             .map { "\($0.name) \($0.value)" }.joined(separator: ", ")
+    }
+}
+
+extension Scope {
+    /// Whether the entry is one of the scope.
+    fileprivate func holds(_ index: any SecondaryIndex, _ entry: Entry) -> Bool {
+        let key = entry.key, value = entry.value
+        if let stretch { return stretch.holds(index, key: key.rawSpan, value: value.rawSpan) }
+        let primary = index.primaryKey(of: key.rawSpan, value: value.rawSpan)
+        return records.contains(primary.span)
     }
 }
 

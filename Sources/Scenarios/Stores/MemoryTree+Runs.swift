@@ -30,7 +30,7 @@ struct MemoryLog {
     /// It is complete for the commits after this one; nil: nothing is logged.
     var since: UInt64?
     /// Whether the deltas of each index are logged, by slot.
-    var wants = [false, false]
+    var wants = [false, false, false, false]
     var pieces: [MemoryLogPiece] = []
 
     var byteCount: Int { pieces.reduce(0) { $0 + $1.bytes.count } }
