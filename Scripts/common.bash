@@ -47,3 +47,11 @@ need_build_packages() {
     need_packages liblmdb-dev libisal-dev pkg-config
     need_swift
 }
+
+# The command, built from here unless TIDEMARK names one: TIDEMARK is its path.
+need_tidemark() {
+    [[ -z "${TIDEMARK:-}" ]] || return 0
+    need_build_packages
+    swift build -c release --package-path "$root" --product tidemark >&2
+    TIDEMARK="$(swift build -c release --package-path "$root" --show-bin-path)/tidemark"
+}

@@ -18,6 +18,15 @@ extension Environment {
         return min(inMap, Int(clamping: onDisk))
     }
 
+    /// liblmdb says EIO where a page was written in part, which is what a file system does that
+    /// has no room for the rest.
+    func judge(_ code: Int32) -> Int32 {
+        guard code == EIO else { return code }
+        var status = statvfs()
+        guard unsafe statvfs(path, &status) == 0, status.f_bavail == 0 else { return code }
+        return ENOSPC
+    }
+
     /// The oldest commit that a reader of this environment holds, in any process.
     package var oldestReader: UInt64? {
         var oldest: UInt64?

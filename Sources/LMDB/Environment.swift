@@ -76,6 +76,7 @@ internal import Glibc
             var flags = UInt32(MDB_NOSUBDIR | MDB_NOTLS | MDB_NORDAHEAD)
             if options.isReadOnly { flags |= UInt32(MDB_RDONLY) }
             if options.isUnsynced { flags |= UInt32(MDB_NOSYNC) }
+            try Environment.prepareLockFile(of: path, readers: options.maximumReaders)
             unsafe try check(mdb_env_open(handle, path, flags, 0o600), "open environment", path)
             var dead: Int32 = 0
             unsafe try check(mdb_reader_check(handle, &dead), "clear stale readers", path)

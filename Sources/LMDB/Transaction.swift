@@ -202,7 +202,8 @@ public struct WriteTransaction: ~Copyable {
                 unsafe mdb_txn_abort(raw)
                 throw error
             }
-            unsafe try check(mdb_txn_commit(raw), "commit", handle.environment.path)
+            let code = unsafe handle.environment.judge(mdb_txn_commit(raw))
+            try check(code, "commit", handle.environment.path)
         } else {
             unsafe mdb_txn_abort(raw)
         }

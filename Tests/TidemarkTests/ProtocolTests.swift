@@ -116,7 +116,7 @@ struct Interleaving {
     }
 
     mutating func mend(_ comparison: Comparison) throws {
-        switch run.plan(comparison) {
+        switch try run.plan(comparison) {
         case .none: break
         case .patch:
             var start = 0

@@ -55,4 +55,43 @@ import VolumeFormat
             #expect(try volume.contents() == before)
         }
     }
+
+    /// Thrown between two steps.
+    private struct Stop: Error {}
+
+    @Test func `a load that a run never came to go on with is given up at its end`() throws {
+        try withVolume { volume in
+            try fill(volume, files: 100)
+            _ = try volume.damage(index: "parents", count: 5, kind: .mixed, seed: 1)
+            let store = MemoryStore()
+            var first = SteppedRun(
+                volume, [parents], .rebuild, seed: 1, store: store,
+                keeping: Keeping(
+                    new: RunRecord(number: 1, indexes: ["parents"], strategy: .rebuild)))
+            var stretches = 0
+            #expect(throws: Stop.self) {
+                _ = try first.finish { [run = first.run] step in
+                    if run.state == .loading, step == .load { stretches += 1 }
+                    if stretches == 3 {
+                        run.suspend(.stopped, "the test")
+                        throw Stop()
+                    }
+                }
+            }
+            func loading() throws -> Int {
+                try volume.statistics().generations.count { $0.record.state == .loading }
+            }
+            #expect(try loading() == 1)
+            let (survivor, checkpoint) = try #require(store.survivor())
+            let record = try #require(try volume.runs().last)
+            let second = SteppedRun(
+                volume, [parents], .rebuild, seed: 2, store: survivor,
+                keeping: Keeping(record, from: checkpoint))
+            try second.run.prepare()
+            #expect(try loading() == 1)
+            #expect(second.run.finish(AbortReason("no room for the side file")) == nil)
+            #expect(try loading() == 0)
+            #expect(try volume.runs().last?.state == .aborted)
+        }
+    }
 }

@@ -11,6 +11,9 @@ public struct DeltaBatch: ~Copyable, Sendable {
 
     public init() { arena = ByteArena(capacity: 1 << 16) }
 
+    /// What they take in memory, and in a hook log.
+    public var byteCount: Int { arena.count }
+
     /// The transaction removes the entry that `primary` derived.
     public mutating func remove(_ index: IndexSlot, primary: RawSpan, key: RawSpan) {
         append(.removed, index, primary, key, RawSpan())

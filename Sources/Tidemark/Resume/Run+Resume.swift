@@ -40,7 +40,8 @@ public struct Keeping: Sendable {
     ) -> String? {
         guard record.state.isResumable else { return "it has ended: \(record.state.rawValue)" }
         guard let logFrom = record.logFrom else {
-            return "its position was given up: the hook log had grown to its bound"
+            return
+                "its position was given up: the hook log had grown to its bound, or room was short"
         }
         guard checkpoint.commit >= logFrom else {
             return "the side file is older than the hook log"
@@ -305,8 +306,9 @@ extension Run {
             return conclude(end, reason)
         }
         let hasPosition = replaying == nil
+        var reason = reason
         do {
-            let mark = try atBoundary { boundary -> HookPoint.Mark in
+            let mark = try atBoundary { [reason] boundary -> HookPoint.Mark in
                 if hasPosition { try boundary.keepLog() }
                 let mark = try self.mark(boundary)
                 boundary.detach(self.hook)
@@ -324,9 +326,15 @@ extension Run {
                 try save()
             }
         } catch {
-            // Where it goes on from is then the last checkpoint.
-            report.reason = "\(error)"
-            try? atBoundary { $0.detach(self.hook) }
+            // Where it goes on from is then the last checkpoint, if there is one.
+            reason += "; its position could not be kept: \(error)"
+            try? atBoundary { [reason] boundary in
+                boundary.detach(self.hook)
+                try kept.store(at: boundary) { record in
+                    record.state = end
+                    record.reason = reason
+                }
+            }
         }
         hook.close()
         for scanner in scanners { scanner.letGo() }

@@ -130,7 +130,7 @@ public final class Coordinator {
         case .cut: try takeCut()
         case .compare: try beginComparison()
         case .compared: try endComparison()
-        case .plan: plan()
+        case .plan: try plan()
         case .beginPatch: try beginPatch()
         case .drain:
             try run.drain()
@@ -232,12 +232,12 @@ public final class Coordinator {
 
     // MARK: Mend
 
-    private func plan() {
+    private func plan() throws {
         guard let comparison = comparisons.first else {
             return toCompare.isEmpty ? conclude() : go(.settle)
         }
         slot = comparison.slot
-        let action = run.plan(comparison)
+        let action = try run.plan(comparison)
         guard !run.options.isDryRun else { return endMending(false) }
         switch action {
         case .none: endMending(false)

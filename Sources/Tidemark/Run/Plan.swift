@@ -48,13 +48,13 @@ struct Plan {
 
 extension Run {
     /// Decides what to do about the discrepancies of `comparison`, and why.
-    public func plan(_ comparison: Comparison) -> IndexReport.Action {
+    public func plan(_ comparison: Comparison) throws -> IndexReport.Action {
         guard let place = slots.firstIndex(of: comparison.slot) else {
             preconditionFailure("the comparison of another run")
         }
         costs.note(
             compared: comparison.entries, comparison.seconds, loaded: 0, 0, patched: 0, 0)
-        let plan = plan(place, comparison)
+        let plan = try plan(place, comparison)
         guard !comparison.isAgain else { return plan.action }
         report.indexes[place].action = plan.action
         report.indexes[place].reason = plan.reason
@@ -62,7 +62,7 @@ extension Run {
         return plan.action
     }
 
-    private func plan(_ place: Int, _ comparison: Comparison) -> Plan {
+    private func plan(_ place: Int, _ comparison: Comparison) throws -> Plan {
         let found = comparison.found.total
         let entries = report.indexes[place].entries
         if let summary = owner.indexes[slots[place].rawValue].summary {
@@ -93,8 +93,18 @@ extension Run {
         case .auto where found == 0: return nothing("nothing is wrong")
         case .auto where !isRemembered: return rebuild(tooMany)
         case .auto where patching <= rebuilding: return patch(numbers)
-        case .auto: return rebuild(numbers)
+        case .auto:
+            let shortage = try shortage(comparison)
+            return shortage.map { patch("there is no space to rebuild: \($0)") } ?? rebuild(numbers)
         }
+    }
+
+    /// What is missing for a new generation, in words; nil where there is room.
+    func shortage(_ comparison: Comparison) throws -> String? {
+        let room = try owner.snapshot().room(
+            forEntries: comparison.entries, payload: comparison.payload, of: comparison.slot)
+        guard room.needed > room.available else { return nil }
+        return "it needs about \(room.needed >> 20) MiB, \(room.available >> 20) MiB are free"
     }
 }
 

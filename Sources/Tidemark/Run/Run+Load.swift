@@ -78,14 +78,10 @@ extension Run {
         try move(to: .loading)
         try checkExact()
         let slot = comparison.slot
-        let room = try owner.snapshot().room(
-            forEntries: comparison.entries, payload: comparison.payload, of: slot)
-        guard room.needed <= room.available else {
-            let name = owner.indexes[slot.rawValue].name
+        if let shortage = try shortage(comparison) {
             throw AbortReason(
-                "no space for a new generation of \(name): it needs about "
-                    + "\(room.needed >> 20) MiB, \(room.available >> 20) MiB are free; "
-                    + "make room, or use --strategy patch")
+                "no space for a new generation of \(owner.indexes[slot.rawValue].name): "
+                    + "\(shortage); make room, or use --strategy patch")
         }
         let overlay = Overlay(mutants: options.mutants)
         let index = owner.indexes[slot.rawValue]

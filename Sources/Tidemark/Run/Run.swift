@@ -306,6 +306,10 @@ public final class Run: @unchecked Sendable {
             {
                 try boundary.discard(generation: loading.generation, of: loading.slot)
             }
+            // A load that it never came to go on with.
+            if let interrupted = self.interrupted {
+                try boundary.discardUnfinished(of: interrupted.slot)
+            }
             try self.kept?.store(at: boundary) { self.close(&$0) }
         }
     }

@@ -10,7 +10,8 @@
 //
 // The log is trimmed behind the checkpoints by the volume's own transactions, a bounded part
 // in each. Where it grows beyond its bound, the run that needs most of it gives its position
-// up: writers never wait for the log.
+// up, and where the metadata has little room left, all do: writers never wait for the log, nor
+// fail for want of the room that it takes.
 
 internal import Bytes
 internal import LMDB
@@ -51,6 +52,8 @@ struct HookLog: Sendable {
             }
         }
         let needed = runs.compactMap(\.logFrom).min() ?? since ?? .max
+        // What is trimmed is not in the log: nobody's position may lie before it.
+        if let since, needed > since { self.since = needed }
         if needed > trimTo {
             trimTo = needed
             isTrimmed = false
@@ -99,6 +102,9 @@ extension Operations {
 
     /// Logs the deltas of the transaction, and trims.
     mutating func logDeltas() throws(LMDBError) {
+        if state.log.since != nil, !hasRoomForLog(operations: 0) {
+            try giveUp("the metadata has little room left") { _ in true }
+        }
         if state.log.since != nil, deltas.count > 0 {
             do { try appendDeltas() } catch let error as LMDBError { throw error } catch {
                 preconditionFailure("appending throws errors of LMDB alone")
@@ -146,10 +152,26 @@ extension Operations {
         let size = try transaction.statistics(core.tables.hookLog)
         guard size.pages * core.environment.statistics.pageSize > core.hookLogBytes else { return }
         let lowest = state.runs.compactMap(\.logFrom).min()
-        core.logger.info(
-            "the hook log has grown to its bound: a run's position is given up",
-            metadata: ["path": "\(core.path)", "position": "\(lowest ?? 0)"])
-        for place in state.runs.indices where state.runs[place].logFrom == lowest {
+        try giveUp("the hook log has grown to its bound") { $0.logFrom == lowest }
+    }
+
+    /// Whether the log leaves writers what they could take without it, so many operations
+    /// later. Once growing operations are refused for want of room, it is too late to ask.
+    func hasRoomForLog(operations: Int) -> Bool {
+        let wanted = deltas.byteCount / core.environment.statistics.pageSize
+        let later = operations * GroupLimits.pagesPerOperation
+        return hasRoom(beside: GroupLimits.logReservePages + wanted + later)
+    }
+
+    /// Runs give their positions up: their part of the log is trimmed.
+    private mutating func giveUp(
+        _ reason: String, where isMeant: (RunRecord) -> Bool
+    ) throws(LMDBError) {
+        for place in state.runs.indices
+        where state.runs[place].logFrom != nil && isMeant(state.runs[place]) {
+            core.logger.info(
+                "a run's position is given up: \(reason)",
+                metadata: ["path": "\(core.path)", "run": "\(state.runs[place].number)"])
             state.runs[place].logFrom = nil
             try put(state.runs[place])
         }

@@ -128,10 +128,16 @@ extension Operations {
     mutating func rollOverIfLarge() throws {
         let isLarge =
             groupSize >= GroupLimits.operations || deltas.count >= GroupLimits.deltas
-            || (groupSize > 0 && freePages != .max
-                && freePages - groupSize * GroupLimits.pagesPerOperation
-                    < GroupLimits.reservedPages)
+            || (groupSize > 0
+                && (!hasRoom(beside: GroupLimits.reservedPages)
+                    || (state.log.since != nil && !hasRoomForLog(operations: 2))))
         if isLarge { try rollOver() }
+    }
+
+    /// Whether the group leaves so many pages to others.
+    func hasRoom(beside reserve: Int) -> Bool {
+        freePages == .max
+            || freePages - groupSize * GroupLimits.pagesPerOperation >= reserve
     }
 
     /// Commits what was done so far, in the middle of a job. The job goes on in another

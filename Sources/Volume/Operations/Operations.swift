@@ -103,6 +103,8 @@ enum GroupLimits {
     static let reservedPages = 128
     /// A durable point is due every so many bytes. So many of these may be missing.
     static let pointsBehind: UInt64 = 16
+    /// Fewer than these beside what a group may take, and nothing is logged.
+    static let logReservePages = 2 * shortPages
     /// With so many new ones free, pages are not counted.
     static let plentyOfPages = 4 * operations
     /// Fewer than these, and pages that the last durable point holds are to be set free.
