@@ -52,6 +52,8 @@ struct MemoryLog {
     mutating func trim(_ runs: [RunRecord]) {
         let live = runs.filter(\.state.isResumable)
         let needed = live.compactMap(\.logFrom).min() ?? since ?? .max
+        // What is trimmed is not in the log: nobody's position may lie before it.
+        if let since, needed > since { self.since = needed }
         pieces.removeAll { $0.position.commit <= needed }
     }
 }
