@@ -32,6 +32,7 @@ let package = Package(
     targets: [
         .systemLibrary(name: "CLMDB", pkgConfig: "lmdb", providers: [.apt(["liblmdb-dev"])]),
         .systemLibrary(name: "CISAL", pkgConfig: "libisal", providers: [.apt(["libisal-dev"])]),
+        .systemLibrary(name: "CFUSE", pkgConfig: "fuse3", providers: [.apt(["libfuse3-dev"])]),
         .target(name: "Bytes", dependencies: ["CISAL"], swiftSettings: pointers),
         .target(name: "LMDB", dependencies: ["Bytes", "CLMDB"], swiftSettings: pointers),
         .target(name: "Threads", swiftSettings: pointers),
@@ -59,6 +60,13 @@ let package = Package(
             ],
             swiftSettings: pointers),
         .target(
+            name: "VolumeMount",
+            dependencies: [
+                "CFUSE", "LMDB", "Threads", "Volume", "VolumeFormat",
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: pointers),
+        .target(
             name: "VolumeVerify", dependencies: ["Bytes", "LMDB", "VolumeFormat"],
             swiftSettings: strict),
         .target(
@@ -75,7 +83,7 @@ let package = Package(
             name: "TidemarkCommand",
             dependencies: [
                 "Bytes", "Control", "HostFiles", "LMDB", "Scenarios", "Threads", "Tidemark",
-                "Volume", "VolumeFormat", "VolumeIndexes", "VolumeVerify",
+                "Volume", "VolumeFormat", "VolumeIndexes", "VolumeMount", "VolumeVerify",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),

@@ -44,7 +44,7 @@ need_swift() {
 
 # What is needed to build.
 need_build_packages() {
-    need_packages liblmdb-dev libisal-dev pkg-config
+    need_packages liblmdb-dev libisal-dev libfuse3-dev fuse3 pkg-config
     need_swift
 }
 

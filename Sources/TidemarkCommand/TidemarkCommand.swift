@@ -34,7 +34,7 @@ struct TidemarkCommand: ParsableCommand {
             Create.self, Import.self, Stat.self, Dump.self, Verify.self, Damage.self,
             Check.self, Repair.self, Status.self, Stop.self, Pause.self, Resume.self,
             SetLimits.self, Rollback.self, Stress.self, Owner.self, Paths.self, Replay.self,
-            Explore.self, Simulate.self,
+            Explore.self, Simulate.self, Mount.self, Unmount.self,
         ])
 
     static func main() {

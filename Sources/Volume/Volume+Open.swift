@@ -50,6 +50,12 @@ extension Volume {
         return Volume(core, lock, writer, keeper)
     }
 
+    /// Waits until no process writes the volume.
+    /// - Returns: false where one still does after so many seconds.
+    public static func waitUntilFree(_ path: String, seconds: Double) throws -> Bool {
+        try VolumeLock.waitUntilFree(volume: path.withoutTrailingSlash, seconds: seconds)
+    }
+
     /// Throws where `path` is no volume's directory; nothing is opened.
     public static func checkIsVolume(_ path: String) throws {
         try checkFiles(path.withoutTrailingSlash)

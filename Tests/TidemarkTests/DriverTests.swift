@@ -103,6 +103,22 @@ private func smallOptions(_ strategy: Strategy) -> RunOptions {
         #expect(report.lockHolds.count > 0)
     }
 
+    @Test(.timeLimit(.minutes(1)), arguments: 1...2)
+    func `the last window may fill the queue`(scanners: Int) throws {
+        let catalogue = filled(7, transactions: 100)
+        for _ in 0..<10 {
+            var limits = RunLimits()
+            limits.queueBytes = 1
+            var options = DriverOptions()
+            options.scanners = scanners
+            let run = Run(
+                owner: catalogue, indexes: slots, store: MemoryStore(),
+                options: smallOptions(.check), clock: .system)
+            let driver = RunDriver(run, options: options, controls: RunControls(limits))
+            #expect(driver.drive().outcome == .clean)
+        }
+    }
+
     @Test func `a check changes nothing and counts what was planted`() throws {
         let catalogue = filled(1)
         var random = SplitMix64(seed: 1)

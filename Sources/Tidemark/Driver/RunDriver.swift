@@ -209,18 +209,20 @@ public final class RunDriver: @unchecked Sendable {
     private func scan(_ scanner: Scanner) {
         var cycle = DutyCycle()
         abortingOnFailure {
-            while run.hook.abortReason == nil {
+            // The queue may be full when all is read, and nobody empties it before this ends.
+            while run.hook.abortReason == nil, !run.isScanned {
                 pace.waitWhilePaused { scanner.letGo() }
                 let isPaced = pace.isPaced
                 guard !run.hook.status.isFull, !isPaced || !run.hook.status.isHalfFull else {
-                    run.hook.wait(seconds: 0.1) { isPaced ? !$0.isHalfFull : !$0.isFull }
+                    run.hook.wait(seconds: 0.1) {
+                        $0.isScanned || (isPaced ? !$0.isHalfFull : !$0.isFull)
+                    }
                     continue
                 }
                 scanner.windowRecords = controls.limits.recordsAtOnce(indexes: run.slots.count)
                 let began = pace.begin()
                 let progress = try scanner.step()
                 if progress == .nothing {
-                    if run.isScanned { return }
                     run.hook.wait(seconds: 0.01) { $0.isScanned }
                     continue
                 }

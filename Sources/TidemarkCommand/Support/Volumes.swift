@@ -1,14 +1,16 @@
 // Opening and closing volumes around a command.
 
 internal import HostFiles
+internal import Logging
 internal import Threads
 internal import Volume
 
 /// Runs `body` with the volume and closes it, whatever happens.
 func withVolume<R>(
-    _ path: String, _ mode: OpenOptions.Mode, _ output: Output, _ body: (Volume) throws -> R
+    _ path: String, _ mode: OpenOptions.Mode, _ output: Output, _ logger: Logger? = nil,
+    _ body: (Volume) throws -> R
 ) throws -> R {
-    let volume = try open(path, mode, output)
+    let volume = try open(path, mode, output, logger)
     let result: R
     do {
         result = try body(volume)
@@ -22,16 +24,18 @@ func withVolume<R>(
 }
 
 private func open(
-    _ path: String, _ mode: OpenOptions.Mode, _ output: Output
+    _ path: String, _ mode: OpenOptions.Mode, _ output: Output, _ logger: Logger?
 ) throws -> Volume {
+    var options = OpenOptions(mode: mode)
+    if let logger { options.logger = logger }
     do {
-        return try Volume.open(path, options: OpenOptions(mode: mode))
+        return try Volume.open(path, options: options)
     } catch VolumeError.needsRecovery where mode == .readOnly {
         // The system came down with the volume open. Opening it for writing goes back to the
         // last durable point, as any program that changes the volume would.
         output.detail("\(path): going back to the last durable point")
         try Volume.open(path, options: OpenOptions(mode: .readWrite)).close()
-        return try Volume.open(path, options: OpenOptions(mode: mode))
+        return try Volume.open(path, options: options)
     }
 }
 

@@ -31,29 +31,37 @@ final class DataFile: Sendable {
 
     /// Exactly `count` bytes from `offset`.
     func read(_ count: Int, at offset: UInt64) throws(VolumeError) -> [UInt8] {
-        var failure: VolumeError?
-        let bytes = unsafe [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
-            filled = 0
-            while filled < count {
+        var bytes = [UInt8](repeating: 0, count: count)
+        var span = bytes.mutableSpan
+        var whole = unsafe span.mutableBytes
+        try read(into: &whole, 0..<count, at: offset)
+        return bytes
+    }
+
+    /// Fills `range` of `buffer` from `offset` of the file on. What is missing where the file
+    /// was cut short reads as zeroes, as any hole.
+    func read(
+        into buffer: inout MutableRawSpan, _ range: Range<Int>, at offset: UInt64
+    ) throws(VolumeError) {
+        let failure: VolumeError? = unsafe buffer.withUnsafeMutableBytes { whole in
+            let buffer = unsafe UnsafeMutableRawBufferPointer(rebasing: whole[range])
+            var filled = 0
+            while filled < buffer.count {
                 let got = unsafe pread(
-                    file, buffer.baseAddress! + filled, count - filled, Int(offset) + filled)
+                    file, buffer.baseAddress! + filled, buffer.count - filled,
+                    Int(offset) + filled)
                 if got < 0, Glibc.errno == EINTR { continue }
-                guard got >= 0 else {
-                    failure = .system("read", path)
-                    return
-                }
+                guard got >= 0 else { return .system("read", path) }
                 if got == 0 {
-                    // A file cut short: what is missing reads as zeroes, as any hole.
-                    unsafe (buffer.baseAddress! + filled).initialize(
-                        repeating: 0, count: count - filled)
-                    filled = count
-                    return
+                    unsafe (buffer.baseAddress! + filled).initializeMemory(
+                        as: UInt8.self, repeating: 0, count: buffer.count - filled)
+                    return nil
                 }
                 filled += got
             }
+            return nil
         }
         if let failure { throw failure }
-        return bytes
     }
 
     func write(_ bytes: RawSpan, at offset: UInt64) throws(VolumeError) {

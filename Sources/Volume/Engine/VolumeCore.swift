@@ -121,43 +121,6 @@ struct Tables: Sendable {
     }
 }
 
-/// How often each inode is open. An inode without names is reclaimed when it is not.
-final class OpenInodes: Sendable {
-    private struct Opens {
-        var count = 0
-        /// Whether its last name went while it was open.
-        var isOrphan = false
-    }
-
-    private let opens = Mutex<[InodeNumber: Opens]>([:])
-
-    func isOpen(_ n: InodeNumber) -> Bool { opens.withLock { $0[n] != nil } }
-
-    func add(_ n: InodeNumber) { opens.withLock { $0[n, default: Opens()].count += 1 } }
-
-    /// The inode has lost its last name.
-    /// - Returns: whether it is open, and its last `remove` is to say so.
-    func markOrphan(_ n: InodeNumber) -> Bool {
-        opens.withLock {
-            guard $0[n] != nil else { return false }
-            $0[n]?.isOrphan = true
-            return true
-        }
-    }
-
-    /// - Returns: whether that was the last open of an inode that waits to be reclaimed.
-    func remove(_ n: InodeNumber) -> Bool {
-        opens.withLock {
-            guard var entry = $0[n] else { preconditionFailure("inode \(n) is not open") }
-            entry.count -= 1
-            $0[n] = entry.count > 0 ? entry : nil
-            return entry.count == 0 && entry.isOrphan
-        }
-    }
-
-    var count: Int { opens.withLock { $0.count } }
-}
-
 /// The handles of generations' tables, by name, for snapshots.
 final class GenerationTables: Sendable {
     private let tables = Mutex<[String: Table]>([:])

@@ -41,6 +41,22 @@ final class VolumeLock: Sendable {
         }
     }
 
+    /// Waits until nobody writes the volume.
+    /// - Returns: false where somebody still does after so many seconds.
+    static func waitUntilFree(volume: String, seconds: Double) throws(VolumeError) -> Bool {
+        let path = volume + "/lock"
+        let file = unsafe open(path, O_RDONLY | O_CLOEXEC)
+        guard file >= 0 else { throw .system("open", path) }
+        defer { close(file) }
+        let end = monotonicSeconds() + seconds
+        while flock(file, LOCK_SH | LOCK_NB) != 0 {
+            guard Glibc.errno == EWOULDBLOCK else { throw .system("lock", path) }
+            guard monotonicSeconds() < end else { return false }
+            usleep(UInt32(patience.milliseconds) * 1000)
+        }
+        return true
+    }
+
     /// Says who holds the lock. Failing to is no harm.
     func writeHolder() {
         let text = Array("\(getpid())\n".utf8)

@@ -1,5 +1,5 @@
 // The two halves of a write that need the writer thread. Between them the caller's thread
-// writes the data (Volume+Write.swift).
+// writes the data (Volume+Files.swift).
 //
 // 1. `prepareWrite` gives every block of the range its place, as unwritten where it is new:
 //    nothing that a reader can see has changed.
@@ -7,6 +7,12 @@
 // 3. `finishWrite` makes them readable: written, and below the end of the file. It first looks
 //    whether the file is still as it was prepared. Where it isn't, because the range was
 //    truncated or punched in between, nothing changes and the write starts again.
+//
+// Writes that make a file longer meet at the block that holds its end, if that is written: each
+// writes zeroes from the old end to its own start there. So whoever is to do that looks, with the
+// block locked, whether the end is still where it was; and whoever has written bytes to a block
+// that was written already starts again where the end has moved. New blocks have one writer: in
+// these, any number of writes make a file longer side by side.
 
 internal import LMDB
 internal import VolumeFormat
@@ -26,8 +32,11 @@ struct WritePlan: Hashable, Sendable {
     let tail: ExtentRecord?
     /// The commit that holds the preparation.
     let commit: UInt64
+    /// Whether the inode's times become those of the write.
+    var touches = true
 
-    var grows: Bool { offset + count > size }
+    /// Whether another write that makes the file longer may write zeroes over these bytes.
+    var sharesEnd: Bool { offset + count > size && map.contains { $0.state == .written } }
 }
 
 extension Operations {
@@ -66,13 +75,12 @@ extension Operations {
         guard inode.generation == plan.generation else {
             throw VolumeError.noEntry("inode \(n) of generation \(plan.generation)")
         }
-        // Who else makes the file longer writes zeroes behind its old end, over these bytes.
-        if plan.grows, inode.size != plan.size { return false }
+        if plan.sharesEnd, inode.size != plan.size { return false }
         let range = FileMap.blocks(plan.offset, plan.count, blockSize)
         guard try map(n, .data, range) == plan.map else { return false }
         try convert(n, &inode, .data, range, .written)
         inode.size = max(inode.size, plan.offset + plan.count)
-        inode.touch(now)
+        if plan.touches { inode.touch(now) }
         try put(inode, n)
         return true
     }

@@ -2,7 +2,7 @@
 
 public import VolumeFormat
 
-/// What setattr shall change; nil leaves a field alone.
+/// What setattr shall change; nil leaves a field alone, unless it says otherwise.
 public struct AttributeChanges: Hashable, Sendable {
     public var permissions: UInt16?
     public var uid: UInt32?
@@ -12,11 +12,13 @@ public struct AttributeChanges: Hashable, Sendable {
     public var size: UInt64?
     public var accessed: Timestamp?
     public var modified: Timestamp?
+    /// nil: the time of the operation.
+    public var changed: Timestamp?
 
     public init(
         permissions: UInt16? = nil, uid: UInt32? = nil, gid: UInt32? = nil,
         project: UInt32? = nil, size: UInt64? = nil, accessed: Timestamp? = nil,
-        modified: Timestamp? = nil
+        modified: Timestamp? = nil, changed: Timestamp? = nil
     ) {
         self.permissions = permissions
         self.uid = uid
@@ -25,6 +27,7 @@ public struct AttributeChanges: Hashable, Sendable {
         self.size = size
         self.accessed = accessed
         self.modified = modified
+        self.changed = changed
     }
 }
 
@@ -39,7 +42,7 @@ extension Operations {
     ) throws -> Inode {
         try begin(growing: false)
         var inode = try existing(n)
-        for time in [changes.accessed, changes.modified] {
+        for time in [changes.accessed, changes.modified, changes.changed] {
             if let time, time.nanoseconds >= 1_000_000_000 {
                 throw VolumeError.invalid("time of inode \(n): \(time.nanoseconds) nanoseconds")
             }
@@ -51,9 +54,17 @@ extension Operations {
         if let project = changes.project { inode.project = project }
         if let accessed = changes.accessed { inode.accessed = accessed }
         if let modified = changes.modified { inode.modified = modified }
-        inode.changed = now
+        inode.changed = changes.changed ?? now
         try put(inode, n)
         return Inode(number: n, record: inode)
+    }
+
+    /// The inode was read at `time`. Nothing else changes, not its time of change either.
+    mutating func noteAccess(_ n: InodeNumber, at time: Timestamp) throws {
+        try begin(growing: false)
+        guard var inode = try inode(n), inode.accessed < time else { return }
+        inode.accessed = time
+        try put(inode, n, usage: .none)
     }
 
     /// truncate(2): cuts a file, or makes it longer by a hole.

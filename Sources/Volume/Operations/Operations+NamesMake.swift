@@ -69,10 +69,29 @@ extension Operations {
         return made
     }
 
+    /// open(2) with `O_TMPFILE`: a regular file without a name, which goes when it is closed for
+    /// the last time. The caller has it counted as open at once (`Volume.makeTemporary`).
+    mutating func makeTemporary(
+        in dir: InodeNumber, _ new: NewInode, opened: (InodeNumber) -> Void
+    ) throws -> Inode {
+        let now = try beginMaking()
+        _ = try growingDirectory(dir)
+        var inode = InodeRecord(new, .regular, now: now)
+        inode.links = 0
+        let (number, generation) = try allocateInode()
+        inode.generation = generation
+        try put(inode, number, usage: .new)
+        try putReclaim(ReclaimRecord(inode: number, from: 0))
+        opened(number)
+        return Inode(number: number, record: inode)
+    }
+
     /// link(2): one more name for an inode that is no directory.
+    /// - Parameter isTemporary: whether the inode may be one without a name that was never
+    ///   unlinked (`O_TMPFILE`); who calls knows the difference.
     @discardableResult
     public mutating func link(
-        _ n: InodeNumber, _ dir: InodeNumber, _ name: [UInt8]
+        _ n: InodeNumber, _ dir: InodeNumber, _ name: [UInt8], isTemporary: Bool = false
     ) throws -> Inode {
         let now = try beginMaking()
         try checkName(name)
@@ -82,10 +101,13 @@ extension Operations {
         guard inode.type != .directory else {
             throw VolumeError.notPermitted("a second name for directory \(n)")
         }
-        guard inode.links > 0 else { throw VolumeError.noEntry("inode \(n), unlinked") }
+        guard inode.links > 0 || isTemporary else {
+            throw VolumeError.noEntry("inode \(n), unlinked")
+        }
         guard inode.links < InodeRecord.maximumLinks else {
             throw VolumeError.tooManyLinks("inode \(n)")
         }
+        if inode.links == 0 { try removeReclaim(ReclaimRecord(inode: n, from: 0)) }
         inode.links += 1
         inode.changed = now
         parent.size += 1

@@ -3,6 +3,7 @@
 // between them. The order of a write is in Operations+DataWrite.swift, what keeps I/O away
 // from blocks that have changed hands in BlockGuard.swift.
 
+internal import LMDB
 public import VolumeFormat
 
 // MARK: Opening and closing
@@ -72,19 +73,53 @@ extension Volume {
         _ n: InodeNumber, generation: UInt32? = nil, at offset: UInt64, _ count: Int
     ) throws -> [UInt8] {
         precondition(count >= 0, "a read of less than nothing")
+        return try withReadPlan(n, generation, offset, UInt64(count)) { plan, _ in
+            var bytes = [UInt8](repeating: 0, count: Int(plan.count))
+            var span = bytes.mutableSpan
+            var whole = unsafe span.mutableBytes
+            try core.data.read(
+                plan.map, from: offset, Int(plan.count), into: &whole, core.geometry)
+            return bytes
+        }
+    }
+
+    /// As many bytes from `offset` as `buffer` takes; fewer only at the end of the file.
+    /// - Parameter access: when it happens, where the time of access is to be kept as mount(8)
+    ///   says of `relatime`.
+    /// - Returns: how many bytes of `buffer` were filled.
+    public func read(
+        _ n: InodeNumber, at offset: UInt64, into buffer: inout MutableRawSpan,
+        access: Timestamp? = nil
+    ) throws -> Int {
+        let count = UInt64(buffer.byteCount)
+        return try withReadPlan(n, nil, offset, count) { plan, inode in
+            if plan.count > 0 {
+                try core.data.read(
+                    plan.map, from: offset, Int(plan.count), into: &buffer, core.geometry)
+            }
+            if let access, inode.isAccessDue(access) { noteAccess(n, at: access) }
+            return Int(plan.count)
+        }
+    }
+
+    /// Runs `body` while the blocks that the plan names are locked and still the file's.
+    private func withReadPlan<R>(
+        _ n: InodeNumber, _ generation: UInt32?, _ offset: UInt64, _ count: UInt64,
+        _ body: (ReadPlan, InodeRecord) throws -> R
+    ) throws -> R {
         while true {
-            let plan = try planRead(n, generation, offset, UInt64(count))
-            guard plan.count > 0 else { return [] }
+            let (plan, inode) = try planRead(n, generation, offset, count)
+            guard !plan.map.isEmpty else { return try body(plan, inode) }
             let lock = core.blockGuard.lock(plan.map.map(\.blocks), exclusive: false)
             defer { core.blockGuard.unlock(lock) }
-            guard try planRead(n, generation, offset, UInt64(count)) == plan else { continue }
-            return try core.data.read(plan.map, from: offset, Int(plan.count), core.geometry)
+            guard try planRead(n, generation, offset, count).plan == plan else { continue }
+            return try body(plan, inode)
         }
     }
 
     private func planRead(
         _ n: InodeNumber, _ generation: UInt32?, _ offset: UInt64, _ count: UInt64
-    ) throws -> ReadPlan {
+    ) throws -> (plan: ReadPlan, inode: InodeRecord) {
         let snapshot = try read()
         let inode = try snapshot.existing(n)
         if let generation, inode.generation != generation {
@@ -97,7 +132,14 @@ extension Volume {
         let present = offset < inode.size ? min(count, inode.size - offset) : 0
         let blocks = FileMap.blocks(offset, present, UInt64(core.geometry.blockSize))
         let map = try snapshot.map(n, .data, blocks).filter { $0.state == .written }
-        return ReadPlan(generation: inode.generation, count: present, map: map)
+        return (ReadPlan(generation: inode.generation, count: present, map: map), inode)
+    }
+}
+
+extension InodeRecord {
+    /// Whether a read at `time` is to be noted: the first since the last change, or in a day.
+    public func isAccessDue(_ time: Timestamp) -> Bool {
+        accessed <= modified || accessed <= changed || time.seconds - accessed.seconds >= 86400
     }
 }
 
@@ -106,8 +148,11 @@ extension Volume {
 extension Volume {
     /// Writes all of `bytes` at `offset`. It is acknowledged when every later snapshot sees it,
     /// and durable after `sync`, or 5 seconds.
+    /// - Parameter touching: whether the times of modification and change become those of the
+    ///   write; a kernel that caches writes sets them itself.
     public func write(
-        _ n: InodeNumber, generation: UInt32? = nil, at offset: UInt64, _ bytes: RawSpan
+        _ n: InodeNumber, generation: UInt32? = nil, at offset: UInt64, _ bytes: RawSpan,
+        touching: Bool = true
     ) throws {
         let count = UInt64(bytes.byteCount)
         guard count > 0 else {
@@ -116,9 +161,14 @@ extension Volume {
         }
         var generation = generation
         while true {
-            let plan = try perform {
-                try $0.prepareWrite(n, generation: generation, offset, count)
-            }
+            // Over bytes that are there already nothing but the times changes.
+            let over = try planOverwrite(n, generation, offset, count)
+            var plan =
+                try over
+                ?? perform {
+                    try $0.prepareWrite(n, generation: generation, offset, count)
+                }
+            plan.touches = touching
             // Another inode may get the number before the next try.
             generation = plan.generation
             let ranges = (plan.map + (plan.tail.map { [$0] } ?? [])).map(\.blocks)
@@ -131,17 +181,42 @@ extension Volume {
             }
             guard try isStill(plan) else { continue }
             try core.data.write(bytes, plan, core.geometry)
+            if over != nil, !touching { return }
             if try perform({ try $0.finishWrite(plan) }) { return }
         }
     }
 
-    /// Whether the blocks that the plan found are the file's.
+    /// The plan of a write that changes no map and no size; nil where it is not one.
+    private func planOverwrite(
+        _ n: InodeNumber, _ generation: UInt32?, _ offset: UInt64, _ count: UInt64
+    ) throws -> WritePlan? {
+        guard !core.isReadOnly else { return nil }
+        try core.checkNotStopped()
+        let snapshot = try read()
+        guard let inode = try snapshot.inode(n), inode.type == .regular,
+            generation == nil || generation == inode.generation,
+            offset < inode.size, count <= inode.size - offset
+        else { return nil }
+        let blocks = FileMap.blocks(offset, count, UInt64(core.geometry.blockSize))
+        let map = try snapshot.map(n, .data, blocks)
+        guard map.allSatisfy({ $0.state == .written }), FileMap.gaps(map, blocks).isEmpty else {
+            return nil
+        }
+        return WritePlan(
+            inode: n, generation: inode.generation, offset: offset, count: count,
+            size: inode.size, map: map, tail: nil, commit: snapshot.commit)
+    }
+
+    /// Whether the blocks that the plan found are the file's, and what it is about to zero lies
+    /// behind its end.
     private func isStill(_ plan: WritePlan) throws -> Bool {
         let snapshot = try read()
-        guard try snapshot.inode(plan.inode)?.generation == plan.generation else { return false }
+        guard let inode = try snapshot.inode(plan.inode), inode.generation == plan.generation
+        else { return false }
         let blocks = FileMap.blocks(plan.offset, plan.count, UInt64(core.geometry.blockSize))
         guard try snapshot.map(plan.inode, .data, blocks) == plan.map else { return false }
         guard let tail = plan.tail else { return true }
+        guard inode.size == plan.size else { return false }
         return try snapshot.map(plan.inode, .data, tail.offset..<tail.offsetEnd) == [tail]
     }
 }
@@ -173,25 +248,35 @@ extension DataFile {
         }
     }
 
-    /// The bytes of a file from `offset` on; what `map` doesn't cover is zero.
+    /// Fills `buffer` with `count` bytes of a file from `offset` on; what `map` doesn't cover
+    /// is zero.
     fileprivate func read(
-        _ map: [ExtentRecord], from offset: UInt64, _ count: Int, _ geometry: Geometry
-    ) throws(VolumeError) -> [UInt8] {
+        _ map: [ExtentRecord], from offset: UInt64, _ count: Int,
+        into buffer: inout MutableRawSpan, _ geometry: Geometry
+    ) throws(VolumeError) {
         let size = UInt64(geometry.blockSize)
-        var result: [UInt8] = []
-        result.reserveCapacity(count)
         let end = offset + UInt64(count)
+        var done = 0
         for extent in map {
-            let lower = max(extent.offset * size, offset + UInt64(result.count))
+            let lower = max(extent.offset * size, offset + UInt64(done))
             let upper = min(extent.offsetEnd * size, end)
             guard lower < upper else { continue }
-            let hole = Int(lower - offset) - result.count
-            result.append(contentsOf: repeatElement(0, count: hole))
+            let part = Int(lower - offset)..<Int(upper - offset)
+            buffer.zero(done..<part.lowerBound)
             let place = extent.start * size + (lower - extent.offset * size)
-            result += try read(Int(upper - lower), at: place)
+            try read(into: &buffer, part, at: place)
+            done = part.upperBound
         }
-        result.append(contentsOf: repeatElement(0, count: count - result.count))
-        return result
+        buffer.zero(done..<count)
+    }
+}
+
+extension MutableRawSpan {
+    fileprivate mutating func zero(_ range: Range<Int>) {
+        unsafe withUnsafeMutableBytes {
+            _ = unsafe UnsafeMutableRawBufferPointer(rebasing: $0[range])
+                .initializeMemory(as: UInt8.self, repeating: 0)
+        }
     }
 }
 
@@ -223,9 +308,13 @@ extension Volume {
             let lock = core.blockGuard.lock(place.map.map(\.blocks), exclusive: false)
             defer { core.blockGuard.unlock(lock) }
             guard try planXattr(n, name) == place else { continue }
-            return try core.data.read(
+            var value = [UInt8](repeating: 0, count: Int(length))
+            var span = value.mutableSpan
+            var bytes = unsafe span.mutableBytes
+            try core.data.read(
                 place.map, from: offset * UInt64(core.geometry.blockSize), Int(length),
-                core.geometry)
+                into: &bytes, core.geometry)
+            return value
         }
     }
 

@@ -39,16 +39,21 @@ extension VolumeSnapshot {
         guard name.count <= DirentRecord.maximumNameLength else {
             throw VolumeError.nameTooLong("name of \(name.count) bytes")
         }
-        return try entry(dir, name)
+        return try entry(dir, name.rawSpan)
     }
 
     /// The entry, without a look at the directory's inode.
-    func entry(_ dir: InodeNumber, _ name: [UInt8]) throws -> DirentTarget? {
-        guard !name.isEmpty, name.count <= DirentRecord.maximumNameLength else { return nil }
-        let key = DirentRecord.key(dir, name.rawSpan)
+    func entry(_ dir: InodeNumber, _ name: RawSpan) throws -> DirentTarget? {
+        guard name.byteCount > 0, name.byteCount <= DirentRecord.maximumNameLength else {
+            return nil
+        }
+        let key = DirentRecord.key(dir, name)
         return try transaction.find(
             core.tables.dirents, key.span, DirentTarget.init(key:value:)
-        ) { .damaged(table: TableName.dirents, object: entryText(dir, name), $0) }
+        ) {
+            let name = key.span.extracting(droppingFirst: DirentRecord.keyPrefixSize)
+            return .damaged(table: TableName.dirents, object: entryText(dir, name.array), $0)
+        }
     }
 
     /// Up to `limit` entries of a directory, in the order of their bytes, from the one after

@@ -186,7 +186,7 @@ extension VolumeSnapshot {
             cursor.key.integer(at: 0, as: UInt64.self) == n
         {
             if let entry = parentEntry(cursor.key, cursor.value) {
-                let target = try? self.entry(entry.directory, entry.name)
+                let target = try? self.entry(entry.directory, entry.name.rawSpan)
                 if target?.child == n, target?.generation == entry.generation {
                     good.append((entry.directory, entry.name))
                 } else {

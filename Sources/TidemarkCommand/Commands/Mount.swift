@@ -1,0 +1,150 @@
+// `tidemark mount`: a volume as a filesystem. `tidemark unmount`: its end.
+
+internal import ArgumentParser
+internal import HostFiles
+internal import Tidemark
+internal import Volume
+internal import VolumeMount
+
+struct Mount: TidemarkSubcommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Mount a volume as a filesystem, through FUSE.",
+        discussion: """
+            The command returns when the filesystem is in use, or has told what is in the way; a \
+            process in the background serves it until it is unmounted, or is sent SIGTERM. The \
+            mount of a server that has died is cleared away first. Mounted by root it is open to \
+            all users, as permissions allow.
+
+            fsync(2) means it. What was not synced is on the disk after a few seconds; after a \
+            crash the volume is as it was at one moment before it.
+
+            Exit status: 0 it is mounted (with --foreground: it was, and is unmounted); 4 it is \
+            not.
+
+            Example: tidemark mount /srv/vol /mnt
+            """)
+
+    @Argument(help: ArgumentHelp("The volume's directory.", valueName: "volume"))
+    var volume: String
+
+    @Argument(help: ArgumentHelp("A directory to mount it on.", valueName: "mountpoint"))
+    var mountPoint: String
+
+    @Flag(help: "Serve it in this process, and log to standard error.")
+    var foreground = false
+
+    @Flag(help: "Open the volume for reading only.")
+    var readOnly = false
+
+    @Flag(help: "Let other users in where it is not root who mounts (see fuse.conf(5)).")
+    var allowOther = false
+
+    @Option(help: "Requests that are worked on at a time.")
+    var workers = MountOptions().workers
+
+    /// Set by `mount` itself, for the process that it starts.
+    @Flag(help: .hidden)
+    var behind = false
+
+    @OptionGroup var common: CommonOptions
+
+    var target: String { volume }
+
+    func validate() throws {
+        guard (1...256).contains(workers) else { throw ValidationError("--workers is 1 to 256.") }
+    }
+
+    func execute(_ output: Output) throws -> ExitStatus {
+        if foreground || behind { return try serve(output) }
+        var arguments = ["mount", "--behind", "--workers", "\(workers)"]
+        if readOnly { arguments.append("--read-only") }
+        if allowOther { arguments.append("--allow-other") }
+        if common.verbose { arguments.append("--verbose") }
+        arguments += ["--", absolutePath(volume), mountPoint]
+        if let status = try Background.start(arguments) {
+            // It has said why.
+            let text = "\(volume): not mounted"
+            output.json(ifAsked: document([("error", .string(text))]))
+            return ExitStatus(rawValue: status == 0 ? ExitStatus.operational.rawValue : status)
+        }
+        tellMounted(output)
+        return .success
+    }
+
+    private func serve(_ output: Output) throws -> ExitStatus {
+        let logger = makeLogger(toSystem: behind, isVerbose: common.verbose)
+        let mode = readOnly ? OpenOptions.Mode.readOnly : .readWrite
+        try withVolume(absolutePath(volume), mode, output, logger) { opened in
+            try withDesk(opened, Mount._commandName, RunLimits(), output) { _ in
+                var options = MountOptions()
+                options.isReadOnly = readOnly
+                options.allowsOthers = allowOther
+                options.workers = workers
+                options.logger = logger
+                let mounted = try MountedVolume(opened, at: mountPoint, options: options)
+                if behind { Background.isReady() } else { tellMounted(output) }
+                try waitForEnd(mounted)
+                mounted.close()
+            }
+        }
+        return .success
+    }
+
+    private func tellMounted(_ output: Output) {
+        output.json(ifAsked: document([("mountPoint", .string(absolutePath(mountPoint)))]))
+        output.line("\(volume): mounted on \(mountPoint)")
+        output.flush()
+    }
+
+    private func waitForEnd(_ mounted: MountedVolume) throws {
+        while !mounted.hasEnded(within: 0.1) {
+            if Signals.stopRequest != nil { try mounted.unmount() }
+        }
+    }
+}
+
+struct Unmount: TidemarkSubcommand {
+    static let configuration = CommandConfiguration(
+        abstract: "End the mount of a volume.",
+        discussion: """
+            What programs have written is written out first, and the command returns when the \
+            volume is closed: another command can open it then. A mount that is in use stays, \
+            unless --force is given.
+
+            Exit status: 0 it is unmounted; 4 it is in use, or no volume is mounted there.
+
+            Example: tidemark unmount /mnt
+            """)
+
+    @Argument(help: ArgumentHelp("Where the volume is mounted.", valueName: "mountpoint"))
+    var mountPoint: String
+
+    @Flag(help: "End it although programs use it: they get errors from then on.")
+    var force = false
+
+    @OptionGroup var common: CommonOptions
+
+    var target: String { mountPoint }
+
+    /// Seconds that a server may take to make everything durable.
+    private static let patience = 120.0
+
+    func execute(_ output: Output) throws -> ExitStatus {
+        guard let mount = MountPoint.mount(at: mountPoint), mount.isVolume else {
+            throw MountError.notMounted(mountPoint)
+        }
+        if force {
+            try MountPoint.cutOff(mount.mountPoint)
+        } else {
+            try MountPoint.unmount(mount.mountPoint)
+        }
+        guard try Volume.waitUntilFree(mount.source, seconds: Unmount.patience) else {
+            throw CommandFailure(
+                "\(mount.source): unmounted, but its server has not closed it yet; see what it does"
+            )
+        }
+        output.json(ifAsked: document([("volume", .string(mount.source))]))
+        output.line("\(mountPoint): unmounted; \(mount.source) is closed")
+        return .success
+    }
+}

@@ -1,0 +1,107 @@
+// Requests about attributes, extended attributes, and the volume as a whole.
+//
+// Sizes and times of files that are being written are the kernel's: it caches writes, and sends
+// the times that it has given them. So a write that comes from its cache leaves the times alone.
+
+internal import CFUSE
+internal import Volume
+internal import VolumeFormat
+#if canImport(Glibc)
+internal import Glibc
+#endif
+
+extension MountedVolume {
+    func attributes(_ n: InodeNumber) throws -> Answer {
+        .attributes(try volume.read().attributes(n))
+    }
+
+    func setAttributes(_ n: InodeNumber, _ wanted: stat, _ which: Int32) throws -> Answer {
+        func isSet(_ flag: Int32) -> Bool { which & flag != 0 }
+        let now = Timestamp.now
+        var changes = AttributeChanges()
+        if isSet(FUSE_SET_ATTR_MODE) { changes.permissions = UInt16(wanted.st_mode & 0o7777) }
+        if isSet(FUSE_SET_ATTR_UID) { changes.uid = wanted.st_uid }
+        if isSet(FUSE_SET_ATTR_GID) { changes.gid = wanted.st_gid }
+        if isSet(FUSE_SET_ATTR_SIZE) {
+            guard wanted.st_size >= 0 else { throw VolumeError.invalid("size of inode \(n)") }
+            changes.size = UInt64(wanted.st_size)
+        }
+        if isSet(FUSE_SET_ATTR_ATIME) { changes.accessed = Timestamp(wanted.st_atim) }
+        if isSet(FUSE_SET_ATTR_MTIME) { changes.modified = Timestamp(wanted.st_mtim) }
+        if isSet(FUSE_SET_ATTR_ATIME_NOW) { changes.accessed = now }
+        if isSet(FUSE_SET_ATTR_MTIME_NOW) { changes.modified = now }
+        if isSet(FUSE_SET_ATTR_CTIME) { changes.changed = Timestamp(wanted.st_ctim) }
+        return .attributes(try change { try $0.setAttributes(n, changes) })
+    }
+
+    func statistics() throws -> Answer {
+        .statistics(try volume.read().fileSystemStatistics())
+    }
+
+    // MARK: Extended attributes
+
+    func setXattr(
+        _ n: InodeNumber, _ name: UnsafePointer<CChar>, _ value: UnsafeRawBufferPointer,
+        _ flags: Int32
+    ) throws -> Answer {
+        let mode: XattrMode
+        switch flags {
+        case 0: mode = .set
+        case 1: mode = .create
+        case 2: mode = .replace
+        default: throw VolumeError.invalid("attribute flags \(flags)")
+        }
+        let name = unsafe try xattrName(name)
+        try volume.setXattr(n, name, unsafe Array(value), mode)
+        return .done
+    }
+
+    func xattr(_ n: InodeNumber, _ name: UnsafePointer<CChar>, _ size: Int) throws -> Answer {
+        let name = unsafe try xattrName(name)
+        guard let value = try volume.xattr(n, name) else {
+            throw VolumeError.noAttribute("inode \(n)")
+        }
+        return try answer(value, size)
+    }
+
+    /// The names of `trusted` attributes are root's to know.
+    func xattrNames(_ n: InodeNumber, _ size: Int, _ caller: Caller) throws -> Answer {
+        let trusted = Array("trusted.".utf8)
+        var list: [UInt8] = []
+        for name in try volume.read().xattrNames(n) {
+            if caller.uid != 0, name.starts(with: trusted) { continue }
+            list += name
+            list.append(0)
+        }
+        return try answer(list, size)
+    }
+
+    func removeXattr(_ n: InodeNumber, _ name: UnsafePointer<CChar>) throws -> Answer {
+        let name = unsafe try xattrName(name)
+        try change { try $0.removeXattr(n, name) }
+        return .done
+    }
+
+    /// Who asks with no room wants to know how much is needed.
+    private func answer(_ value: [UInt8], _ size: Int) throws -> Answer {
+        if size == 0 { return .size(value.count) }
+        guard value.count <= size, value.count <= Buffer.size else {
+            throw VolumeError.rangeTooSmall("attributes of \(value.count) bytes")
+        }
+        let buffer = buffers.take()
+        buffer.withBytes(value.count) { bytes in
+            unsafe bytes.withUnsafeMutableBytes { unsafe $0.copyBytes(from: value) }
+        }
+        return .bytes(buffer, value.count)
+    }
+
+    /// POSIX access control lists change what the mode means: they are refused, not kept and
+    /// left without effect.
+    private func xattrName(_ name: UnsafePointer<CChar>) throws(VolumeError) -> [UInt8] {
+        let name = unsafe Array(name)
+        guard !name.starts(with: "system.".utf8) else {
+            throw .notSupported("attribute \"\(String(decoding: name, as: UTF8.self))\"")
+        }
+        return name
+    }
+}

@@ -1,0 +1,109 @@
+// Requests about contents: on the worker's thread, from and to the data file. Only what changes
+// the map of a file goes through the volume's writer.
+
+internal import CFUSE
+internal import Volume
+internal import VolumeFormat
+#if canImport(Glibc)
+internal import Glibc
+#endif
+
+extension MountedVolume {
+    /// Bytes that one request copies from file to file, so that others get their turn.
+    private static let copyLimit = 64 << 20
+
+    func readFile(_ n: InodeNumber, _ size: Int, _ offset: off_t) throws -> Answer {
+        guard offset >= 0 else { throw VolumeError.invalid("a read at \(offset)") }
+        let buffer = buffers.take()
+        do {
+            let count = try buffer.withBytes(min(size, Buffer.size)) {
+                try volume.read(n, at: UInt64(offset), into: &$0, access: .now)
+            }
+            return .bytes(buffer, count)
+        } catch {
+            buffers.give(buffer)
+            throw error
+        }
+    }
+
+    func write(
+        _ n: InodeNumber, _ bytes: UnsafeRawBufferPointer, _ offset: off_t, isWriteback: Bool
+    ) throws -> Answer {
+        guard offset >= 0 else { throw VolumeError.invalid("a write at \(offset)") }
+        try volume.write(
+            n, at: UInt64(offset), unsafe RawSpan(_unsafeBytes: bytes), touching: !isWriteback)
+        return .count(bytes.count)
+    }
+
+    /// Answered by the thread that syncs: all who wait share what it does.
+    func sync(_ request: fuse_req_t) -> Answer {
+        unsafe syncs.add(request)
+        return .later
+    }
+
+    func allocate(
+        _ n: InodeNumber, _ flags: Int32, _ offset: off_t, _ length: off_t
+    ) throws -> Answer {
+        guard offset >= 0, length > 0 else { throw VolumeError.invalid("an allocation") }
+        let mode: AllocationMode
+        switch flags {
+        case 0: mode = .reserve(keepSize: false)
+        case Allocation.keepSize: mode = .reserve(keepSize: true)
+        case Allocation.punchHole | Allocation.keepSize: mode = .punchHole
+        case Allocation.zeroRange: mode = .zeroRange(keepSize: false)
+        case Allocation.zeroRange | Allocation.keepSize: mode = .zeroRange(keepSize: true)
+        default: throw VolumeError.notSupported("fallocate with mode \(flags)")
+        }
+        try change { try $0.allocate(n, UInt64(offset), UInt64(length), mode) }
+        return .done
+    }
+
+    /// Bytes are copied; the kernel asks again for what is left.
+    func copy(
+        _ from: InodeNumber, _ fromOffset: off_t, _ to: InodeNumber, _ toOffset: off_t,
+        _ length: Int
+    ) throws -> Answer {
+        guard fromOffset >= 0, toOffset >= 0 else { throw VolumeError.invalid("a copy") }
+        let buffer = buffers.take()
+        defer { buffers.give(buffer) }
+        let wanted = min(length, MountedVolume.copyLimit)
+        var done = 0
+        while done < wanted {
+            let part = min(wanted - done, Buffer.size)
+            let count = try buffer.withBytes(part) { bytes in
+                let count = try volume.read(
+                    from, at: UInt64(fromOffset) + UInt64(done), into: &bytes)
+                guard count > 0 else { return 0 }
+                try volume.write(
+                    to, at: UInt64(toOffset) + UInt64(done), bytes.bytes.extracting(first: count))
+                return count
+            }
+            done += count
+            if count < part { break }
+        }
+        return .count(done)
+    }
+
+    func seek(_ n: InodeNumber, _ offset: off_t, _ whence: Int32) throws -> Answer {
+        guard offset >= 0 else { throw VolumeError.noSuchOffset("inode \(n), at \(offset)") }
+        let snapshot = try volume.read()
+        switch whence {
+        case Whence.data: return .offset(try snapshot.seekData(n, UInt64(offset)))
+        case Whence.hole: return .offset(try snapshot.seekHole(n, UInt64(offset)))
+        default: throw VolumeError.invalid("a seek of kind \(whence)")
+        }
+    }
+}
+
+/// fallocate(2), as in `linux/falloc.h`.
+private enum Allocation {
+    static let keepSize: Int32 = 0x01
+    static let punchHole: Int32 = 0x02
+    static let zeroRange: Int32 = 0x10
+}
+
+/// lseek(2), as in `linux/fs.h`.
+private enum Whence {
+    static let data: Int32 = 3
+    static let hole: Int32 = 4
+}

@@ -1,0 +1,179 @@
+// A volume as a mounted filesystem, through libfuse3's low-level interface.
+//
+// Who does what:
+// - Workers read requests from the kernel, several at a time, and answer them. Names and
+//   attributes are read from snapshots, contents from the data file, on the worker's own thread.
+//   Changes are jobs for the volume's writer, which puts those that come together into one commit.
+// - The sync thread answers fsync (SyncQueue.swift).
+//
+// What the kernel may rely on, and we therefore keep:
+// - It is the only way to change the volume's files: so it keeps names, attributes and contents as
+//   long as it likes, and its cache of writes is the newest state of a file.
+// - An inode that it knows stays until it forgets it: each answer that hands it one holds it once
+//   more (Volume+Holding.swift).
+//
+// The volume is its owner's: a run of a check or repair goes on in the same process, beside the
+// mount, and it is closed after the mount has ended.
+
+internal import CFUSE
+public import Logging
+internal import Synchronization
+internal import Threads
+public import Volume
+#if canImport(Glibc)
+internal import Glibc
+#endif
+
+public struct MountOptions: Sendable {
+    public var isReadOnly = false
+    /// Whether users other than the one who mounts get in. Always so where root mounts.
+    public var allowsOthers = false
+    /// Requests that are worked on at a time.
+    public var workers = 8
+    public var logger = Logger(label: "mount", factory: { _ in SwiftLogNoOpLogHandler() })
+
+    public init() {}
+}
+
+@safe public final class MountedVolume: @unchecked Sendable {
+    public let volume: Volume
+    public let mountPoint: String
+    let logger: Logger
+    let buffers = Buffers()
+    let streams = DirectoryStreams()
+    let syncs: SyncQueue
+    let lastNote = Mutex((text: "", time: 0 as Int64))
+    /// libfuse's session. Set before the workers start, and gone after they have ended.
+    private var session: OpaquePointer?
+    private let threads = Mutex<[DedicatedThread]>([])
+    /// Workers that have not ended.
+    private let working = Monitor(0)
+
+    /// Mounts a volume. The mount is in use as soon as this returns, and until `close`.
+    public init(_ volume: Volume, at path: String, options: MountOptions = MountOptions()) throws {
+        self.volume = volume
+        mountPoint = try MountPoint.prepare(path)
+        logger = options.logger
+        syncs = SyncQueue {
+            do {
+                try volume.sync()
+                return 0
+            } catch {
+                return (error as? VolumeError)?.errno ?? EIO
+            }
+        }
+        do {
+            try mount(options)
+        } catch {
+            syncs.close()
+            throw error
+        }
+        working.withLock { $0 = options.workers }
+        threads.withLock { threads in
+            for number in 0..<options.workers {
+                threads.append(DedicatedThread(name: "mount-\(number)") { [self] in work() })
+            }
+        }
+    }
+
+    private func mount(_ options: MountOptions) throws(MountError) {
+        var words = ["fsname=" + volume.path.escapedForOptions, "subtype=tidemark"]
+        words.append("default_permissions")
+        if volume.isReadOnly || options.isReadOnly { words.append("ro") }
+        if geteuid() == 0 { words += ["allow_other", "suid", "dev"] }
+        if geteuid() != 0, options.allowsOthers { words.append("allow_other") }
+        let made = unsafe withArguments(["tidemark", "-o", words.joined(separator: ",")]) {
+            var table = operationsTable()
+            return unsafe fuse_shim_session($0, &table, Unmanaged.passUnretained(self).toOpaque())
+        }
+        guard let made = unsafe made else { throw .refused(mountPoint) }
+        guard unsafe fuse_session_mount(made, mountPoint) == 0 else {
+            unsafe fuse_session_destroy(made)
+            throw .refused(mountPoint)
+        }
+        unsafe session = unsafe made
+    }
+
+    /// What is asked of the kernel, of what it can do.
+    static func negotiate(_ connection: inout fuse_conn_info) {
+        let wanted =
+            FUSE_CAP_ASYNC_READ | FUSE_CAP_ASYNC_DIO | FUSE_CAP_WRITEBACK_CACHE
+            | FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO
+            | FUSE_CAP_NO_OPEN_SUPPORT | FUSE_CAP_EXPORT_SUPPORT | FUSE_CAP_CACHE_SYMLINKS
+        connection.want = connection.capable & UInt32(wanted)
+        connection.max_write = UInt32(Buffer.size)
+        connection.max_background = 64
+        connection.congestion_threshold = 48
+        connection.time_gran = 1
+    }
+
+    /// One worker: request after request, until the kernel ends the session.
+    private func work() {
+        guard let session = unsafe session else { preconditionFailure("no session") }
+        var buffer = unsafe fuse_buf()
+        while unsafe fuse_session_exited(session) == 0 {
+            let count = unsafe fuse_session_receive_buf(session, &buffer)
+            if count == -EINTR { continue }
+            guard count > 0 else { break }
+            unsafe fuse_session_process_buf(session, &buffer)
+        }
+        unsafe free(buffer.mem)
+        working.withLock(notify: true) { $0 -= 1 }
+    }
+
+    // MARK: The end
+
+    /// Whether the mount has ended, by whoever: waits for it so long.
+    public func hasEnded(within seconds: Double) -> Bool {
+        working.wait(seconds: seconds) { $0 == 0 ? () : nil } != nil
+    }
+
+    /// Has the kernel write out what it caches, and ends the mount. Programs that use it
+    /// meanwhile get errors from then on.
+    public func unmount() throws(MountError) {
+        if hasEnded(within: 0) { return }
+        do {
+            try MountPoint.unmount(mountPoint)
+        } catch MountError.busy {
+            logger.info("programs use the mount that is ended", metadata: ["at": "\(mountPoint)"])
+            try MountPoint.cutOff(mountPoint)
+        }
+    }
+
+    /// After the end: lets go of everything but the volume, which is the caller's to close.
+    public func close() {
+        for thread in threads.withLock({ threads in
+            defer { threads = [] }
+            return threads
+        }) { thread.join() }
+        syncs.close()
+        volume.forgetAll()
+        if let session = unsafe session.take() { unsafe fuse_session_destroy(session) }
+    }
+}
+
+/// Calls `body` with the words as libfuse takes them.
+private func withArguments<R>(
+    _ words: [String], _ body: (UnsafeMutablePointer<fuse_args>) -> R
+) -> R {
+    var copies = unsafe words.map { unsafe strdup($0) }
+    defer { unsafe copies.forEach { unsafe free($0) } }
+    return unsafe copies.withUnsafeMutableBufferPointer {
+        var arguments = unsafe fuse_args(
+            argc: Int32(words.count), argv: $0.baseAddress, allocated: 0)
+        defer { unsafe fuse_opt_free_args(&arguments) }
+        return unsafe body(&arguments)
+    }
+}
+
+extension String {
+    /// The text as the value of an option, in a list with commas.
+    fileprivate var escapedForOptions: String {
+        var result = ""
+        for character in self {
+            if character == "," || character == "\\" { result.append("\\") }
+            result.append(character)
+        }
+        return result
+    }
+}
