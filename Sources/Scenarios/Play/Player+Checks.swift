@@ -386,13 +386,21 @@ extension Player {
                     || reason.contains("could not say exactly")
                     || reason.contains("writers go first")
             }
-            guard isGood || isExcused == true else {
+            guard isGood || isExcused == true || leavesOrphansAlone(report) else {
                 throw Violation(
                     rule: "recovery",
                     text: "nothing fails any more, and the run ends \(report.outcome.rawValue): "
                         + "\(report.reason ?? "")")
             }
         }
+    }
+
+    /// Where a count was damaged, and the last name went before it was right again, there is an
+    /// orphan: a defect that is told, and nothing else is wrong any more.
+    private func leavesOrphansAlone(_ report: RunReport) -> Bool {
+        guard scenario.damage.contains(where: { $0.index == "links" }) else { return false }
+        let left = report.indexes.reduce(0) { $0 + ($1.recheck ?? $1.found).total }
+        return report.outcome == .corrupt && report.primaryDefects.total > 0 && left == 0
     }
 
     /// Whether every run has come to the end of its reaping: one that was aborted behind its

@@ -110,7 +110,7 @@ final class Player {
         options.mutants = mutants
         options.isOwnerMutant = isOwnerMutant
         // One that goes on has the scope that it began with.
-        if going?.checkpoint == nil { options.scope = try description.scope.map(stage.scope) }
+        if going?.checkpoint == nil { options.scope = try scope(of: description) }
         let slots = try slots(of: description)
         var keeping: Keeping?
         var number: UInt64 = 0
@@ -137,6 +137,16 @@ final class Player {
             initial: try stage.owner.indexes.indices.map {
                 try stage.activeGeneration(IndexSlot($0))
             }, number: number, begunCheckpoints: begunCheckpoints)
+    }
+
+    /// What the run is limited to. Where it begins again, and its path leads nowhere by then, that
+    /// is what it was: there is nobody who could name it anew.
+    private func scope(of description: RunDescription) throws -> Scope? {
+        guard let scope = description.scope else { return nil }
+        let before = runs.first { $0.description.name == description.name }?.run.scope
+        do { return try stage.scope(scope) } catch is StageError where before != nil {
+            return before
+        }
     }
 
     private func slots(of description: RunDescription) throws -> [IndexSlot] {
