@@ -401,7 +401,8 @@ extension Player {
                 }
             } catch is SideFileError {}
         }
-        moves.insert(RunMove(from: record.state, to: .prepared))
+        // One that has ended for good does not move: it is started again.
+        if record.state.isResumable { moves.insert(RunMove(from: record.state, to: .prepared)) }
         observer?.resumes(lanes, checkpoint, self)
         runs[place] = try begin(
             lanes.description, going: (record, checkpoint), on: store,

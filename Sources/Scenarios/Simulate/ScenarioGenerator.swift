@@ -81,8 +81,8 @@ struct ScenarioGenerator {
         return damage
     }
 
-    /// Each counter once. Link counts are left alone: where a writer takes the last name away before
-    /// the count is right again the inode is orphaned, and no run ends well.
+    /// Each counter once. Link counts are left alone: where a writer takes the last name away
+    /// before the count is right again the inode is orphaned, and no run ends well.
     private mutating func damagedCounters() -> [Damage] {
         var damage: [Damage] = []
         // Whose the root is has a counter; nobody has the number 9.
