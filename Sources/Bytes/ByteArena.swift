@@ -76,6 +76,15 @@ public struct ByteArena: ~Copyable, @unchecked Sendable {
         return unsafe base.loadUnaligned(fromByteOffset: offset, as: T.self)
     }
 
+    /// Appends `size` bytes that the caller fills in at once: a record of several fields is
+    /// composed in place.
+    @unsafe @inlinable
+    public mutating func claim(_ size: Int) -> UnsafeMutableRawPointer {
+        reserve(size)
+        defer { used += size }
+        return unsafe base + used
+    }
+
     /// Forgets the bytes and keeps the memory.
     @inlinable
     public mutating func removeAll() { used = 0 }

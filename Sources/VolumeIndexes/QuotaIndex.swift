@@ -70,17 +70,26 @@ public final class QuotaFold: SummaryFold {
         // Taken out of the class, and put back: not every addition is checked for exclusive use.
         var sums = sums.take() ?? UsageTable()
         defer { self.sums = sums }
+        if try !add(limit, of: feed, to: &sums) {
+            endPass(sums)
+            sums = UsageTable()
+        }
+        return true
+    }
+
+    /// Adds up to `limit` contributions. Returns false at their end.
+    private func add(_ limit: Int, of feed: EntryFeed, to sums: inout UsageTable) throws -> Bool {
         var bounds = lower..<upper
+        // All inodes add to the counter of the volume, the lowest of all: it is added once.
+        var volume = QuotaUsage.zero
+        defer { if lower == 0 { sums.add(QuotaKey.volume.number, volume) } }
         for _ in 0..<limit {
-            guard try feed.isThere() else {
-                endPass(sums)
-                sums = UsageTable()
-                return true
-            }
+            guard try feed.isThere() else { return false }
             guard let share = QuotaShare(feed.value) else {
                 throw AbortReason("the shadow of quota holds what can't be: a damaged side file")
             }
             feed.advance()
+            volume = volume + QuotaUsage(blocks: share.blocks, inodes: 1)
             sums.add(share, within: bounds)
             guard sums.count > self.limit else { continue }
             upper = sums.keepLowerHalf()

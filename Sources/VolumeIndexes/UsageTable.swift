@@ -16,18 +16,18 @@ public struct UsageTable: Sendable {
 
     public init() {}
 
-    /// Adds what an inode takes to those of its counters whose keys lie in `bounds`.
+    /// Adds what an inode takes to those of the counters of its owners whose keys lie in
+    /// `bounds`. The volume's own, to which all add, is the caller's.
     @inline(__always)
     mutating func add(_ share: QuotaShare, within bounds: Range<UInt64>) {
         let usage = QuotaUsage(blocks: share.blocks, inodes: 1)
         let numbers = (
-            QuotaKey.volume.number, QuotaKey(.user, share.uid).number,
-            QuotaKey(.group, share.gid).number, QuotaKey(.project, share.project).number
+            QuotaKey(.user, share.uid).number, QuotaKey(.group, share.gid).number,
+            QuotaKey(.project, share.project).number
         )
         if bounds.contains(numbers.0) { add(numbers.0, usage) }
         if bounds.contains(numbers.1) { add(numbers.1, usage) }
         if bounds.contains(numbers.2) { add(numbers.2, usage) }
-        if bounds.contains(numbers.3) { add(numbers.3, usage) }
     }
 
     public mutating func add(_ number: UInt64, _ usage: QuotaUsage) {

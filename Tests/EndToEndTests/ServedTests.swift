@@ -84,7 +84,7 @@ struct ServedTests {
 
     @Test func `several clients work at once, and are steered one by one`() throws {
         try withServed { volume, point in
-            let slow = ["--speed-limit", "10", "--json"]
+            let slow = ["--speed-limit", "30", "--json"]
             let first = try Started(tidemark, ["repair", volume, "--index", "rmap"] + slow)
             try untilAtWork(volume)
             let second = try Started(tidemark, ["check", point, "--index", "parents"] + slow)

@@ -107,6 +107,57 @@ private func contents(_ batch: EntryBatch) -> [([UInt8], [UInt8])] {
     }
 
     @Test(arguments: 0..<60)
+    func `runs that overlap little, or in part, are merged as any others`(seed: Int) throws {
+        var random = SplitMix64(seed: seed)
+        let store = MemoryStore()
+        let assistant = Assistant(
+            store: store, pool: BatchPool(capacity: 64, limit: 2), indexes: 1, budget: .max,
+            chunkBytes: Int.random(in: 30...400, using: &random))
+        // Long rows of one run, with equal prefixes and keys where it meets the next one.
+        var items: [Item] = [], start = 0
+        for _ in 0..<Int.random(in: 1...6, using: &random) {
+            let length = Int.random(in: 1...120, using: &random)
+            var run: [Item] = []
+            for number in start..<start + length {
+                var key = [UInt8](repeating: 0, count: 6)
+                key += [UInt8(number >> 8), UInt8(number & 255)]
+                if random.chance(0.2) { key.append(UInt8.random(in: 0...1, using: &random)) }
+                run.append(
+                    Item(
+                        key: key, value: [UInt8.random(in: 0...255, using: &random)],
+                        sequence: UInt64(items.count + run.count + 1),
+                        isPresent: random.chance(0.8)))
+            }
+            try assistant.handle(.deltas([batch(run)]))
+            try assistant.spill()
+            items += run
+            start += max(0, length - Int.random(in: 0...20, using: &random))
+        }
+        let expected = newest(items).sorted { $0.key.lexicographicallyPrecedes($1.key) }
+        let merge = try assistant.freeze().merge(0, index: TagIndex())
+        let bound = items[Int.random(in: 0..<items.count, using: &random)].key
+        for end in [nil, KeyBytes(bound)] {
+            try merge.seek(KeyBytes())
+            let result = EntryBatch()
+            let limit = Int.random(in: 1...50, using: &random)
+            while try merge.fill(result, limit: limit, end: end) {}
+            let wanted = expected.filter { entry in
+                end == nil || entry.key.lexicographicallyPrecedes(bound)
+            }
+            #expect(contents(result).map(\.0) == wanted.map(\.key), "SEED=\(seed)")
+            #expect(contents(result).map(\.1) == wanted.map(\.value), "SEED=\(seed)")
+        }
+    }
+
+    @Test func `the anonymous memory is read out of what the kernel tells`() {
+        let status = "Name:\tx\nVmRSS:\t   12 kB\nRssAnon:\t    3456 kB\nRssFile:\t 7 kB\n"
+        #expect(residentKilobytes(Array(status.utf8)) == 3456)
+        #expect(residentKilobytes(Array("Name:\tx\nRssFile:\t 7 kB\n".utf8)) == 0)
+        #expect(residentKilobytes(Array("RssFile:\t 1 kB\nRssAnon:\nX:\t5\n".utf8)) == 0)
+        #expect(anonymousBytes() > 0)
+    }
+
+    @Test(arguments: 0..<60)
     func `an overlay over stretches is the newest of both`(seed: Int) {
         var random = SplitMix64(seed: seed)
         let base = newest(randomItems(&random, 200, keyLength: 3))

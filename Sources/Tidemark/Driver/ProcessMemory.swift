@@ -13,12 +13,24 @@ func anonymousBytes() -> Int {
     var buffer = [UInt8](repeating: 0, count: 4096)
     let count = unsafe buffer.withUnsafeMutableBytes { unsafe read(file, $0.baseAddress, $0.count) }
     guard count > 0 else { return 0 }
-    let text = String(decoding: buffer[..<count], as: UTF8.self)
-    for line in text.split(separator: "\n") where line.hasPrefix("RssAnon:") {
-        let digits = line.filter(\.isNumber)
-        return (Int(digits) ?? 0) << 10
+    return residentKilobytes(buffer[..<count]) << 10
+}
+
+/// The number in the line `RssAnon:`; 0 where there is none. Bytes, not strings: it is asked for
+/// fifty times a second.
+func residentKilobytes(_ status: some Collection<UInt8>) -> Int {
+    let name = Array("\nRssAnon:".utf8)
+    var matched = 0, number: Int?
+    for byte in status {
+        if matched < name.count {
+            matched = byte == name[matched] ? matched + 1 : byte == name[0] ? 1 : 0
+        } else if byte >= 0x30, byte <= 0x39 {
+            number = (number ?? 0) &* 10 &+ Int(byte - 0x30)
+        } else if number != nil || byte == name[0] {
+            break
+        }
     }
-    return 0
+    return number ?? 0
 }
 
 /// Nanoseconds that the calling thread was ready to run and waited for a processor:

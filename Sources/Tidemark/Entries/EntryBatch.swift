@@ -48,17 +48,31 @@ public final class EntryBatch: @unchecked Sendable {
         var length = UInt16(truncatingIfNeeded: value.byteCount)
         if !isPresent { length |= Record.absent }
         if isDamaged { length |= Record.damaged }
-        unsafe storage.pointee.arena.append(native: sequence.raw)
-        unsafe storage.pointee.arena.append(native: UInt16(truncatingIfNeeded: key.byteCount))
-        unsafe storage.pointee.arena.append(native: length)
-        unsafe storage.pointee.arena.append(key)
-        unsafe storage.pointee.arena.append(value)
+        let size = Record.headerSize + key.byteCount + value.byteCount
+        let place = unsafe storage.pointee.arena.claim(size)
+        unsafe place.storeBytes(of: sequence.raw, as: UInt64.self)
+        unsafe place.storeBytes(
+            of: UInt16(truncatingIfNeeded: key.byteCount), toByteOffset: 8, as: UInt16.self)
+        unsafe place.storeBytes(of: length, toByteOffset: 10, as: UInt16.self)
+        unsafe copy(key, to: place + Record.headerSize)
+        unsafe copy(value, to: place + Record.headerSize + key.byteCount)
         unsafe storage.pointee.count += 1
     }
 
+    @inline(__always)
+    private func copy(_ bytes: RawSpan, to place: UnsafeMutableRawPointer) {
+        unsafe bytes.withUnsafeBytes {
+            guard let source = $0.baseAddress else { return }
+            unsafe place.copyMemory(from: source, byteCount: $0.count)
+        }
+    }
+
     /// Appends a copy of `record`.
+    @inline(__always)
     func append(_ record: Record) {
-        unsafe storage.pointee.arena.append(record.bytes)
+        let size = record.size
+        let place = unsafe storage.pointee.arena.claim(size)
+        unsafe place.copyMemory(from: record.pointer, byteCount: size)
         unsafe storage.pointee.count += 1
     }
 

@@ -7,17 +7,17 @@ internal import Bytes
 internal import Glibc
 #endif
 
-@safe
+@safe @usableFromInline
 struct Record {
-    static let headerSize = 12
+    @usableFromInline static var headerSize: Int { @inlinable get { 12 } }
     static let absent: UInt16 = 0x8000
-    static let damaged: UInt16 = 0x4000
-    static let lengthMask: UInt16 = 0x3fff
+    @usableFromInline static var damaged: UInt16 { @inlinable get { 0x4000 } }
+    @usableFromInline static var lengthMask: UInt16 { @inlinable get { 0x3fff } }
 
     /// Good as long as the arena neither grows nor goes.
-    let pointer: UnsafeRawPointer
+    @usableFromInline let pointer: UnsafeRawPointer
 
-    @inline(__always)
+    @inlinable @inline(__always)
     init(_ pointer: UnsafeRawPointer) { unsafe self.pointer = unsafe pointer }
 
     @inline(__always)
@@ -25,28 +25,31 @@ struct Record {
         SequenceNumber(raw: unsafe pointer.loadUnaligned(as: UInt64.self))
     }
 
-    @inline(__always)
+    @inlinable @inline(__always)
     var keyLength: Int { Int(unsafe pointer.loadUnaligned(fromByteOffset: 8, as: UInt16.self)) }
 
-    @inline(__always)
-    private var flags: UInt16 {
+    @inlinable @inline(__always)
+    var flags: UInt16 {
         unsafe pointer.loadUnaligned(fromByteOffset: 10, as: UInt16.self)
     }
 
-    @inline(__always)
+    @inlinable @inline(__always)
     var valueLength: Int { Int(flags & Record.lengthMask) }
 
-    @inline(__always)
+    @inlinable @inline(__always)
     var size: Int { Record.headerSize + keyLength + valueLength }
 
     var isPresent: Bool { flags & Record.absent == 0 }
+    @inlinable
     var isDamaged: Bool { flags & Record.damaged != 0 }
 
+    @inlinable
     var key: RawSpan {
         @_lifetime(immortal)
         get { bytes(Record.headerSize, keyLength) }
     }
 
+    @inlinable
     var value: RawSpan {
         @_lifetime(immortal)
         get { bytes(Record.headerSize + keyLength, valueLength) }
@@ -58,26 +61,15 @@ struct Record {
     }
 
     @_lifetime(immortal)
-    @inline(__always)
-    private func bytes(_ offset: Int, _ count: Int) -> RawSpan {
+    @inlinable @inline(__always)
+    func bytes(_ offset: Int, _ count: Int) -> RawSpan {
         let buffer = unsafe UnsafeRawBufferPointer(start: pointer + offset, count: count)
         return unsafe _overrideLifetime(RawSpan(_unsafeBytes: buffer), copying: ())
     }
 
-    /// The first eight bytes of the key as a number, shorter keys filled with zeroes: two
-    /// keys with different prefixes are ordered as their prefixes are.
+    /// `keyPrefix` of the key.
     @inline(__always)
-    var prefix: UInt64 {
-        let key = unsafe pointer + Record.headerSize
-        let length = keyLength
-        if length >= 8 { return unsafe UInt64(bigEndian: key.loadUnaligned(as: UInt64.self)) }
-        var result: UInt64 = 0
-        for index in 0..<length {
-            result |=
-                unsafe UInt64(key.load(fromByteOffset: index, as: UInt8.self)) << (56 - 8 * index)
-        }
-        return result
-    }
+    var prefix: UInt64 { keyPrefix(key) }
 
     /// Order of the keys: below 0, 0, above 0.
     @inline(__always)
@@ -94,6 +86,18 @@ struct Record {
         let order = compareKey(other)
         return order != 0 ? order < 0 : sequence > other.sequence
     }
+}
+
+/// The first eight bytes of a key as a number, shorter keys filled with zeroes: two keys with
+/// different prefixes are ordered as their prefixes are.
+@inline(__always)
+func keyPrefix(_ key: RawSpan) -> UInt64 {
+    if key.byteCount >= 8 { return key.integer(at: 0) }
+    var result: UInt64 = 0
+    for index in 0..<key.byteCount {
+        result |= UInt64(key.integer(at: index, as: UInt8.self)) << (56 - 8 * UInt64(index))
+    }
+    return result
 }
 
 extension ByteArena {

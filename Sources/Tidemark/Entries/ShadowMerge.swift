@@ -46,6 +46,10 @@ struct RunSource: ~Copyable {
         if !isExhausted { prefix = record.prefix }
     }
 
+    /// Whether `record` is gone when the source moves.
+    @inline(__always)
+    var isAtEndOfChunk: Bool { position + record.size >= chunk.count }
+
     private mutating func nextChunk() throws {
         isExhausted = try !reader.next(into: &chunk)
         position = 0
@@ -74,9 +78,11 @@ final class ShadowMerge {
     /// Keeps the runs from being dropped.
     private let lease: RunLease?
     private let index: any SecondaryIndex
-    /// The last key that was decided: its later records are older, and skipped.
-    private let lastKey: UnsafeMutablePointer<ByteArena>
+    /// The last record that was decided: later ones of its key are older, and skipped. It is
+    /// in its source's chunk, or where that has moved on to the next one, in `kept`.
+    private var last: Record?
     private var lastPrefix: UInt64 = 0
+    private let kept: UnsafeMutablePointer<ByteArena>
 
     init(
         _ runs: [SortedRun], in store: any SideStore, voids: [VoidRange],
@@ -92,8 +98,8 @@ final class ShadowMerge {
         }
         unsafe losers = .allocate(capacity: max(count, 1))
         unsafe losers.initialize(repeating: -1, count: max(count, 1))
-        unsafe lastKey = .allocate(capacity: 1)
-        unsafe lastKey.initialize(to: ByteArena(capacity: 512))
+        unsafe kept = .allocate(capacity: 1)
+        unsafe kept.initialize(to: ByteArena(capacity: 512))
         self.voids = voids
         self.index = index
         try seek(key)
@@ -103,13 +109,13 @@ final class ShadowMerge {
         unsafe sources.deinitialize(count: count)
         unsafe sources.deallocate()
         unsafe losers.deallocate()
-        unsafe lastKey.deinitialize(count: 1)
-        unsafe lastKey.deallocate()
+        unsafe kept.deinitialize(count: 1)
+        unsafe kept.deallocate()
     }
 
     /// Starts again at the first key at or after `key`.
     func seek(_ key: KeyBytes) throws {
-        unsafe lastKey.pointee.removeAll()
+        last = nil
         for node in 0..<count { unsafe losers[node] = -1 }
         for number in 0..<count {
             unsafe try sources[number].seek(key)
@@ -125,33 +131,83 @@ final class ShadowMerge {
         var winner = winner
         // Unwrapped here: the key is some hundred bytes, too many to copy for each record.
         let isBounded = end != nil
-        let bound = end ?? KeyBytes()
+        let bound = end ?? KeyBytes(), boundPrefix = keyPrefix(bound.span)
         defer { self.winner = winner }
+        var streak = 0
         while room > 0 {
+            if streak == ShadowMerge.longStreak {
+                try passRow(
+                    winner, below: min(nextPrefix(winner), isBounded ? boundPrefix : .max), batch,
+                    &room)
+                streak = 0
+                winner = play(winner) ?? winner
+                continue
+            }
             guard unsafe !sources[winner].isExhausted else { return false }
             let record = unsafe sources[winner].record
-            if isBounded, compareBytes(record.key, bound.span) >= 0 { return false }
-            if unsafe isNewKey(record, sources[winner].prefix), record.isPresent, !isVoid(record) {
-                batch.append(record)
-                room -= 1
+            let prefix = unsafe sources[winner].prefix
+            if isBounded, prefix >= boundPrefix, compareBytes(record.key, bound.span) >= 0 {
+                return false
+            }
+            let isOlder = prefix == lastPrefix && last.map { $0.compareKey(record) == 0 } ?? false
+            if !isOlder {
+                lastPrefix = prefix
+                last = unsafe sources[winner].isAtEndOfChunk ? keep(record) : record
+                if record.isPresent, !isVoid(record) {
+                    batch.append(record)
+                    room -= 1
+                }
             }
             unsafe try sources[winner].advance()
-            winner = play(winner) ?? winner
+            let next = play(winner) ?? winner
+            streak = next == winner ? streak + 1 : 0
+            winner = next
         }
         return true
     }
 
-    @inline(__always)
-    private func isNewKey(_ record: Record, _ prefix: UInt64) -> Bool {
-        if unsafe prefix == lastPrefix && lastKey.pointee.count > 0
-            && compareBytes(lastKey.pointee.span, record.key) == 0
-        {
-            return false
+    /// Wins of one source in a row after which it is tried to go on without a tournament: runs
+    /// of what was scanned in the order of its own keys overlap little.
+    private static let longStreak = 8
+
+    /// The lowest prefix of all sources but the winner, which has beaten those that it met.
+    private func nextPrefix(_ winner: Int) -> UInt64 {
+        var lowest = UInt64.max
+        var node = (winner + count) >> 1
+        while node > 0 {
+            let other = unsafe losers[node]
+            if unsafe !sources[other].isExhausted {
+                lowest = unsafe min(lowest, sources[other].prefix)
+            }
+            node >>= 1
         }
-        lastPrefix = prefix
-        unsafe lastKey.pointee.removeAll()
-        unsafe lastKey.pointee.append(record.key)
-        return true
+        return lowest
+    }
+
+    /// Takes records of one source, which has decided the last key, as long as their prefixes
+    /// are below `limit`, which no other source's are: no key of them stands elsewhere.
+    private func passRow(
+        _ number: Int, below limit: UInt64, _ batch: EntryBatch, _ room: inout Int
+    ) throws {
+        let source = unsafe sources + number
+        guard unsafe !source.pointee.isExhausted && source.pointee.prefix < limit else { return }
+        // Nothing that is still to come has the key of what is passed here.
+        last = nil
+        while unsafe room > 0 && !source.pointee.isExhausted && source.pointee.prefix < limit {
+            let record = unsafe source.pointee.record
+            if record.isPresent, !isVoid(record) {
+                batch.append(record)
+                room -= 1
+            }
+            unsafe try source.pointee.advance()
+        }
+    }
+
+    /// A copy of `record`, which stays when its source moves.
+    private func keep(_ record: Record) -> Record {
+        unsafe kept.pointee.removeAll()
+        unsafe kept.pointee.append(record.bytes)
+        return unsafe Record(kept.pointee.unsafeBase)
     }
 
     /// The newest item of a key is void only if all older ones are too.

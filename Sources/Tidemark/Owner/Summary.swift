@@ -118,59 +118,6 @@ public final class SummaryPart: @unchecked Sendable {
     func finish() throws { try log?.finish() }
 }
 
-/// Entries one after the other, refilled batch by batch. Used by one thread at a time.
-public final class EntryFeed {
-    private let refill: (EntryBatch, Int) throws -> Bool
-    private let batch: EntryBatch
-    private var position = 0
-    private var hasMore = true
-    /// Entries that were passed.
-    public private(set) var passed = 0
-
-    /// Entries that are asked for at once.
-    private static let limit = 1024
-
-    init(_ batchBytes: Int, _ refill: @escaping (EntryBatch, Int) throws -> Bool) {
-        self.refill = refill
-        batch = EntryBatch(capacity: batchBytes)
-    }
-
-    /// Whether there is an entry: `key` and `value` are its own until `advance`.
-    public func isThere() throws -> Bool {
-        if position < batch.endPosition { return true }
-        while hasMore {
-            batch.removeAll()
-            position = 0
-            hasMore = try refill(batch, EntryFeed.limit)
-            if !batch.isEmpty { return true }
-        }
-        return false
-    }
-
-    public func advance() {
-        position += batch.record(at: position).size
-        passed += 1
-    }
-
-    public var key: RawSpan {
-        @_lifetime(borrow self)
-        get { unsafe _overrideLifetime(batch.record(at: position).key, borrowing: self) }
-    }
-
-    public var value: RawSpan {
-        @_lifetime(borrow self)
-        get { unsafe _overrideLifetime(batch.record(at: position).value, borrowing: self) }
-    }
-
-    public var isDamaged: Bool { batch.isDamaged(at: position) }
-
-    /// The value; nil where it can't be decoded.
-    public var decoded: RawSpan? {
-        @_lifetime(borrow self)
-        get { isDamaged ? nil : value }
-    }
-}
-
 /// The owner's entries within a range.
 private final class LiveReader {
     private let snapshot: any OwnerSnapshot

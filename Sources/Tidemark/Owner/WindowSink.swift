@@ -16,9 +16,12 @@ public struct PrimaryDamage: Hashable, Sendable {
 }
 
 /// Collects the entries derived from one window. One thread at a time.
+@safe
 public final class WindowSink {
     /// One batch for each index; nil for those that the run does not want.
     let batches: [EntryBatch?]
+    /// The same, kept alive by them: no retain and release for each entry.
+    private let targets: [Unmanaged<EntryBatch>?]
     package let sequence: SequenceNumber
     /// Primary records read so far.
     public internal(set) var records = 0
@@ -34,6 +37,9 @@ public final class WindowSink {
         self.stretch = stretch
         self.indexes = indexes
         self.batches = batches
+        unsafe targets = unsafe batches.map { batch in
+            unsafe batch.map { unsafe Unmanaged.passUnretained($0) }
+        }
         self.sequence = sequence
     }
 
@@ -48,8 +54,9 @@ public final class WindowSink {
     /// An entry of `index` derived from a record of the window.
     public func emit(_ index: IndexSlot, key: RawSpan, value: RawSpan) {
         if let stretch, !stretch.holds(indexes[index.rawValue], key: key, value: value) { return }
-        batches[index.rawValue]?.append(
-            key: key, value: value, sequence: sequence, isPresent: true)
+        unsafe targets[index.rawValue]?._withUnsafeGuaranteedRef {
+            $0.append(key: key, value: value, sequence: sequence, isPresent: true)
+        }
     }
 
     /// Counts primary records that were read, whether or not they derived anything.

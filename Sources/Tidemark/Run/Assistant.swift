@@ -30,7 +30,8 @@ final class Assistant {
     private var leases: [WeakLease] = []
     private let sorter = EntrySorter()
     private let mutants: Mutants
-    private var chunks: ChunkList
+    /// Bytes of a chunk in the side file, at the most.
+    let chunkBytes: Int
     /// The index that is being loaded, if any: its deltas also go to the overlay.
     var loading: (slot: Int, overlay: Overlay, cursor: KeyBytes)?
 
@@ -43,7 +44,7 @@ final class Assistant {
         from checkpoint: Checkpoint? = nil
     ) {
         self.mutants = mutants
-        chunks = ChunkList(limit: chunkBytes)
+        self.chunkBytes = chunkBytes
         self.store = store
         self.pool = pool
         self.budget = budget
@@ -129,7 +130,7 @@ final class Assistant {
 
     private func read(_ run: SortedRun) throws -> EntryBatch {
         let batch = EntryBatch(capacity: run.bytes)
-        var chunk = ByteArena(capacity: chunks.limit)
+        var chunk = ByteArena(capacity: chunkBytes)
         let reader = try store.readers(of: [run.number])[0]
         while try reader.next(into: &chunk) {
             var position = 0
@@ -159,7 +160,8 @@ final class Assistant {
         let number = nextRun
         nextRun += 1
         var entries = 0, bytes = 0
-        chunks.removeAll()
+        // A local: a property would be checked for exclusive access at every record.
+        var chunks = ChunkList(limit: chunkBytes)
         for index in 0..<sorter.count {
             sorter.prefetch(after: index)
             let record = sorter.record(index)
@@ -167,9 +169,9 @@ final class Assistant {
             chunks.append(record)
             entries += 1
             bytes += record.size
-            if chunks.byteCount >= Assistant.writeSize { try flush(to: number) }
+            if chunks.byteCount >= Assistant.writeSize { try flush(&chunks, to: number) }
         }
-        try flush(to: number)
+        try flush(&chunks, to: number)
         return SortedRun(number: number, entries: entries, bytes: bytes)
     }
 
@@ -182,7 +184,7 @@ final class Assistant {
         return sorter.record(index).compareKey(sorter.record(other)) == 0
     }
 
-    private func flush(to number: UInt32) throws {
+    private func flush(_ chunks: inout ChunkList, to number: UInt32) throws {
         guard chunks.count > 0 else { return }
         try checkAborted()
         try store.append(chunks, to: number)
@@ -205,9 +207,6 @@ final class Assistant {
         return nextRun
     }
 
-    /// Bytes of a chunk in the side file, at the most.
-    var chunkBytes: Int { chunks.limit }
-
     /// Entries in all runs.
     var entriesWritten: Int { runs.reduce(0) { $0 + $1.reduce(0) { $0 + $1.entries } } }
 
@@ -216,7 +215,7 @@ final class Assistant {
         let lease = RunLease()
         leases.append(WeakLease(lease))
         return FrozenShadow(
-            store: store, runs: runs, voids: voids, chunkBytes: chunks.limit, lease: lease)
+            store: store, runs: runs, voids: voids, chunkBytes: chunkBytes, lease: lease)
     }
 }
 

@@ -159,7 +159,7 @@ public final class Run: @unchecked Sendable {
     /// Generations that an ended run has left half loaded are given up, but for the one that
     /// this run goes on with.
     private func discardUnfinished(_ boundary: any CommitBoundary) throws {
-        guard options.strategy != .check, !options.isDryRun else { return }
+        guard mayRebuild else { return }
         let own = isResumed ? record?.loading : nil
         for slot in slots {
             let name = owner.indexes[slot.rawValue].name
@@ -174,6 +174,12 @@ public final class Run: @unchecked Sendable {
                 try boundary.discardUnfinished(of: slot)
             }
         }
+    }
+
+    /// Whether the run may load a new generation: only then a load that was interrupted, and the
+    /// run that it is of, are in its way.
+    var mayRebuild: Bool {
+        options.strategy != .check && !options.isDryRun && hook.scope == nil
     }
 
     private func takePosition(_ boundary: any CommitBoundary) throws {

@@ -36,7 +36,7 @@ struct Stop: TidemarkSubcommand {
 
     func execute(_ output: Output) throws -> ExitStatus {
         let answer = try ask(target, RunVerbs.stop, SteerRequest(run: arguments.run))
-        let runs = Set(answer.runs.map(\.number))
+        let runs = arguments.run.map { [$0] } ?? answer.numbers
         let deadline = monotonicNanoseconds() + 30_000_000_000
         while monotonicNanoseconds() < deadline {
             let live = try? liveStatus(target)
