@@ -89,8 +89,10 @@ struct Mount: TidemarkSubcommand {
             let mounted = try MountedVolume(opened, at: mountPoint, options: options)
             defer { mounted.close() }
             if behind { Background.isReady() } else { tellMounted(output) }
+            ServiceManager.tell("READY=1\nSTATUS=\(mountPoint)")
             let runs = readOnly ? nil : served.goOn(logger)
             try waitForEnd(mounted)
+            ServiceManager.tell("STOPPING=1")
             served.desk.close("its mount has ended")
             runs?.join()
         }
