@@ -103,6 +103,7 @@ struct Mount: TidemarkSubcommand {
             let runs = readOnly ? nil : served.goOn(logger)
             try waitForEnd(mounted)
             ServiceManager.tell("STOPPING=1")
+            server.stop()
             served.desk.close("its mount has ended")
             runs?.join()
             try recording?.finish(opened, logger)

@@ -122,7 +122,11 @@ extension TidemarkSubcommand {
     func steer(
         _ verb: ControlVerb<SteerRequest, LiveStatus>, _ request: SteerRequest, _ output: Output
     ) throws -> ExitStatus {
-        let live = try ask(target, verb, request)
+        tell(try ask(target, verb, request), output)
+    }
+
+    /// Says what the limits are.
+    func tell(_ live: LiveStatus, _ output: Output) -> ExitStatus {
         output.json(ifAsked: document(StatusDocument(live: live).members))
         let state = live.limits.isPaused ? "paused; " : ""
         output.line(
