@@ -2,6 +2,7 @@
 
 #define FUSE_USE_VERSION 314
 #include <fuse_lowlevel.h>
+#include <linux/fuse.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 

@@ -39,7 +39,7 @@ internal import Glibc
 }
 
 /// How long the kernel may keep what it was told, in seconds: all changes go through it.
-private let validity = 86400.0
+let validity = 86400.0
 
 extension MountedVolume {
     /// Sends the answer. A failure to is the kernel's: it has given the request up, or is gone.

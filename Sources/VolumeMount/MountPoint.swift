@@ -31,7 +31,7 @@ public enum MountPoint {
         var status = stat()
         var code = unsafe stat(path, &status) == 0 ? 0 : errno
         let place = resolved(path)
-        if code == ENOTCONN, let dead = mount(at: place), dead.isVolume {
+        while let dead = mount(at: place), dead.isVolume, isDead(place) {
             try detach(place)
             code = unsafe stat(place, &status) == 0 ? 0 : errno
         }
@@ -42,6 +42,12 @@ public enum MountPoint {
             throw .inUse(place, by: "\(other.source) (\(other.type))")
         }
         return place
+    }
+
+    /// Whether nobody serves the mount. Its attributes may be remembered: statfs(2) always asks.
+    private static func isDead(_ path: String) -> Bool {
+        var statistics = statvfs()
+        return unsafe statvfs(path, &statistics) != 0 && errno == ENOTCONN
     }
 
     private static func checkDevice() throws(MountError) {

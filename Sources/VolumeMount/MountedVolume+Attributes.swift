@@ -19,6 +19,9 @@ extension MountedVolume {
         func isSet(_ flag: Int32) -> Bool { which & flag != 0 }
         let now = Timestamp.now
         var changes = AttributeChanges()
+        // As chown(2) does, and truncate(2) by who may not set the bits.
+        changes.dropsPrivileges = isSet(
+            FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID | FUSE_SET_ATTR_KILL_SUID)
         if isSet(FUSE_SET_ATTR_MODE) { changes.permissions = UInt16(wanted.st_mode & 0o7777) }
         if isSet(FUSE_SET_ATTR_UID) { changes.uid = wanted.st_uid }
         if isSet(FUSE_SET_ATTR_GID) { changes.gid = wanted.st_gid }

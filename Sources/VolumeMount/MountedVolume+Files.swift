@@ -84,7 +84,22 @@ extension MountedVolume {
         return .count(done)
     }
 
-    func seek(_ n: InodeNumber, _ offset: off_t, _ whence: Int32) throws -> Answer {
+    /// What the kernel has cached of the file and not written yet is no hole. It doesn't write it
+    /// out before it asks, so it is made to: by requests that other workers answer meanwhile.
+    func seek(
+        _ request: fuse_req_t, _ n: InodeNumber, _ offset: off_t, _ whence: Int32
+    ) throws -> Answer {
+        let number = UInt(bitPattern: request)
+        aside.run { [self] in
+            unsafe serve(fuse_req_t(bitPattern: number)) { _ in
+                unsafe fuse_lowlevel_notify_inval_inode(session, n, 0, 0)
+                return try seek(n, offset, whence)
+            }
+        }
+        return .later
+    }
+
+    private func seek(_ n: InodeNumber, _ offset: off_t, _ whence: Int32) throws -> Answer {
         guard offset >= 0 else { throw VolumeError.noSuchOffset("inode \(n), at \(offset)") }
         let snapshot = try volume.read()
         switch whence {

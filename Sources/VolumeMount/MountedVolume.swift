@@ -20,6 +20,7 @@ public import Logging
 internal import Synchronization
 internal import Threads
 public import Volume
+internal import VolumeFormat
 #if canImport(Glibc)
 internal import Glibc
 #endif
@@ -43,8 +44,15 @@ public struct MountOptions: Sendable {
     let streams = DirectoryStreams()
     let syncs: SyncQueue
     let lastNote = Mutex((text: "", time: 0 as Int64))
+    let aside = AsideThread()
     /// libfuse's session. Set before the workers start, and gone after they have ended.
-    private var session: OpaquePointer?
+    private(set) var session: OpaquePointer?
+    /// Where requests come from and answers go to.
+    private(set) var descriptor: Int32 = -1
+    /// The number of the kernel's first request, where it leaves setuid bits to us; and whether
+    /// its answer is still to come (RawRequests.swift).
+    let firstAnswer = Mutex<UInt64?>(nil)
+    let isStarting = Atomic<Bool>(true)
     private let threads = Mutex<[DedicatedThread]>([])
     /// Workers that have not ended.
     private let working = Monitor(0)
@@ -65,9 +73,10 @@ public struct MountOptions: Sendable {
         do {
             try mount(options)
         } catch {
-            syncs.close()
+            endThreads()
             throw error
         }
+        volume.watchCorrections { [weak self] inodes in self?.forgetAttributes(inodes) }
         working.withLock { $0 = options.workers }
         threads.withLock { threads in
             for number in 0..<options.workers {
@@ -91,6 +100,8 @@ public struct MountOptions: Sendable {
             unsafe fuse_session_destroy(made)
             throw .refused(mountPoint)
         }
+        unsafe useOwnAnswers(made)
+        descriptor = unsafe fuse_session_fd(made)
         unsafe session = unsafe made
     }
 
@@ -115,10 +126,17 @@ public struct MountOptions: Sendable {
             let count = unsafe fuse_session_receive_buf(session, &buffer)
             if count == -EINTR { continue }
             guard count > 0 else { break }
+            if unsafe intercept(buffer) { continue }
             unsafe fuse_session_process_buf(session, &buffer)
         }
         unsafe free(buffer.mem)
         working.withLock(notify: true) { $0 -= 1 }
+    }
+
+    /// Has the kernel ask again for the attributes of inodes that it may remember.
+    private func forgetAttributes(_ inodes: [InodeNumber]) {
+        guard let session = unsafe session else { return }
+        for n in inodes { _ = unsafe fuse_lowlevel_notify_inval_inode(session, n, -1, 0) }
     }
 
     // MARK: The end
@@ -146,9 +164,17 @@ public struct MountOptions: Sendable {
             defer { threads = [] }
             return threads
         }) { thread.join() }
-        syncs.close()
+        endThreads()
+        volume.watchCorrections(nil)
         volume.forgetAll()
         if let session = unsafe session.take() { unsafe fuse_session_destroy(session) }
+    }
+}
+
+extension MountedVolume {
+    private func endThreads() {
+        syncs.close()
+        aside.close()
     }
 }
 

@@ -116,7 +116,7 @@ private func addFiles(_ table: inout fuse_lowlevel_ops) {
         }
     }
     unsafe table.lseek = { request, n, offset, whence, _ in
-        unsafe serve(request) { try $0.seek(n, offset, whence) }
+        unsafe serve(request) { unsafe try $0.seek(request!, n, offset, whence) }
     }
 }
 
@@ -149,6 +149,11 @@ private func addDirectories(_ table: inout fuse_lowlevel_ops) {
 struct Caller {
     let uid, gid: UInt32
 
+    init(uid: UInt32, gid: UInt32) {
+        self.uid = uid
+        self.gid = gid
+    }
+
     init(_ request: fuse_req_t) {
         guard let context = unsafe fuse_req_ctx(request) else {
             preconditionFailure("a request has a context")
@@ -159,7 +164,7 @@ struct Caller {
 }
 
 /// Runs a handler and sends its answer.
-private func serve(_ request: fuse_req_t?, _ body: (MountedVolume) throws -> Answer) {
+func serve(_ request: fuse_req_t?, _ body: (MountedVolume) throws -> Answer) {
     guard let request = unsafe request, let data = unsafe fuse_req_userdata(request) else {
         preconditionFailure("a request belongs to a session")
     }

@@ -19,7 +19,10 @@ extension Operations {
         var corrected = 0
         for (key, value) in corrections where key.count == InodeRecord.keySize {
             guard let correction = value.flatMap({ LinkCorrection($0.rawSpan) }) else { continue }
-            if try correctLinks(key.rawSpan.integer(at: 0), correction) { corrected += 1 }
+            let n: InodeNumber = key.rawSpan.integer(at: 0)
+            guard try correctLinks(n, correction) else { continue }
+            self.corrected.append(n)
+            corrected += 1
         }
         return corrected
     }

@@ -86,6 +86,10 @@ extension Operations {
         core.indexAnomalies.store(
             state.rmap.anomalies &+ state.parents.anomalies, ordering: .relaxed)
         deltas.removeAll()
+        if !corrected.isEmpty {
+            core.correctionsWatcher.withLock { $0 }?(corrected)
+            corrected.removeAll()
+        }
         endJobs(nil)
         return nil
     }
@@ -109,6 +113,7 @@ extension Operations {
         state = committed
         noteHooks()
         deltas.removeAll()
+        corrected.removeAll()
         failure = nil
         if cause.code == .panic { core.stop("\(cause)") }
         endJobs(cause)

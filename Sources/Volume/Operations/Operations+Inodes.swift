@@ -14,6 +14,9 @@ public struct AttributeChanges: Hashable, Sendable {
     public var modified: Timestamp?
     /// nil: the time of the operation.
     public var changed: Timestamp?
+    /// Whether the setuid bit goes, and the setgid bit of what its group may execute; of
+    /// anything but a directory.
+    public var dropsPrivileges = false
 
     public init(
         permissions: UInt16? = nil, uid: UInt32? = nil, gid: UInt32? = nil,
@@ -28,6 +31,14 @@ public struct AttributeChanges: Hashable, Sendable {
         self.accessed = accessed
         self.modified = modified
         self.changed = changed
+    }
+}
+
+extension InodeRecord {
+    fileprivate mutating func dropPrivileges() {
+        guard type != .directory else { return }
+        permissions &= ~0o4000
+        if permissions & 0o010 != 0 { permissions &= ~0o2000 }
     }
 }
 
@@ -49,6 +60,7 @@ extension Operations {
         }
         if let size = changes.size { try setSize(n, &inode, size) }
         if let permissions = changes.permissions { inode.permissions = permissions & 0o7777 }
+        if changes.dropsPrivileges { inode.dropPrivileges() }
         if let uid = changes.uid { inode.uid = uid }
         if let gid = changes.gid { inode.gid = gid }
         if let project = changes.project { inode.project = project }

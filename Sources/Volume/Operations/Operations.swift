@@ -50,6 +50,8 @@ public struct Operations: ~Copyable {
     var settledPages = Int.max - GroupLimits.settledPages
     /// Why the transaction can't be committed, once that is so.
     var failure: LMDBError?
+    /// Inodes whose link counts a run has corrected in this transaction.
+    var corrected: [InodeNumber] = []
     /// Jobs that have ended in this transaction, and wait for its commit.
     var ended: [any Job] = []
 

@@ -40,6 +40,13 @@ extension Volume {
         _ = core.inbox.add(ReclaimJob(core, after: n - 1, through: n))
     }
 
+    /// Has `body` called with the inodes whose link counts a run has corrected, after each commit
+    /// of such, on the writer's thread; nil ends it. Nothing else changes an inode that a mount
+    /// knows without a request of the mount.
+    public func watchCorrections(_ body: (@Sendable ([InodeNumber]) -> Void)?) {
+        core.correctionsWatcher.withLock { $0 = body }
+    }
+
     /// Inodes that are held or open.
     public var heldInodes: Int { core.opens.count }
 

@@ -1,0 +1,193 @@
+// A mounted volume by the system calls that few programs make.
+
+import Foundation
+import Testing
+
+/// Runs a Python program in the mounted directory, and expects that it ends well.
+private func expectPython(
+    _ program: String, size: String = "2G", location: SourceLocation = #_sourceLocation
+) throws {
+    try withMount(size: size) { _, point in
+        let words = ["60", "python3", "-c", header + program, point]
+        let ended = try Started("/usr/bin/timeout", words).wait()
+        #expect(ended.status == 0, "\(ended.output) \(ended.errors)", sourceLocation: location)
+    }
+}
+
+private let header = """
+    import ctypes, errno, mmap, os, stat, sys
+    os.chdir(sys.argv[1])
+    libc = ctypes.CDLL(None, use_errno=True)
+    def code(result):
+        return "" if result == 0 else errno.errorcode[ctypes.get_errno()]
+    def make(name, contents=b""):
+        file = os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+        os.write(file, contents)
+        return file
+    def error(call, *arguments):
+        try: call(*arguments)
+        except OSError as failure: return errno.errorcode[failure.errno]
+        return ""
+
+    """
+
+@Suite(.enabled(if: canMount, "there is no /dev/fuse that could be opened"))
+struct MountCallTests {
+    @Test func `names are replaced, kept or exchanged as renameat2 says`() throws {
+        try expectPython(
+            """
+            make("a", b"1"); make("b", b"2"); os.mkdir("d"); make("d/c")
+            rename = lambda a, b, flags: code(libc.renameat2(-100, a, -100, b, flags))
+            assert rename(b"a", b"b", 1) == "EEXIST"
+            assert rename(b"a", b"b", 2) == "" and open("a").read() == "2"
+            assert rename(b"a", b"d", 2) == "" and os.path.isdir("a") and open("d").read() == "2"
+            assert rename(b"a", b"a/x", 0) == "EINVAL"
+            assert rename(b"d", b"e", 4) == "EINVAL"
+            assert rename(b"missing", b"e", 0) == "ENOENT"
+            """)
+    }
+
+    @Test func `a file without a name lives while it is open, and can be given one`() throws {
+        try expectPython(
+            """
+            file = os.open(".", os.O_TMPFILE | os.O_RDWR, 0o600)
+            os.write(file, b"kept")
+            assert os.fstat(file).st_nlink == 0 and os.listdir(".") == []
+            link = b"/proc/self/fd/%d" % file
+            assert code(libc.linkat(-100, link, -100, b"named", 0x400)) == ""
+            assert os.fstat(file).st_nlink == 1 and open("named").read() == "kept"
+            lost = os.open(".", os.O_TMPFILE | os.O_RDWR, 0o600)
+            os.write(lost, b"x" * 100000)
+            gone = make("gone", b"hello")
+            os.unlink("gone"); os.fsync(gone)
+            assert os.pread(gone, 10, 0) == b"hello" and os.fstat(gone).st_nlink == 0
+            link = b"/proc/self/fd/%d" % gone
+            assert code(libc.linkat(-100, link, -100, b"back", 0x400)) == "ENOENT"
+            """)
+    }
+
+    @Test func `holes are made, told and read, also while the kernel holds unwritten bytes`() throws
+    {
+        try expectPython(
+            """
+            def seek(file, offset, kind):
+                try: return os.lseek(file, offset, kind)
+                except OSError as failure: return errno.errorcode[failure.errno]
+            file = make("f", b"x" * 4096)
+            os.pwrite(file, b"y" * 4096, 1 << 20)
+            for _ in range(2):
+                assert seek(file, 0, os.SEEK_HOLE) == 4096
+                assert seek(file, 8192, os.SEEK_DATA) == 1 << 20
+                assert seek(file, (1 << 20) + 5, os.SEEK_HOLE) == (1 << 20) + 4096
+                assert seek(file, 2 << 20, os.SEEK_DATA) == "ENXIO"
+                os.fsync(file)
+            def allocate(mode, offset, length):
+                return code(libc.fallocate(
+                    file, mode, ctypes.c_long(offset), ctypes.c_long(length)))
+            assert allocate(1, 0, 4 << 20) == "" and os.fstat(file).st_size == (1 << 20) + 4096
+            assert os.fstat(file).st_blocks == (4 << 20) / 512
+            assert allocate(0, 0, 4 << 20) == "" and os.fstat(file).st_size == 4 << 20
+            os.pwrite(file, b"z" * 65536, 0)
+            assert allocate(3, 4096, 8192) == ""
+            assert os.pread(file, 16384, 0) == b"z" * 4096 + bytes(8192) + b"z" * 4096
+            assert allocate(0x10, 0, 100) == "" and os.pread(file, 101, 0) == bytes(100) + b"z"
+            assert allocate(0x08, 0, 4096) in ("EOPNOTSUPP", "ENOTSUP")
+            """)
+    }
+
+    @Test func `bytes come back by copy, map, direct access and handle`() throws {
+        try expectPython(
+            """
+            contents = os.urandom(3 << 20)
+            source, target = make("source", contents), make("target")
+            done = 0
+            while done < len(contents):
+                done += os.copy_file_range(source, target, len(contents) - done, done, done)
+            assert os.pread(target, 4 << 20, 0) == contents
+            page = mmap.mmap(target, 4096)
+            page[0:4] = b"page"; page.flush()
+            assert os.pread(target, 4, 0) == b"page"
+            block = mmap.mmap(-1, 8192); block.write(b"D" * 8192)
+            direct = os.open("direct", os.O_RDWR | os.O_CREAT | os.O_DIRECT)
+            os.writev(direct, [block])
+            assert open("direct").read() == "D" * 8192
+            class Handle(ctypes.Structure):
+                _fields_ = [("size", ctypes.c_uint), ("type", ctypes.c_int),
+                            ("bytes", ctypes.c_ubyte * 128)]
+            handle, mount = Handle(), ctypes.c_int()
+            handle.size = 128
+            assert code(libc.name_to_handle_at(
+                -100, b"direct", ctypes.byref(handle), ctypes.byref(mount), 0)) == ""
+            if os.geteuid() == 0:
+                here = os.open(".", os.O_RDONLY)
+                file = libc.open_by_handle_at(here, ctypes.byref(handle), os.O_RDONLY)
+                assert file >= 0 and os.read(file, 2) == b"DD"
+            """)
+    }
+
+    @Test func `attributes of all kinds and sizes are kept, and lists of access rights refused`()
+        throws
+    {
+        try expectPython(
+            """
+            make("f"); os.mkdir("d"); os.symlink("f", "s")
+            kinds = ["user.a"] + (["trusted.b", "security.c"] if os.geteuid() == 0 else [])
+            for name in kinds:
+                os.setxattr("f", name, b"value")
+                assert os.getxattr("f", name) == b"value"
+            os.setxattr("f", "user.large", b"q" * 60000)
+            assert os.getxattr("f", "user.large") == b"q" * 60000
+            assert sorted(os.listxattr("f")) == sorted(kinds + ["user.large"])
+            assert error(os.setxattr, "f", "user.a", b"", os.XATTR_CREATE) == "EEXIST"
+            assert error(os.setxattr, "f", "user.z", b"", os.XATTR_REPLACE) == "ENODATA"
+            os.removexattr("f", "user.large")
+            assert error(os.getxattr, "f", "user.large") == "ENODATA"
+            rights = b"\\x02\\0\\0\\0"
+            assert error(os.setxattr, "f", "system.posix_acl_access", rights) in (
+                "EOPNOTSUPP", "ENOTSUP")
+            """)
+    }
+
+    @Test func `times are those that were set, and setuid bits go when others write`() throws {
+        try expectPython(
+            """
+            file = make("f", b"abc")
+            os.utime(file, ns=(1_000_000_001, 2_000_000_002)); os.close(file)
+            status = os.stat("f")
+            assert (status.st_atime_ns, status.st_mtime_ns) == (1_000_000_001, 2_000_000_002)
+            os.chmod("f", 0o4777)
+            os.chmod(".", 0o777)
+            if os.geteuid() == 0:
+                if os.fork() == 0:
+                    os.setgid(65534); os.setuid(65534)
+                    file = os.open("f", os.O_WRONLY); os.write(file, b"x"); os.close(file)
+                    os._exit(0)
+                os.wait()
+                assert stat.S_IMODE(os.stat("f").st_mode) == 0o777
+                os.chmod("f", 0o6755); os.chown("f", 5, 6)
+                assert stat.S_IMODE(os.stat("f").st_mode) == 0o755
+                os.mkdir("g"); os.chown("g", 5, 6); os.chmod("g", 0o2777)
+                make("g/f"); os.mkdir("g/d")
+                assert os.stat("g/f").st_gid == 6 and os.stat("g/d").st_mode & 0o2000
+            """)
+    }
+
+    @Test func `a full volume says so, and takes bytes again when some are deleted`() throws {
+        try expectPython(
+            """
+            import time
+            free = os.statvfs(".")
+            file = os.open("fill", os.O_WRONLY | os.O_CREAT)
+            def fill():
+                while True: os.write(file, b"f" * (1 << 20)); os.fsync(file)
+            assert error(fill) == "ENOSPC"
+            try: os.close(file)
+            except OSError: pass
+            os.unlink("fill")
+            end = time.time() + 20
+            while os.statvfs(".").f_bfree < free.f_bfree and time.time() < end: time.sleep(0.05)
+            assert os.statvfs(".").f_bfree == free.f_bfree
+            again = make("again", b"a" * (1 << 20)); os.fsync(again)
+            """, size: "16M")
+    }
+}
