@@ -4,6 +4,7 @@
 
 internal import LMDB
 internal import Logging
+internal import Meters
 internal import Synchronization
 internal import Tidemark
 internal import VolumeFormat
@@ -44,6 +45,9 @@ final class VolumeCore: Sendable {
     let hookLogBytes: Int
     /// Who is told of inodes whose link counts a run has corrected.
     let correctionsWatcher = Mutex<(@Sendable ([InodeNumber]) -> Void)?>(nil)
+    /// Operations that were begun, and how long those who asked for them waited.
+    let operations = Atomic<UInt64>(0)
+    let latencies = LatencyRecorder()
     /// Additions and removals of index entries that did not find what they should have.
     let indexAnomalies = Atomic<UInt64>(0)
     /// Why no change is possible any more. Set once.
