@@ -7,7 +7,7 @@ public import Meters
 /// What requests are told apart by.
 enum RequestKind: Int, CaseIterable {
     case lookup, forget, getattr, setattr, readlink, create, unlink, rename, link
-    case read, write, fsync, allocate, copy, seek, opendir, readdir, xattr, statfs, other
+    case open, flush, release, read, write, fsync, allocate, copy, seek, opendir, readdir, xattr, statfs, other
 
     init(opcode: UInt32) {
         self =
@@ -21,6 +21,9 @@ enum RequestKind: Int, CaseIterable {
             case FUSE_UNLINK, FUSE_RMDIR: .unlink
             case FUSE_RENAME, FUSE_RENAME2: .rename
             case FUSE_LINK: .link
+            case FUSE_OPEN: .open
+            case FUSE_FLUSH: .flush
+            case FUSE_RELEASE: .release
             case FUSE_READ: .read
             case FUSE_WRITE: .write
             case FUSE_FSYNC, FUSE_FSYNCDIR: .fsync

@@ -85,7 +85,7 @@ extension WatchStyle {
         return text + String(repeating: "░", count: width - text.count)
     }
 
-    /// A curve of the last values, the newest at the right; the highest is the full height.
+    /// A curve of the last values, in time's direction; the highest is the full height.
     func curve(_ values: [Double], _ width: Int) -> String {
         let shown = values.suffix(width), highest = shown.max() ?? 0
         let steps = Array(isUnicode ? "▁▂▃▄▅▆▇█" : "_.:-=+*#")
@@ -93,6 +93,6 @@ extension WatchStyle {
             guard highest > 0, value > 0 else { return steps[0] }
             return steps[min(Int(value / highest * Double(steps.count)), steps.count - 1)]
         }
-        return String(text)
+        return String(text) + String(repeating: " ", count: width - text.count)
     }
 }

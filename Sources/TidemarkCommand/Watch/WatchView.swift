@@ -23,7 +23,9 @@ struct WatchView {
             lines.append(line("run", state + "none is at work"))
             if let reason = live.stopReason { lines.append(line("ending", reason, .red)) }
         }
-        lines += writers + last + requests
+        lines += writers + last
+        if let page = live.dashboard { lines.append(line("page", page)) }
+        lines += requests
         return lines.prefix(max(1, style.rows - 1)).map { $0.rendered(style) }
     }
 
@@ -34,7 +36,6 @@ struct WatchView {
             title.add(", on \(mount.mountPoint)")
         }
         if let seconds = live.seconds { title.add(", for \(duration(seconds))") }
-        if let page = live.dashboard { title.add("; \(page)") }
         return title
     }
 
@@ -143,10 +144,10 @@ struct WatchView {
         return [
             head,
             line(
-                "per second",
+                "rate",
                 style.curve(rates, width) + "  up to \(grouped(Int(rates.max() ?? 0)))"),
             line(
-                "99 %", style.curve(latencies, width) + "  up to \(duration(latencies.max() ?? 0))"),
+                "latency", style.curve(latencies, width) + "  up to \(duration(latencies.max() ?? 0))"),
         ]
     }
 
