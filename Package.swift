@@ -130,7 +130,10 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "EndToEndTests",
-            dependencies: ["TidemarkCommand", "HostFiles", "Bytes", "LMDB", "VolumeFormat"],
+            dependencies: [
+                "TidemarkCommand", "HostFiles", "Bytes", "LMDB", "Meters", "Tidemark",
+                "VolumeFormat",
+            ],
             swiftSettings: strict),
     ]
 )

@@ -89,7 +89,8 @@ function chart(title, curves, format) {
     make("div", { class: "row" }, make("h3", {}, title),
       make("span", { class: "ends" }, `up to ${format(highest)}`)),
     picture,
-    make("div", { class: "row ends" }, make("span", {}, `${span / 60} min ago`), make("span", {}, "now")),
+    make("div", { class: "row ends" },
+      make("span", {}, `${span / 60} min ago`), make("span", {}, "now")),
     legend);
 }
 

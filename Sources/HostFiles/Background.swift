@@ -2,8 +2,8 @@
 // Not a fork: threads, and files that a library has mapped, don't survive one.
 //
 // The one in front waits until the one behind says that it is ready, or has ended; until then both
-// share standard error, so what went wrong is read where the command was typed. The one in front may
-// go on and watch over the one behind.
+// share standard error, so what went wrong is read where the command was typed. The one in front
+// may go on and watch over the one behind.
 
 #if canImport(Glibc)
 internal import Glibc

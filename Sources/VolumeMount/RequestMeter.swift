@@ -7,7 +7,8 @@ public import Meters
 /// What requests are told apart by.
 enum RequestKind: Int, CaseIterable {
     case lookup, forget, getattr, setattr, readlink, create, unlink, rename, link
-    case open, flush, release, read, write, fsync, allocate, copy, seek, opendir, readdir, xattr, statfs, other
+    case open, flush, release, read, write, fsync, allocate, copy, seek, opendir, readdir, xattr,
+        statfs, other
 
     init(opcode: UInt32) {
         self =

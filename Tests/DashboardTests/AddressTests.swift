@@ -35,7 +35,9 @@ import Testing
         }
     }
 
-    @Test func `an open address answers to numbers, which no other page can have as its name`() throws {
+    @Test func `an open address answers to numbers, which no other page can have as its name`()
+        throws
+    {
         let address = try #require(DashboardAddress("0.0.0.0:8080"))
         #expect(!address.isLoopback)
         for host in ["10.0.0.1:8080", "localhost", "[fe80::1]"] {

@@ -49,7 +49,7 @@ private struct Broken: Error, CustomStringConvertible { let description = "nobod
         let file = connected(address)
         guard file >= 0 else { return "" }
         defer { close(file) }
-        _ = text.withCString { send(file, $0, strlen($0), Int32(MSG_NOSIGNAL.rawValue)) }
+        _ = text.withCString { send(file, $0, strlen($0), Int32(MSG_NOSIGNAL)) }
         var all: [UInt8] = [], part = [UInt8](repeating: 0, count: 4096)
         while true {
             let count = recv(file, &part, part.count, 0)
@@ -63,7 +63,8 @@ private struct Broken: Error, CustomStringConvertible { let description = "nobod
         _ address: DashboardAddress, _ path: String, host: String = "localhost",
         method: String = "GET"
     ) -> String {
-        exchange(address, "\(method) \(path) HTTP/1.1\r\nHost: \(host)\r\nConnection: close\r\n\r\n")
+        exchange(
+            address, "\(method) \(path) HTTP/1.1\r\nHost: \(host)\r\nConnection: close\r\n\r\n")
     }
 
     @Test func `the page, its parts, the document and the metrics are there`() throws {
@@ -144,10 +145,11 @@ private struct Broken: Error, CustomStringConvertible { let description = "nobod
         let address = try server()
         let silent = (0..<100).map { _ in connected(address) }
         defer { for file in silent where file >= 0 { close(file) } }
-        for text in ["rubbish\r\n\r\n", "\r\n", "GET\r\n\r\n", String(repeating: "x", count: 100_000)]
-        {
+        for text in [
+            "rubbish\r\n\r\n", "\r\n", "GET\r\n\r\n", String(repeating: "x", count: 100_000),
+        ] {
             let file = connected(address)
-            _ = text.withCString { send(file, $0, strlen($0), Int32(MSG_NOSIGNAL.rawValue)) }
+            _ = text.withCString { send(file, $0, strlen($0), Int32(MSG_NOSIGNAL)) }
             close(file)
         }
         #expect(get(address, "/status").hasPrefix("HTTP/1.1 200 "))

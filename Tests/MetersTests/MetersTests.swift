@@ -23,7 +23,7 @@ import Threads
             state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
             values.append(600 + (state >> 33) % (1 << (10 + (state >> 20) % 20)))
         }
-        values.forEach(recorder.record)
+        for value in values { recorder.record(value) }
         values.sort()
         let latencies = recorder.latencies
         #expect(latencies.count == values.count)
@@ -84,7 +84,7 @@ import Threads
 
     private func recorded(_ values: [UInt64]) -> Latencies {
         let recorder = LatencyRecorder()
-        values.forEach(recorder.record)
+        for value in values { recorder.record(value) }
         return recorder.latencies
     }
 }

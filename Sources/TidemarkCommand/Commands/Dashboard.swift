@@ -1,5 +1,5 @@
-// `tidemark dashboard`: serves the page about a volume that another process serves. `tidemark mount`
-// starts it.
+// `tidemark dashboard`: serves the page about a volume that another process serves. It is started
+// by `tidemark mount --dashboard`.
 
 internal import ArgumentParser
 internal import Dashboard

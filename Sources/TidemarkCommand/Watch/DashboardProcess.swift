@@ -1,6 +1,6 @@
-// The page about a mount is served by a process of its own, which asks the one that serves the mount
-// as anybody would, through the control socket. Whatever happens to it, however many connect to it
-// and whatever they send: the mount knows nothing of it.
+// The page about a mount is served by a process of its own, which asks the one that serves the
+// mount as anybody would, through the control socket. Whatever happens to it, however many connect
+// to it and whatever they send: the mount knows nothing of it.
 
 internal import Dashboard
 internal import HostFiles

@@ -13,8 +13,8 @@ struct WatchView {
     /// Columns of the words in front.
     private static let margin = 12
 
-    /// No more, and no wider, than the terminal has. Where it has too few rows the last lines, which
-    /// matter least, are left out.
+    /// No more, and no wider, than the terminal has. Where it has too few rows the last lines,
+    /// which matter least, are left out.
     var lines: [String] {
         var lines = [title]
         for run in live.runs { lines += self.lines(of: run) }
@@ -147,7 +147,8 @@ struct WatchView {
                 "rate",
                 style.curve(rates, width) + "  up to \(grouped(Int(rates.max() ?? 0)))"),
             line(
-                "latency", style.curve(latencies, width) + "  up to \(duration(latencies.max() ?? 0))"),
+                "latency",
+                style.curve(latencies, width) + "  up to \(duration(latencies.max() ?? 0))"),
         ]
     }
 
