@@ -14,6 +14,9 @@ public enum StageKind: String, Sendable, CaseIterable {
 public struct ScenarioRunner: Sendable {
     /// A directory in which volumes are made, and removed again.
     public let directory: String
+    /// Seconds that a failure may take to be made small. What counts otherwise is how many
+    /// scenarios are tried, which does not depend on the machine.
+    package var shrinkSeconds = 30.0
     package var mutants = Mutants()
     #if TIDEMARK_MUTANTS
     var ownerMutant: OwnerMutant?
@@ -88,7 +91,7 @@ public struct ScenarioRunner: Sendable {
     /// The smallest scenario that fails as `scenario` does when it is explored.
     public func shrink(_ scenario: Scenario, _ options: ExploreOptions) -> Exploration.Failure? {
         var quick = options
-        quick.seconds = min(options.seconds, 30)
+        quick.seconds = min(options.seconds, shrinkSeconds)
         quick.states = min(options.states, 20_000)
         let kind = rule(of: scenario, quick)
         var shrinker = Shrinker { candidate in
@@ -98,7 +101,7 @@ public struct ScenarioRunner: Sendable {
             return (first.scenario, first.text)
         }
         let start = RunClock.system.now()
-        shrinker.hasTime = { RunClock.system.now() - start < 30_000_000_000 }
+        shrinker.hasTime = { Double(RunClock.system.now() - start) / 1e9 < shrinkSeconds }
         return shrinker.shrink(scenario).map {
             var smallest = $0.scenario
             smallest.title = [

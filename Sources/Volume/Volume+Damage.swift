@@ -62,6 +62,11 @@ extension Volume {
         try perform { operations in
             try operations.begin(growing: payload != nil)
             operations.hasChanged = true
+            if slot == GroupState.linksSlot || slot == GroupState.quotaSlot {
+                if let wasThere = try operations.alterSummary(slot, key, payload) {
+                    return wasThere
+                }
+            }
             let table = operations.state[slot].active.table
             guard let payload else {
                 return try operations.transaction.delete(table, key.rawSpan)

@@ -4,6 +4,7 @@
 
 internal import Bytes
 internal import LMDB
+internal import Tidemark
 internal import VolumeFormat
 internal import VolumeIndexes
 
@@ -187,5 +188,28 @@ struct LinkVandal {
             isThere = try cursor.next()
         }
         return sample.shuffled(using: &random)
+    }
+}
+
+extension Operations {
+    /// Makes of an entry of a summary that stands elsewhere than in a table what `payload` says.
+    /// - Returns: whether there was one; nil where the entry is one of a table.
+    mutating func alterSummary(
+        _ slot: IndexSlot, _ key: [UInt8], _ payload: [UInt8]?
+    ) throws -> Bool? {
+        // What the group has changed so far is in the table before that is damaged.
+        guard slot == GroupState.linksSlot else {
+            try storeUsage()
+            guard QuotaKey(key.rawSpan) == .volume else { return nil }
+            guard let usage = payload.flatMap({ QuotaUsage($0.rawSpan) }) else { return false }
+            correctCounters(by: usage - core.geometry.usage(counters))
+            return true
+        }
+        guard let stored = payload.flatMap({ StoredLinks($0.rawSpan) }) else { return false }
+        let number: InodeNumber = key.rawSpan.integer(at: 0)
+        guard var inode = try inode(number) else { return false }
+        inode.links = stored.links
+        try put(inode, number)
+        return true
     }
 }

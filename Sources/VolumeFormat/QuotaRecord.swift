@@ -105,6 +105,13 @@ public struct QuotaShare: Hashable, Sendable {
     public var uid, gid, project: UInt32
     public var blocks: UInt64
 
+    public init(uid: UInt32, gid: UInt32, project: UInt32, blocks: UInt64) {
+        self.uid = uid
+        self.gid = gid
+        self.project = project
+        self.blocks = blocks
+    }
+
     public init(_ inode: InodeRecord) {
         uid = inode.uid
         gid = inode.gid

@@ -93,6 +93,13 @@ public struct StoredLinks: Sendable {
     public let generation: UInt32
     public let parent: InodeNumber
 
+    public init(links: UInt32, type: FileType, generation: UInt32, parent: InodeNumber) {
+        self.links = links
+        self.type = type
+        self.generation = generation
+        self.parent = parent
+    }
+
     public init(_ inode: InodeRecord) {
         links = inode.links
         type = inode.type

@@ -13,6 +13,8 @@ public enum VolumeSlots {
         ReverseMap(), ParentPointers(), QuotaIndex(), LinkIndex(),
     ]
 
+    public static func isSummary(_ slot: IndexSlot) -> Bool { all[slot.rawValue].summary != nil }
+
     /// Those that live in tables of their own, generation by generation.
     public static let withGenerations: [(slot: IndexSlot, name: String)] =
         all.enumerated().compactMap { place, index in

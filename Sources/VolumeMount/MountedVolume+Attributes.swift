@@ -55,7 +55,8 @@ extension MountedVolume {
         default: throw VolumeError.invalid("attribute flags \(flags)")
         }
         let name = unsafe try xattrName(name)
-        try volume.setXattr(n, name, unsafe Array(value), mode)
+        let bytes = unsafe Array(value)
+        try untilCommitted { try volume.setXattr(n, name, bytes, mode) }
         return .done
     }
 

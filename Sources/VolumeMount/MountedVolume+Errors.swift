@@ -35,13 +35,18 @@ extension MountedVolume {
         logger.info("a request failed", metadata: ["why": "\(text)", "volume": "\(volume.path)"])
     }
 
-    /// Runs a change. Where its group could not be committed, for the sake of another operation
-    /// in it perhaps, it is run again: nothing of it has happened.
+    /// Runs a change.
     func change<R>(_ body: (inout Operations) throws -> R) throws -> R {
+        try untilCommitted { try volume.perform(body) }
+    }
+
+    /// Runs what makes changes. Where a group of it could not be committed, for the sake of
+    /// another operation in it perhaps, it is run again: nothing of it has happened.
+    func untilCommitted<R>(_ body: () throws -> R) throws -> R {
         var attempts = 3
         while true {
             do {
-                return try volume.perform(body)
+                return try body()
             } catch VolumeError.groupAborted(let cause) where !cause.isNoSpace && attempts > 1 {
                 attempts -= 1
             }

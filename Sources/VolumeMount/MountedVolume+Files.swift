@@ -31,8 +31,11 @@ extension MountedVolume {
         _ n: InodeNumber, _ bytes: UnsafeRawBufferPointer, _ offset: off_t, isWriteback: Bool
     ) throws -> Answer {
         guard offset >= 0 else { throw VolumeError.invalid("a write at \(offset)") }
-        try volume.write(
-            n, at: UInt64(offset), unsafe RawSpan(_unsafeBytes: bytes), touching: !isWriteback)
+        try untilCommitted {
+            try volume.write(
+                n, at: UInt64(offset), unsafe RawSpan(_unsafeBytes: bytes),
+                touching: !isWriteback)
+        }
         return .count(bytes.count)
     }
 

@@ -49,7 +49,9 @@ extension MountedVolume {
         do {
             let caller = Caller(uid: header.uid, gid: header.gid)
             let new = try newInode(in: header.nodeid, mode, caller)
-            let inode = try volume.makeTemporary(in: header.nodeid, new)
+            let inode = try untilCommitted {
+                try volume.makeTemporary(in: header.nodeid, new)
+            }
             var answer = TemporaryAnswer(inode, volume, header.unique)
             let sent = unsafe withUnsafeBytes(of: &answer) { unsafe sendRaw($0) }
             if !sent { volume.forget(inode.number) }

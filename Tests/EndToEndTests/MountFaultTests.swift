@@ -23,7 +23,7 @@ struct MountFaultTests {
                 ([other, file], "is not a directory"),
                 ([other, point], "is a mount point already"),
                 ([volume, NSTemporaryDirectory()], "is in use by process \(try server(volume))"),
-                ([point, point], "is not a volume"),
+                ([other + "-none", point + "-missing"], "is not a volume"),
             ]
             for (arguments, words) in cases {
                 let ended = try run(["mount"] + arguments)
@@ -49,7 +49,7 @@ struct MountFaultTests {
             try expectWell("echo unsynced > \"$1\"/f", point)
             kill(try server(volume), SIGTERM)
             try expectWell(
-                "for i in {1..200}; do ! flock -n \"$1\"/lock true || exit 0; sleep 0.05; done; false",
+                "for i in {1..20}; do ! flock -n \"$1/lock\" true || exit 0; sleep 1; done; false",
                 volume)
             user.signal(SIGKILL)
             try expectVerified(volume)

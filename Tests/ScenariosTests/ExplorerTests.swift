@@ -66,10 +66,14 @@ import Tidemark
         #expect(first.situations == second.situations)
     }
 
-    @Test(arguments: ["names/rename-file-ahead.yaml", "names/exchange-across-the-cursor.yaml"])
+    @Test(arguments: [
+        "names/rename-file-ahead.yaml", "names/exchange-across-the-cursor.yaml",
+        "summaries/both-sides-of-the-cursor.yaml", "summaries/killed-between-two-corrections.yaml",
+        "scopes/killed-and-gone-on-with.yaml",
+    ])
     func `a scenario is explored with its crashes and faults`(file: String) throws {
         var options = ExploreOptions()
-        options.states = 800
+        options.states = 500
         options.walks = 20
         let result = try runner.explore(try Suite.read(file), options)
         #expect(result.failures.map(\.text) == [], "\(file)")
@@ -91,6 +95,7 @@ import Tidemark
         scenario.title = ["two", "lines"]
         var broken = runner
         broken.mutants = Mutants(.removalsDropped)
+        broken.shrinkSeconds = .infinity
         var options = ExploreOptions()
         options.states = 300
         options.walks = 40

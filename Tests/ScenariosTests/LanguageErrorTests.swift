@@ -52,8 +52,8 @@ import Testing
               windows: 1
               ^
             """,
-            "the unknown key 'windows', expected indexes, strategy, scanners, window, spill, "
-                + "stretch, overlay, parts, compare, patch, reap, queue, impatient, "
+            "the unknown key 'windows', expected indexes, scope, strategy, scanners, window, "
+                + "spill, stretch, overlay, parts, compare, patch, reap, queue, impatient, "
                 + "keep-old, kept, checkpoints, replay or expect; did you mean window?")
         check(
             """
@@ -66,7 +66,7 @@ import Testing
             expect: {generation: {tags: 1}}
                                   ^
             """,
-            "the unknown key 'tags', expected rmap or parents")
+            "the unknown key 'tags', expected rmap, parents, quota or links")
     }
 
     @Test func `an unknown operation has its nearest one`() {
@@ -77,8 +77,8 @@ import Testing
                 ^
             """,
             "'renam', expected an operation: create, mkdir, symlink, fifo, link, unlink, rmdir, "
-                + "rename, move, exchange, write, allocate, punch, zero, truncate, open, close or "
-                + "chmod; did you mean rename?")
+                + "rename, move, exchange, write, allocate, punch, zero, truncate, open, close, "
+                + "chmod or chown; did you mean rename?")
         check(
             """
             store: catalogue
@@ -168,7 +168,7 @@ import Testing
               - missing tags low
                         ^
             """,
-            "'tags', expected an index: rmap or parents")
+            "'tags', expected an index: rmap, parents, quota or links")
         check(
             """
             damage:

@@ -99,7 +99,10 @@ struct ScenarioSampler {
                 pick(Operation.Mapping.allCases), path(), offset: blocks(0), length: blocks(1))
         case 7: return .truncate(path(), blocks(0))
         case 8: return chance(50) ? .open(path()) : .close(path())
-        default: return .chmod(path(), UInt16(number(0...0o7777)))
+        default:
+            guard chance(50) else { return .chmod(path(), UInt16(number(0...0o7777))) }
+            let ids = some(3...3) { UInt32($0.number(0...0xffff_ffff)) }
+            return .chown(path(), uid: ids[0], gid: ids[1], project: ids[2])
         }
     }
 
@@ -108,7 +111,7 @@ struct ScenarioSampler {
             let part = Place.Part.tagging(item: random.next(), tag: name())
             return Place(path: Path(names: []), part: part)
         }
-        let parts: [Place.Part] = [.all, .entry(name()), .extent(blocks(0))]
+        let parts: [Place.Part] = [.all, .inode, .entry(name()), .extent(blocks(0))]
         return Place(path: path(), part: pick(parts))
     }
 
@@ -135,6 +138,7 @@ struct ScenarioSampler {
             run.name = name
             run.indexes = kind.indexes.filter { _ in chance(30) }.shuffled(using: &random)
             run.strategy = pick(Strategy.allCases)
+            if kind == .tree, chance(20) { run.scope = scope(&run) }
             let paths: [WritableKeyPath<RunDescription, Int>] = [
                 \.window, \.spill, \.stretch, \.overlay, \.compare, \.patch, \.reap, \.queue,
             ]
@@ -147,6 +151,19 @@ struct ScenarioSampler {
             run.isPatient = chance(80)
             if chance(30) { run.expect = runExpectations() }
             return run
+        }
+    }
+
+    /// A scope, of a run that may have one.
+    private mutating func scope(_ run: inout RunDescription) -> ScopeDescription {
+        run.strategy = pick([.check, .auto, .patch])
+        run.indexes.removeAll { ["quota", "links"].contains($0) }
+        switch number(0...2) {
+        case 0: return .inode(path())
+        case 1: return .subtree(Path(names: some(0...3) { $0.name() }))
+        default:
+            run.indexes = ["rmap"]
+            return .blocks(start: blocks(0), count: blocks(1))
         }
     }
 

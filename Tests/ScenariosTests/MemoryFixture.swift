@@ -60,7 +60,7 @@ struct RandomTransactions {
     }
 
     mutating func operation() -> Scenarios.Operation {
-        switch random.below(20) {
+        switch random.below(21) {
         case 0, 1, 2: .make(.create, place())
         case 3, 4: .make(.mkdir, place())
         case 5: .make(random.pick([.symlink, .fifo]), place())
@@ -72,6 +72,10 @@ struct RandomTransactions {
         case 12: .rename(.exchange, pick(files + directories), pick(files + directories))
         case 13: .truncate(pick(files), UInt64(random.below(10)))
         case 14: .chmod(pick(files + directories), UInt16(random.below(0o1000)))
+        case 15:
+            .chown(
+                pick(files + directories), uid: UInt32(random.below(3)),
+                gid: UInt32(random.below(3)), project: UInt32(random.below(2)))
         default:
             .map(
                 random.pick([.write, .write, .allocate, .punch, .zero]), pick(files),
@@ -137,6 +141,21 @@ final class RecordingHook: CommitHook, @unchecked Sendable {
 
     /// The changes of the commits that had any.
     var changes: [[Change]] { commits.map(\.changes).filter { !$0.isEmpty } }
+
+    /// Those of names and extents.
+    var entries: [[Change]] {
+        changes.map { $0.filter { $0.slot != quota.rawValue } }.filter { !$0.isEmpty }
+    }
+
+    /// What is told of inodes, the last of each commit: how often a transaction stores an inode
+    /// on its way is nobody's concern.
+    var shares: [[[UInt8]: Change]] {
+        changes.map { commit in
+            var last: [[UInt8]: Change] = [:]
+            for change in commit where change.slot == quota.rawValue { last[change.key] = change }
+            return last
+        }.filter { !$0.isEmpty }
+    }
 }
 
 extension Stage {
@@ -173,4 +192,4 @@ func scenario(blocks: Int = 1024, voidEvery: Int = 0, setup: [Scenarios.Operatio
 
 func path(_ text: String) -> Path { Path(names: text.split(separator: "/").map(String.init)) }
 
-let rmap = IndexSlot(0), parents = IndexSlot(1)
+let rmap = IndexSlot(0), parents = IndexSlot(1), quota = IndexSlot(2), links = IndexSlot(3)

@@ -23,9 +23,11 @@ private func withBoth(_ scenario: Scenario, _ body: (MemoryStage, VolumeStage) t
 }
 
 private func expectSame(_ memory: MemoryStage, _ volume: VolumeStage, _ context: Comment) throws {
-    for slot in [rmap, parents] {
+    for slot in memory.owner.indexes.indices.map({ IndexSlot($0) }) {
         let expected = try volume.expected(slot, below: nil)
         try #require(memory.expected(slot, below: nil) == expected, context)
+        let folded = try volume.folded(slot)
+        try #require(memory.folded(slot) == folded, context)
         #expect(try memory.plainLive(slot) == volume.plainLive(slot), context)
         #expect(try memory.activeGeneration(slot) == volume.activeGeneration(slot), context)
     }
@@ -39,7 +41,8 @@ private func expectSame(_ memory: MemoryStage, _ volume: VolumeStage, _ context:
     ) throws {
         var source = RandomTransactions(seed: seed)
         try withBoth(scenario(blocks: 48)) { memory, volume in
-            var hooks = (memory: RecordingHook(), volume: RecordingHook())
+            let all = Set(memory.owner.indexes.indices)
+            var hooks = (memory: RecordingHook(all), volume: RecordingHook(all))
             try memory.attach(hooks.memory)
             try volume.attach(hooks.volume)
             for number in 0..<160 {
@@ -49,7 +52,8 @@ private func expectSame(_ memory: MemoryStage, _ volume: VolumeStage, _ context:
                 let isDone = try memory.run(transaction)
                 let isDoneThere = try volume.run(transaction)
                 try #require(isDoneThere == isDone, context)
-                try #require(hooks.memory.changes == hooks.volume.changes, context)
+                try #require(hooks.memory.entries == hooks.volume.entries, context)
+                try #require(hooks.memory.shares == hooks.volume.shares, context)
                 if number % 16 == 15 { try expectSame(memory, volume, context) }
                 guard number % 40 == 39 else { continue }
                 let isMachine = source.random.isOne(in: 2)
@@ -57,7 +61,7 @@ private func expectSame(_ memory: MemoryStage, _ volume: VolumeStage, _ context:
                 try volume.crash(isMachine: isMachine)
                 try expectSame(memory, volume, context)
                 source.forgetOpened()
-                hooks = (RecordingHook(), RecordingHook())
+                hooks = (RecordingHook(all), RecordingHook(all))
                 try memory.attach(hooks.memory)
                 try volume.attach(hooks.volume)
             }
@@ -74,7 +78,12 @@ private func expectSame(_ memory: MemoryStage, _ volume: VolumeStage, _ context:
                 _ = try memory.run(transaction)
                 _ = try volume.run(transaction)
             }
-            for wanted in [[true, true], [true, false], [false, true]] {
+            let kinds = [
+                [true, true, false, false], [true, false, false, false],
+                [false, true, false, false], [false, false, true, false],
+                [false, true, false, true], [true, true, true, true],
+            ]
+            for wanted in kinds {
                 for size in 1...5 {
                     #expect(
                         try windows(memory.owner, size, wanted)
@@ -91,7 +100,7 @@ private func expectSame(_ memory: MemoryStage, _ volume: VolumeStage, _ context:
         var lines: [[UInt8]] = []
         var lower: KeyBytes? = KeyBytes()
         while let start = lower {
-            let end = try snapshot.boundary(after: start, records: size)
+            let end = try snapshot.boundary(after: start, records: size) { wanted[$0.rawValue] }
             lines.append(end?.array ?? [])
             var range = KeyRange(lower: start, upper: end)
             while true {
@@ -121,31 +130,47 @@ private func expectSame(_ memory: MemoryStage, _ volume: VolumeStage, _ context:
             .map(.write, path("g"), offset: 0, length: 3),
             .map(.allocate, path("g"), offset: 6, length: 2),
         ]
-        try withBoth(scenario(setup: setup)) { memory, volume in
-            let damages = [
-                Damage(
-                    kind: .missing, index: "parents",
-                    place: Place(path: path("a"), part: .entry("f"))),
-                Damage(
-                    kind: .wrong, index: "parents", place: Place(path: path("/"), part: .entry("a"))
-                ),
-                Damage(
-                    kind: .stray, index: "parents",
-                    place: Place(path: path("a"), part: .entry("ghost"))),
-                Damage(
-                    kind: .missing, index: "rmap", place: Place(path: path("g"), part: .extent(7))),
-                Damage(
-                    kind: .wrong, index: "rmap", place: Place(path: path("g"), part: .extent(0))),
-                Damage(
-                    kind: .stray, index: "rmap", place: Place(path: path("g"), part: .extent(20))),
-            ]
+        let damages = [
+            Damage(
+                kind: .missing, index: "parents",
+                place: Place(path: path("a"), part: .entry("f"))),
+            Damage(
+                kind: .wrong, index: "parents", place: Place(path: path("/"), part: .entry("a"))
+            ),
+            Damage(
+                kind: .stray, index: "parents",
+                place: Place(path: path("a"), part: .entry("ghost"))),
+            Damage(
+                kind: .missing, index: "rmap", place: Place(path: path("g"), part: .extent(7))),
+            Damage(
+                kind: .wrong, index: "rmap", place: Place(path: path("g"), part: .extent(0))),
+            Damage(
+                kind: .stray, index: "rmap", place: Place(path: path("g"), part: .extent(20))),
+            Damage(kind: .wrong, index: "links", place: Place(path: path("a/f"))),
+            Damage(kind: .wrong, index: "links", place: Place(path: path("a"))),
+            Damage(
+                kind: .missing, index: "quota",
+                place: Place(path: path("user"), part: .entry("0"))),
+            Damage(
+                kind: .wrong, index: "quota",
+                place: Place(path: path("group"), part: .entry("0"))),
+            Damage(
+                kind: .stray, index: "quota",
+                place: Place(path: path("project"), part: .entry("7"))),
+            Damage(
+                kind: .wrong, index: "quota",
+                place: Place(path: path("volume"), part: .entry("0"))),
+        ]
+        var described = scenario(setup: setup)
+        described.damage = damages
+        try withBoth(described) { memory, volume in
             for damage in damages {
                 try memory.damage(damage)
                 try volume.damage(damage)
                 #expect(throws: StageError.self) { try memory.damage(damage.missing) }
             }
             try expectSame(memory, volume, "after damage")
-            for place in damages.map(\.place) {
+            for place in damages.prefix(8).map(\.place) {
                 #expect(try memory.end(of: place) == volume.end(of: place))
             }
             try memory.crash(isMachine: true)

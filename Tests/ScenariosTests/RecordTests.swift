@@ -72,7 +72,7 @@ private final class Writer: @unchecked Sendable {
     private func choose() -> Scenarios.Operation {
         let offset = UInt64.random(in: 0..<30, using: &random)
         let length = UInt64.random(in: 1...6, using: &random)
-        switch Int.random(in: 0..<12, using: &random) {
+        switch Int.random(in: 0..<13, using: &random) {
         case 0...3: return .make(.create, path())
         case 4: return .unlink(path())
         case 5: return .link(path(), path())
@@ -81,6 +81,7 @@ private final class Writer: @unchecked Sendable {
         case 8: return .map(.write, path(), offset: offset, length: length)
         case 9: return .map(.allocate, path(), offset: offset, length: length)
         case 10: return .map(.punch, path(), offset: offset, length: length)
+        case 11: return .chown(path(), uid: UInt32(length), gid: 1, project: UInt32(length % 2))
         default: return .truncate(path(), offset)
         }
     }
@@ -107,6 +108,7 @@ private final class Writer: @unchecked Sendable {
             try operations.reserve(a, [0..<8192], .written, size: 5000)
             try operations.allocate(a, 40960, 4096, .reserve(keepSize: false))
             try operations.truncate(b, to: 100_000)
+            try operations.setAttributes(b, AttributeChanges(uid: 3, gid: 4, project: 5))
         }
     }
 
@@ -122,6 +124,9 @@ private final class Writer: @unchecked Sendable {
                 let wanted = try VolumePrimaries(try volume.read())
                 #expect(made.inodes.keys.sorted() == wanted.inodes.keys.sorted())
                 #expect(made.inodes.mapValues(\.type) == wanted.inodes.mapValues(\.type))
+                #expect(
+                    made.inodes.mapValues { QuotaShare($0) }
+                        == wanted.inodes.mapValues { QuotaShare($0) })
                 #expect(
                     try VolumeStage.contents(of: stage.volume).text
                         == VolumeStage.contents(of: volume).text)
@@ -139,7 +144,10 @@ private final class Writer: @unchecked Sendable {
         }
     }
 
-    @Test(arguments: [["rmap"], ["parents", "rmap"]], [1, 2])
+    @Test(
+        arguments: [
+            ["rmap"], ["parents", "rmap"], ["quota"], ["links", "parents", "quota", "rmap"],
+        ], [1, 2])
     func `a run with writers is recorded, and replays to the same end`(
         indexes: [String], writers: Int
     ) throws {

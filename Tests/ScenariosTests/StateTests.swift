@@ -41,4 +41,37 @@ import Tidemark
         try player.checkEnd()
         #expect(player.runs[0].run.report.outcome == .clean)
     }
+
+    @Test
+    func `a process that dies in the step that appends leaves no stretch that lacks a change`()
+        throws
+    {
+        let scenario = try Suite.read("resume/read-again-in-an-interrupted-load.yaml")
+        let stage = try MemoryStage(scenario)
+        let player = try Player(scenario, on: stage)
+        func lane(_ lane: Turn.Lane) throws -> Int {
+            try #require(player.lanes.firstIndex(of: lane))
+        }
+        let coordinator = try lane(.coordinator(run: "run"))
+        try player.step(coordinator)
+        for _ in 0..<3 { try player.step(try lane(.checkpoint(run: "run"))) }
+        while player.runs[0].coordinator.next != .load {
+            let next = player.lanes.indices.last {
+                !player.lanes[$0].isWriter && player.canStep($0)
+            }
+            try player.step(try #require(next))
+        }
+        for _ in 0..<3 { try player.step(try lane(.writer("w"))) }
+        try player.step(coordinator)
+        #expect(stage.commitsInStep > 1)
+        try player.crash(isMachine: false, afterCommits: 1)
+        try player.check()
+        try player.goOn("run")
+        try player.finish {
+            try player.step($0)
+            try player.check()
+        }
+        try player.checkEnd()
+        #expect(player.runs[0].run.report.indexes[0].recheck?.total == 0)
+    }
 }

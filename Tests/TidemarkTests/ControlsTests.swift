@@ -215,18 +215,19 @@ private final class Driven {
 
     @Test func `a share of the time makes a run so much longer`() throws {
         let catalogue = try catalogue(800)
-        let options = change { $0.window = 50 }
-        let free = try (0..<2).map { _ in
-            try Driven(catalogue, .check, options).report().seconds.scan
+        let freely = change { $0.window = 50 }
+        let sharing = change {
+            $0.window = 50
+            $0.share = 10
         }
-        let shared = try Driven(
-            catalogue, .check,
-            change {
-                $0.window = 50
-                $0.share = 10
-            }
-        ).report().seconds.scan
-        #expect(shared > 4 * (free.min() ?? 0), "\(shared) \(free)")
+        // The least of several, in turns: what others take of the machine makes any of them
+        // longer, and none shorter.
+        var free: [Double] = [], shared: [Double] = []
+        for _ in 0..<6 {
+            free.append(try Driven(catalogue, .check, freely).report().seconds.scan)
+            shared.append(try Driven(catalogue, .check, sharing).report().seconds.scan)
+        }
+        #expect((shared.min() ?? 0) > 4 * (free.min() ?? 0), "\(shared) \(free)")
     }
 
     @Test func `a run ends when its time is over`() throws {

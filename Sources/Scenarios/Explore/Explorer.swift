@@ -205,7 +205,8 @@ final class Explorer {
             let state = try state(of: player)
             run.memory = state.a ^ state.b
         // From here on what was found, which is part of the state, says it all.
-        case .compared where run.coordinator.next == .plan && run.neverPatches:
+        case .compared
+        where run.coordinator.next == .plan && run.neverPatches && !run.corrects:
             run.memory = 0
         case .commit: run.memory = 0
         default: break

@@ -141,7 +141,9 @@ extension Scenario {
             default: false
             }
         }
-        if writers.contains(where: { $0.transactions.contains(where: \.isRollback) }) {
+        if writers.contains(where: { $0.transactions.contains(where: \.isRollback) })
+            || runs.contains(where: { $0.scope != nil })
+        {
             expectations.isExact = false
         }
         guard hasCrash || !faults.isEmpty || runs.count > 1 else { return expectations }

@@ -27,7 +27,7 @@ public struct Scenario: Hashable, Sendable {
 
 public struct StoreDescription: Hashable, Sendable {
     public enum Kind: String, Hashable, Sendable, CaseIterable {
-        /// A filesystem: names, inodes, extents; indexes `rmap` and `parents`.
+        /// A filesystem: names, inodes, extents; indexes `rmap`, `parents`, `quota`, `links`.
         case tree
         /// The store of Docs/adopting.md: items and tags; indexes `tags` and `weights`.
         case catalogue
@@ -95,8 +95,10 @@ public enum Operation: Hashable, Sendable {
     /// Keeps an inode, with or without names, until `close` of the same path.
     case open(Path)
     case close(Path)
-    /// A record that no index is derived from: permissions.
+    /// What no index is derived from: permissions.
     case chmod(Path, UInt16)
+    /// The inode belongs to another user, group and project.
+    case chown(Path, uid: UInt32, gid: UInt32, project: UInt32)
     /// Catalogue: the item carries the tag, with this weight.
     case set(item: UInt64, tag: String, weight: UInt32)
     case remove(item: UInt64, tag: String)
@@ -138,11 +140,13 @@ public struct Writer: Hashable, Sendable {
 
 // MARK: Places, damage, faults
 
-/// Some primary records: `PATH`: all of an inode; `PATH:NAME`: an entry of a directory;
-/// `PATH@BLOCK`: the extent at an offset; `ITEM:TAG` for a catalogue.
+/// Some primary records: `PATH`: all of an inode; `PATH:.`: the inode alone; `PATH:NAME`: an
+/// entry of a directory; `PATH@BLOCK`: the extent at an offset; `ITEM:TAG` for a catalogue. Of
+/// damage to quota usage `user:17`, which names a counter.
 public struct Place: Hashable, Sendable {
     public enum Part: Hashable, Sendable {
         case all
+        case inode
         case entry(String)
         case extent(UInt64)
         case tagging(item: UInt64, tag: String)
@@ -217,10 +221,22 @@ public struct Fault: Hashable, Sendable {
 
 // MARK: Runs
 
+/// What a run is limited to.
+public enum ScopeDescription: Hashable, Sendable {
+    /// The records of an inode.
+    case inode(Path)
+    /// Those of a directory and of all that is below it when the run begins.
+    case subtree(Path)
+    /// The mappings of these blocks.
+    case blocks(start: UInt64, count: UInt64)
+}
+
 public struct RunDescription: Hashable, Sendable {
     public var name = "run"
-    /// By name; empty: all that the store has.
+    /// By name; empty: all that the store has, but for summaries.
     public var indexes: [String] = []
+    /// nil: everything.
+    public var scope: ScopeDescription?
     public var strategy = Strategy.rebuild
     /// Scanners, each a lane.
     public var scanners = 1

@@ -5,7 +5,8 @@ internal import Yams
 
 extension ScenarioReading {
     static let runKeys = [
-        "indexes", "strategy", "scanners", "window", "spill", "stretch", "overlay", "parts",
+        "indexes", "scope", "strategy", "scanners", "window", "spill", "stretch", "overlay",
+        "parts",
         "compare", "patch", "reap", "queue", "impatient", "keep-old", "kept",
         "checkpoints", "replay", "expect",
     ]
@@ -54,6 +55,7 @@ extension ScenarioReading {
             }
         }
         if let node = fields["strategy"] { run.strategy = try choice(node, "a strategy") }
+        if let node = fields["scope"] { run.scope = try scope(node, kind, run) }
         let numbers: [(String, WritableKeyPath<RunDescription, Int>, ClosedRange<Int>)] = [
             ("scanners", \.scanners, 1...16), ("window", \.window, ScenarioReading.amount),
             ("spill", \.spill, ScenarioReading.amount),
@@ -79,6 +81,30 @@ extension ScenarioReading {
             run.expect = try runExpectations(fields, kind)
         }
         return run
+    }
+
+    /// A part is patched or checked, and has no summaries; blocks are what mappings are about.
+    private func scope(
+        _ node: Node, _ kind: StoreDescription.Kind, _ run: RunDescription
+    ) throws(ScenarioError) -> ScopeDescription {
+        guard kind == .tree else {
+            throw source.error(node, "a scope of a catalogue", expected: "it for a tree only")
+        }
+        var words = try Words(node, source, what: "a scope")
+        let scope = try words.scope()
+        guard run.strategy != .rebuild else {
+            throw source.error(
+                node, "a scope of a rebuild", expected: "strategy: check, auto or patch")
+        }
+        var allowed = ["rmap", "parents"]
+        if case .blocks = scope { allowed = ["rmap"] }
+        let wanted = run.indexes.isEmpty ? ["rmap", "parents"] : run.indexes
+        guard wanted.allSatisfy(allowed.contains) else {
+            throw source.error(
+                node, "a scope of \(wanted.joined(separator: ", "))",
+                expected: "indexes: [\(allowed.joined(separator: ", "))], or one of them")
+        }
+        return scope
     }
 
     // MARK: Expectations

@@ -18,6 +18,8 @@ func words(_ operation: Operation) -> String {
     case .open(let path): "open \(words(path))"
     case .close(let path): "close \(words(path))"
     case .chmod(let path, let bits): "chmod \(words(path)) \(String(bits, radix: 8))"
+    case .chown(let path, let uid, let gid, let project):
+        "chown \(words(path)) \(uid) \(gid) \(project)"
     case .set(let item, let tag, let weight): "set \(item) \(word(tag)) \(weight)"
     case .remove(let item, let tag): "remove \(item) \(word(tag))"
     }
@@ -39,9 +41,18 @@ func words(_ path: Path) -> String {
 func words(_ place: Place) -> String {
     switch place.part {
     case .all: words(place.path)
+    case .inode: "\(words(place.path)):."
     case .entry(let name): "\(words(place.path)):\(word(name))"
     case .extent(let block): "\(words(place.path))@\(block)"
     case .tagging(let item, let tag): "\(item):\(word(tag))"
+    }
+}
+
+func words(_ scope: ScopeDescription) -> String {
+    switch scope {
+    case .inode(let path): "inode \(words(path))"
+    case .subtree(let path): "subtree \(words(path))"
+    case .blocks(let start, let count): "blocks \(start) \(count)"
     }
 }
 

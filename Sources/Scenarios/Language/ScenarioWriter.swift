@@ -107,6 +107,7 @@ public struct ScenarioWriter {
         let standard = RunDescription()
         var lines: [String] = []
         if !run.indexes.isEmpty { lines.append("indexes: \(flowList(run.indexes))") }
+        if let scope = run.scope { lines.append("scope: \(scalar(words(scope)))") }
         if run.strategy != standard.strategy { lines.append("strategy: \(run.strategy.rawValue)") }
         let numbers: [(String, KeyPath<RunDescription, Int>)] = [
             ("scanners", \.scanners), ("window", \.window), ("spill", \.spill),

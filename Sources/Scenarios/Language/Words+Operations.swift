@@ -52,6 +52,13 @@ extension Words {
         case "chmod":
             let path = try path("a path")
             return .chmod(path, try permissions())
+        case "chown":
+            let path = try path("a path")
+            let ids = 0...UInt64(UInt32.max)
+            let uid = try integer("a user", ids), gid = try integer("a group", ids)
+            return .chown(
+                path, uid: UInt32(uid), gid: UInt32(gid),
+                project: UInt32(try integer("a project", ids)))
         default: return nil
         }
     }
@@ -146,7 +153,7 @@ extension Words {
         return elements.contains { element in marks.contains(where: element.isMark) } ? nil : text
     }
 
-    /// A place: `PATH`, `PATH:NAME`, `PATH@BLOCK`, or `ITEM:TAG` in a catalogue.
+    /// A place: `PATH`, `PATH:.`, `PATH:NAME`, `PATH@BLOCK`, or `ITEM:TAG` in a catalogue.
     mutating func place(_ kind: StoreDescription.Kind) throws(ScenarioError) -> Place {
         let word = try next("a place")
         let elements = word.elements
@@ -156,6 +163,9 @@ extension Words {
         let path = try path(word, elements[..<mark])
         let rest = elements[(mark + 1)...]
         if elements[mark].isMark(":") {
+            if rest.count == 1, rest.first?.isMark(".") == true {
+                return Place(path: path, part: .inode)
+            }
             guard let name = name(rest) else {
                 throw error(word, expected: "a name behind the colon: PATH:NAME")
             }
@@ -164,6 +174,31 @@ extension Words {
         guard let block = decimal(string(rest.map(\.scalar))), Words.blockRange.contains(block)
         else { throw error(word, expected: "an offset in blocks behind the @: PATH@BLOCK") }
         return Place(path: path, part: .extent(block))
+    }
+
+    /// A scope: `inode PATH`, `subtree PATH` or `blocks START COUNT`.
+    mutating func scope() throws(ScenarioError) -> ScopeDescription {
+        let kinds = ["inode", "subtree", "blocks"]
+        let kind = try next("a scope: \(choices(kinds, for: ""))")
+        let scope: ScopeDescription
+        switch kind.raw {
+        case "inode": scope = .inode(try path("the path of an inode"))
+        case "subtree":
+            let word = try next("the path of a directory, from the root")
+            let path = try path(word, word.elements[...])
+            guard path.base == nil else {
+                throw error(word, expected: "the path of a directory, from the root")
+            }
+            scope = .subtree(path)
+        case "blocks":
+            let start = try integer("the first block", Words.blockRange)
+            scope = .blocks(
+                start: start,
+                count: try integer("a number of blocks", 1...Words.blockRange.upperBound))
+        default: throw error(kind, expected: "a scope: \(choices(kinds, for: kind.raw))")
+        }
+        try finish()
+        return scope
     }
 
     private func tagging(_ word: Word, _ mark: Int?) throws(ScenarioError) -> Place {
@@ -184,17 +219,17 @@ extension Operation {
         case .tree:
             Making.allCases.map(\.rawValue) + ["link", "unlink", "rmdir"]
                 + Renaming.allCases.map(\.rawValue) + Mapping.allCases.map(\.rawValue)
-                + ["truncate", "open", "close", "chmod"]
+                + ["truncate", "open", "close", "chmod", "chown"]
         case .catalogue: ["set", "remove"]
         }
     }
 }
 
 extension StoreDescription.Kind {
-    /// The names of the store's indexes.
+    /// The names of the store's indexes, summaries last.
     var indexes: [String] {
         switch self {
-        case .tree: ["rmap", "parents"]
+        case .tree: ["rmap", "parents", "quota", "links"]
         case .catalogue: ["tags", "weights"]
         }
     }

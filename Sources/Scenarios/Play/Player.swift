@@ -20,6 +20,9 @@ final class Player {
     private(set) var holder: Int?
     /// Whether the store came down: what follows may be refused, for what it needs is gone.
     private(set) var hasCrashed = false
+    /// Indexes that are looked at after each step: summaries cost much, and are among them where
+    /// the scenario is about them.
+    let watched: [IndexSlot]
     /// Keys that differ at the start, by index: nothing else may ever differ before a repair.
     let damaged: [Set<[UInt8]>]
     /// The generations that are damaged, by index.
@@ -39,6 +42,8 @@ final class Player {
     private let clock: RunClock
     /// Runs so far whose owner keeps them: each gets the next number.
     private var keptRuns: UInt64 = 0
+    /// The run that came to its end in the last step, if one did.
+    private var endedInStep: String?
     /// Moves of runs from one state to another, each once.
     private(set) var moves: Set<RunMove> = []
 
@@ -56,8 +61,11 @@ final class Player {
         writers = scenario.writers.map { WriterLane(transactions: $0.transactions) }
         lanes = Player.lanes(of: scenario)
         for damage in scenario.damage { try stage.damage(damage) }
+        let watched = Player.watched(scenario, stage.owner)
+        self.watched = watched
         damaged = try stage.owner.indexes.indices.map { slot in
-            Set(try Player.differences(stage, IndexSlot(slot)).map(\.key))
+            guard watched.contains(IndexSlot(slot)) else { return [] }
+            return Set(try Player.differences(stage, IndexSlot(slot)).map(\.key))
         }
         damagedGenerations = try stage.owner.indexes.indices.map {
             try stage.activeGeneration(IndexSlot($0))
@@ -65,6 +73,15 @@ final class Player {
         runs = []
         runs = try scenario.runs.map { try begin($0) }
         stage.faults.isArmed = true
+    }
+
+    private static func watched(_ scenario: Scenario, _ owner: any Owner) -> [IndexSlot] {
+        let named = Set(
+            scenario.runs.flatMap(\.indexes) + scenario.damage.map(\.index)
+                + scenario.expect.left.keys)
+        return owner.indexes.indices.filter {
+            owner.indexes[$0].summary == nil || named.contains(owner.indexes[$0].name)
+        }.map { IndexSlot($0) }
     }
 
     static func lanes(of scenario: Scenario) -> [Turn.Lane] {
@@ -92,6 +109,8 @@ final class Player {
         var options = description.options
         options.mutants = mutants
         options.isOwnerMutant = isOwnerMutant
+        // One that goes on has the scope that it began with.
+        if going?.checkpoint == nil { options.scope = try scope(of: description) }
         let slots = try slots(of: description)
         var keeping: Keeping?
         var number: UInt64 = 0
@@ -120,9 +139,20 @@ final class Player {
             }, number: number, begunCheckpoints: begunCheckpoints)
     }
 
+    /// What the run is limited to. Where it begins again, and its path leads nowhere by then, that
+    /// is what it was: there is nobody who could name it anew.
+    private func scope(of description: RunDescription) throws -> Scope? {
+        guard let scope = description.scope else { return nil }
+        let before = runs.first { $0.description.name == description.name }?.run.scope
+        do { return try stage.scope(scope) } catch is StageError where before != nil {
+            return before
+        }
+    }
+
     private func slots(of description: RunDescription) throws -> [IndexSlot] {
         let names = stage.owner.indexes.map(\.name)
-        let wanted = description.indexes.isEmpty ? names : description.indexes
+        let standard = stage.owner.indexes.filter { $0.summary == nil }.map(\.name)
+        let wanted = description.indexes.isEmpty ? standard : description.indexes
         return try wanted.map { name in
             guard let slot = names.firstIndex(of: name) else {
                 throw StageError.refused("the store has no index \(name)")
@@ -196,6 +226,7 @@ final class Player {
         let event: StepEvent
         observer?.willStep(lane, self)
         explorable?.beginStep()
+        endedInStep = nil
         switch lanes[lane] {
         case .writer: event = try stepWriter(lane)
         case .scanner(let name, let number): event = run(name).scan(number - 1)
@@ -270,6 +301,7 @@ final class Player {
         let state = lanes.run.state
         let others = step == .prepare ? try interrupted() : [:]
         let event = lanes.coordinate()
+        if lanes.isOver { endedInStep = lanes.description.name }
         try note(lanes, from: state)
         if !others.isEmpty { try noteSuperseded(others) }
         if step == .compared { try checkFound(lanes) }
@@ -297,7 +329,8 @@ final class Player {
         if isMachine { for number in writers.indices { writers[number].end() } }
         for run in runs {
             if run.isAttached { moves.insert(RunMove(from: run.run.state, to: .crashed)) }
-            run.lose(withMachine: isMachine)
+            let hasEnded = commits != nil && run.description.name == endedInStep
+            run.lose(withMachine: isMachine, withItsEnd: hasEnded)
         }
         observer?.crashed(self)
     }
@@ -368,7 +401,8 @@ extension Player {
                 }
             } catch is SideFileError {}
         }
-        moves.insert(RunMove(from: record.state, to: .prepared))
+        // One that has ended for good does not move: it is started again.
+        if record.state.isResumable { moves.insert(RunMove(from: record.state, to: .prepared)) }
         observer?.resumes(lanes, checkpoint, self)
         runs[place] = try begin(
             lanes.description, going: (record, checkpoint), on: store,

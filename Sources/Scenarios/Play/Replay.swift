@@ -213,11 +213,10 @@ struct Replay {
             let words = try run.unmet(run.description.expect ?? expect.run, player)
             unmet += words.map { player.runs.count > 1 ? "\(run.description.name): \($0)" : $0 }
         }
-        for slot in player.stage.owner.indexes.indices {
-            let differences = try player.differences(IndexSlot(slot))
+        for slot in player.watched {
+            let differences = try player.differences(slot)
             if expect.isExact, !differences.isEmpty {
-                unmet.append(
-                    "\(player.name(IndexSlot(slot))) differs at \(differences.count) entries")
+                unmet.append("\(player.name(slot)) differs at \(differences.count) entries")
             }
         }
         unmet += try unmetUndo(expect)
@@ -244,14 +243,14 @@ extension Replay {
             unmet.append(
                 "\(player.refusedRollbacks) rollbacks were refused, expected \(refused.text)")
         }
-        for slot in player.stage.owner.indexes.indices {
-            guard let bounds = expect.left[player.name(IndexSlot(slot))] else { continue }
-            let differences = try player.differences(IndexSlot(slot))
+        for slot in player.watched {
+            guard let bounds = expect.left[player.name(slot)] else { continue }
+            let differences = try player.differences(slot)
             for kind in Discrepancy.Kind.allCases {
                 let count = differences.count { $0.kind == kind }
                 guard let bound = bounds[kind], !bound.contains(count) else { continue }
                 unmet.append(
-                    "\(player.name(IndexSlot(slot))) is left with \(count) \(kind.rawValue), "
+                    "\(player.name(slot)) is left with \(count) \(kind.rawValue), "
                         + "expected \(bound.text)")
             }
         }

@@ -67,8 +67,9 @@ final class RunLanes {
     var isAttached: Bool { !isOver && coordinator.next != .prepare }
 
     /// A crash: nothing of it goes on.
-    func lose(withMachine: Bool) {
-        if !isOver { isLost = true }
+    /// - Parameter withItsEnd: it struck within the step in which the run came to its end.
+    func lose(withMachine: Bool, withItsEnd: Bool) {
+        if !isOver || withItsEnd { isLost = true }
         if withMachine, run.report.outcome == .clean { isOutdated = true }
     }
 
@@ -236,6 +237,11 @@ final class RunLanes {
 
     /// Whether what a comparison remembers is of no use to what follows.
     var neverPatches: Bool { [.check, .rebuild].contains(description.strategy) }
+
+    /// Whether it corrects counters by what a comparison has found.
+    var corrects: Bool {
+        run.slots.contains { run.owner.indexes[$0.rawValue].summary != nil }
+    }
 
     /// Everything that the further steps depend on.
     func describe(

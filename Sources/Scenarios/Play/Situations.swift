@@ -71,6 +71,9 @@ public enum Situation: String, CaseIterable, Sendable {
     case positionGivenUp = "position of a run given up"
     case startedAgain = "run started again for want of a position"
     case superseded = "interrupted run gives way to another"
+    case counterMoved = "delta between the comparison of counters and their correction"
+    case resumedSummary = "run about a summary goes on"
+    case scoped = "transaction while a run with a scope is at work"
 }
 
 final class SituationCounter: Observer {
@@ -174,8 +177,10 @@ final class SituationCounter: Observer {
         if newApplied { count(.applied) }
         if newElided { count(.elided) }
         if newApplied, newElided { count(.bothSides) }
+        if player.runs.contains(where: { $0.isAttached && $0.run.scope != nil }) { count(.scoped) }
         for run in player.runs where run.isAttached && newApplied {
             if let situation = run.whereDeltasCome { count(situation) }
+            if run.isAboutToCorrect { count(.counterMoved) }
         }
         if player.hasTouchedDamage() { count(.damageTouched) }
     }
@@ -268,6 +273,7 @@ final class SituationCounter: Observer {
 
     func resumes(_ lanes: RunLanes, _ checkpoint: Checkpoint?, _ player: Player) {
         guard let checkpoint else { return count(.startedAgain) }
+        if lanes.corrects { count(.resumedSummary) }
         count(checkpoint.isScanned ? .resumedScanned : .resumedScanning)
         let number = lanes.number
         let record = try? player.stage.owner.atCommitBoundary { boundary in
@@ -348,6 +354,15 @@ extension RunLanes {
         case .patch: .duringPatch
         case .commit: .beforeCommit
         case .reap: .duringReap
+        }
+    }
+
+    /// Whether it has compared counters, and what they lack is still to be added.
+    fileprivate var isAboutToCorrect: Bool {
+        guard corrects, !coordinator.isRecheck else { return false }
+        switch coordinator.next {
+        case .plan, .beginPatch, .beginLoad, .drain, .patch, .load: return true
+        default: return false
         }
     }
 }

@@ -67,6 +67,7 @@ private struct Contents {
         }
         for filler in fillers { operations.append(.unlink(filler)) }
         for (inode, record) in primaries.inodes.sorted(by: { $0.key < $1.key }) {
+            give(inode, record)
             try map(inode, record)
         }
     }
@@ -111,6 +112,15 @@ private struct Contents {
         for (number, name) in all.enumerated() where number != place ?? 0 {
             links.append((inode, name))
         }
+    }
+
+    /// Whose it is, where that is anybody.
+    private mutating func give(_ inode: InodeNumber, _ record: InodeRecord) {
+        guard (record.uid, record.gid, record.project) != (0, 0, 0) else { return }
+        operations.append(
+            .chown(
+                Path(base: inode, names: []), uid: record.uid, gid: record.gid,
+                project: record.project))
     }
 
     private mutating func map(_ inode: InodeNumber, _ record: InodeRecord) throws {

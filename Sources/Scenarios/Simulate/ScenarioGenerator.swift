@@ -9,6 +9,7 @@ internal import VolumeFormat
 struct ScenarioGenerator {
     private var random: SplitMix64
     private var names: [String] = []
+    private let indexes = StoreDescription.Kind.tree.indexes
 
     init(seed: UInt64) { random = SplitMix64(seed: seed) }
 
@@ -33,10 +34,11 @@ struct ScenarioGenerator {
         scenario.runs = [run("run")]
         if chance(15) {
             var second = run("second")
-            second.indexes = [pick(["rmap", "parents"])]
-            if chance(70) { scenario.runs[0].indexes = [pick(["rmap", "parents"])] }
+            second.indexes = [pick(indexes)]
+            if chance(70) { scenario.runs[0].indexes = [pick(indexes)] }
             scenario.runs.append(second)
         }
+        for place in scenario.runs.indices { limit(&scenario.runs[place]) }
         scenario.damage = damage(tree)
         scenario.writers = (1...number(1...3)).map { Writer(name: "w\($0)", transactions: []) }
         for _ in 0..<number(1...24) {
@@ -75,7 +77,44 @@ struct ScenarioGenerator {
             let place = Place(path: Path(names: []), part: .entry("ghost"))
             damage.append(Damage(kind: .stray, index: "parents", place: place))
         }
+        if chance(30) { damage += damagedCounters() }
         return damage
+    }
+
+    /// Each counter once. Link counts are left alone: where a writer takes the last name away
+    /// before the count is right again the inode is orphaned, and no run ends well.
+    private mutating func damagedCounters() -> [Damage] {
+        var damage: [Damage] = []
+        // Whose the root is has a counter; nobody has the number 9.
+        for type in ["user", "group", "project"] where chance(40) {
+            let isStray = chance(40)
+            let place = Place(path: Path(names: [type]), part: .entry(isStray ? "9" : "0"))
+            let kind: Discrepancy.Kind = isStray ? .stray : pick([.missing, .wrong])
+            damage.append(Damage(kind: kind, index: "quota", place: place))
+        }
+        if chance(20) {
+            let place = Place(path: Path(names: ["volume"]), part: .entry("0"))
+            damage.append(Damage(kind: .wrong, index: "quota", place: place))
+        }
+        return damage
+    }
+
+    /// Now and then a run is about some indexes only, or about a part of the tree.
+    private mutating func limit(_ run: inout RunDescription) {
+        if run.indexes.isEmpty, chance(50) {
+            let some = indexes.filter { _ in chance(50) }
+            run.indexes = some.isEmpty ? [pick(indexes)] : some
+        }
+        let isWhole = run.indexes.contains { ["quota", "links"].contains($0) }
+        guard run.strategy != .rebuild, !isWhole, chance(40) else { return }
+        switch number(0...2) {
+        case 0: run.scope = .inode(Path(base: UInt64(number(1...8)), names: []))
+        // A directory may be gone when the run begins again.
+        case 1: run.scope = .subtree(Path(names: []))
+        default:
+            run.indexes = ["rmap"]
+            run.scope = .blocks(start: UInt64(number(0...12)), count: UInt64(number(1...10)))
+        }
     }
 
     private mutating func run(_ name: String) -> RunDescription {
@@ -114,7 +153,8 @@ struct ScenarioGenerator {
     private mutating func transaction() -> Transaction {
         if chance(4) { return Transaction([], isSync: true) }
         if chance(6) {
-            return Transaction(rollBack: pick([["rmap"], ["parents"], ["rmap", "parents"]]))
+            let sets = [["rmap"], ["parents"], ["quota"], ["rmap", "parents"], ["links"]]
+            return Transaction(rollBack: pick(sets))
         }
         var operations = (0..<(chance(70) ? 1 : number(2...4))).map { _ in operation() }
         if operations.count > 1 { operations.removeAll(where: \.isOpenOrClose) }
@@ -143,7 +183,10 @@ struct ScenarioGenerator {
         case ...90: return .truncate(path(), UInt64(number(0...8)))
         case ...93: return .open(path())
         case ...96: return .close(path())
-        default: return .chmod(path(), 0o600)
+        case 97: return .chmod(path(), 0o600)
+        default:
+            let ids = (0..<3).map { _ in UInt32(number(0...2)) }
+            return .chown(path(), uid: ids[0], gid: ids[1], project: ids[2])
         }
     }
 }

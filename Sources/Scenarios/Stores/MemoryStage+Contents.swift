@@ -13,9 +13,14 @@ extension MemoryStage {
         guard let slot = tree.indexes.firstIndex(where: { $0.name == damage.index }) else {
             throw StageError.refused("damage of \(damage.index): the store has no such index")
         }
-        let entry = slot == 0 ? try mapping(damage) : try parentPointer(damage)
+        let entry =
+            switch IndexSlot(slot) {
+            case VolumeSlots.rmap: try mapping(damage)
+            case VolumeSlots.parents: try parentPointer(damage)
+            default: try view.summaries.entry(of: damage) { try inode(of: $0) }
+            }
         let value = damage.kind == .missing ? nil : entry.value
-        let table = tree.current.state.activeTable(IndexSlot(slot))
+        let table = tree.current.state.servedEntries(of: IndexSlot(slot))
         guard (table.find(entry.key.rawSpan) != nil) == (damage.kind != .stray) else {
             throw StageError.refused(
                 "\(damage.kind.rawValue) \(damage.index): the live index "
@@ -94,13 +99,57 @@ extension MemoryStage {
 
     // MARK: The end
 
-    func close() throws -> [String] { tree.current.state.problems(blocks: self.blocks) }
+    func close() throws -> [String] {
+        let state = tree.current.state
+        // Counts that were damaged are what an index of their own is about.
+        let areLinksRight = !scenario.damage.contains { $0.index == "links" }
+        return state.problems(blocks: blocks, areLinksRight: areLinksRight)
+    }
+
+    // MARK: Scopes
+
+    func scope(_ description: ScopeDescription) throws -> Scope {
+        switch description {
+        case .inode(let path):
+            let number = try inode(of: Place(path: path))
+            return Scope(label: "inode \(number)", records: MemoryStage.ranges(of: [number]))
+        case .subtree(let path):
+            let top = try inode(of: Place(path: path))
+            var inodes: Set<InodeNumber> = [top]
+            var pending = [top]
+            while let directory = pending.popLast() {
+                for (_, target) in tree.current.state.names(in: directory)
+                where inodes.insert(target.child).inserted { pending.append(target.child) }
+            }
+            return Scope(
+                label: "subtree \(words(path))", records: MemoryStage.ranges(of: inodes.sorted()))
+        case .blocks(let start, let count):
+            let reach = UInt64(ExtentRecord.maximumLength) - 1
+            func key(_ block: UInt64) -> [UInt8] { FreeRecord.key(start: block).span.array }
+            return Scope(
+                label: "blocks \(start):\(count)",
+                stretch: Scope.Stretch(
+                    lower: key(start), upper: key(start + count),
+                    lowest: key(start - min(start, reach))))
+        }
+    }
+
+    /// All records of `inodes`, which ascend.
+    private static func ranges(of inodes: [InodeNumber]) -> RecordRanges {
+        var ranges = RecordRanges()
+        for inode in inodes {
+            let lower = KeyBytes(InodeRecord.key(inode).span)
+            ranges.append(
+                KeyRange(lower: lower, upper: KeyBytes(InodeRecord.key(inode + 1).span)))
+        }
+        return ranges
+    }
 }
 
 extension MemoryState {
     /// The entries of a directory, in order.
     func names(in directory: InodeNumber) -> [(name: [UInt8], target: DirentTarget)] {
-        let key = InodeRecord.key(directory)
+        let key = PrimaryKey.dirent(directory, RawSpan())
         let first = records.firstPlace(atOrAbove: key.span)
         var result: [(name: [UInt8], target: DirentTarget)] = []
         for record in records[first...] {
@@ -110,9 +159,13 @@ extension MemoryState {
         return result
     }
 
-    /// What is wrong with the primary records, in words: each block is free or has one owner,
-    /// and each inode has the links that lead to it.
-    func problems(blocks: UInt64) -> [String] {
+    /// What is wrong with the primary records, in words.
+    func problems(blocks: UInt64, areLinksRight: Bool = true) -> [String] {
+        blockProblems(blocks: blocks) + (areLinksRight ? linkProblems : [])
+    }
+
+    /// Each block is free or has one owner.
+    private func blockProblems(blocks: UInt64) -> [String] {
         var problems: [String] = []
         var runs = free.map { (start: $0.start, end: $0.end) }
         runs += records.compactMap(\.extent).map { ($0.start, $0.startEnd) }
@@ -128,6 +181,12 @@ extension MemoryState {
         if free.reduce(0, { $0 + $1.length }) != freeBlocks {
             problems.append("the count of free blocks, \(freeBlocks), is wrong")
         }
+        return problems
+    }
+
+    /// Each inode has the links that lead to it.
+    private var linkProblems: [String] {
+        var problems: [String] = []
         var links: [InodeNumber: UInt32] = [.root: 2]
         for record in records {
             guard let target = record.target else { continue }

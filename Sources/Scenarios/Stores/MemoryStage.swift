@@ -7,7 +7,7 @@ internal import VolumeFormat
 internal import VolumeIndexes
 
 final class MemoryStage: ExplorableStage {
-    private let scenario: Scenario
+    let scenario: Scenario
     let tree: MemoryTree
     /// The tree after the setup.
     private let prepared: MemorySnapshot
@@ -175,6 +175,7 @@ final class MemoryStage: ExplorableStage {
             var upper = KeyBytes()
             upper.append(inode == .max ? inode : inode + 1)
             return KeyRange(lower: lower, upper: upper)
+        case .inode: lower = KeyBytes(PrimaryKey.inode(inode).span)
         case .entry(let name):
             lower = PrimaryKey.dirent(inode, Array(name.utf8).rawSpan)
         case .extent(let block):
@@ -216,6 +217,7 @@ final class MemoryStage: ExplorableStage {
         let inode = try inode(of: place)
         switch place.part {
         case .all: return "records of inode \(inode)"
+        case .inode: return "inode \(inode)"
         case .entry(let name): return "name \"\(name)\" in directory \(inode)"
         case .extent(let block): return "extent of inode \(inode), block \(block)"
         case .tagging(let item, let tag): return "tag \(tag) of item \(item)"
@@ -225,6 +227,9 @@ final class MemoryStage: ExplorableStage {
     // MARK: Indexes
 
     func expected(_ slot: IndexSlot, below cursor: KeyBytes?) throws -> [Entry] {
+        guard !VolumeSlots.isSummary(slot) else {
+            return view.summaries.contributions(slot, below: cursor)
+        }
         let index = view.indexes[slot.rawValue]
         guard let cursor else { return index.expected }
         var entries: [Entry] = []
@@ -235,11 +240,20 @@ final class MemoryStage: ExplorableStage {
         return entries
     }
 
-    func live(_ slot: IndexSlot) throws -> [(key: [UInt8], value: [UInt8]?)] {
-        view.indexes[slot.rawValue].live
+    func folded(_ slot: IndexSlot) throws -> [Entry] {
+        guard VolumeSlots.isSummary(slot) else { return view.indexes[slot.rawValue].expected }
+        if let known = view.folded[slot] { return known }
+        let folded = view.summaries.folded(slot)
+        tree.current.view?.folded[slot] = folded
+        return folded
     }
 
-    private var view: MemoryView {
+    func live(_ slot: IndexSlot) throws -> [(key: [UInt8], value: [UInt8]?)] {
+        guard VolumeSlots.isSummary(slot) else { return view.indexes[slot.rawValue].live }
+        return tree.current.state.servedEntries(of: slot).map { ($0.key, $0.value) }
+    }
+
+    var view: MemoryView {
         let version = tree.current
         if let view = version.view { return view }
         let view = MemoryView(version.state)
@@ -279,13 +293,18 @@ struct MemoryView {
     }
 
     private(set) var indexes = [Index(), Index()]
+    let summaries: PlainSummaries
+    /// What summaries must hold, as far as somebody has asked.
+    var folded: [IndexSlot: [Entry]] = [:]
 
     init(_ state: MemoryState) {
+        summaries = PlainSummaries(state)
         for record in state.records {
             if record.plain == nil { record.plain = MemoryView.derive(record) }
             switch record.content {
             case .extent: indexes[0].records.append(record)
             case .dirent: indexes[1].records.append(record)
+            case .inode: break
             }
         }
         for slot in indexes.indices {
@@ -294,12 +313,13 @@ struct MemoryView {
                 return compareBytes(a.key.rawSpan, b.key.rawSpan) < 0
             }
             indexes[slot].expected = indexes[slot].records.compactMap(\.plain)
-            indexes[slot].live = state.activeTable(IndexSlot(slot)).map { ($0.key, $0.value) }
+            indexes[slot].live = state[IndexSlot(slot)].active.table.map { ($0.key, $0.value) }
         }
     }
 
-    private static func derive(_ record: MemoryRecord) -> Entry {
+    private static func derive(_ record: MemoryRecord) -> Entry? {
         switch record.content {
+        case .inode: return nil
         case .extent(let extent):
             let key = ReverseMap.key(extent), value = ReverseMap.value(extent)
             return Entry(key: key.span.array, value: value.span.array)
@@ -310,5 +330,29 @@ struct MemoryView {
             let value = ParentPointers.value(generation: target.generation)
             return Entry(key: key.span.array, value: value.span.array)
         }
+    }
+}
+
+extension PlainSummaries {
+    /// Blocks are added up from the extents: what the tree keeps of an inode's share is what is
+    /// to be checked.
+    init(_ state: MemoryState) {
+        var blocks: [InodeNumber: UInt64] = [:]
+        var names: [Name] = []
+        for record in state.records {
+            if let extent = record.extent {
+                blocks[extent.inode, default: 0] += UInt64(extent.length)
+            }
+            guard let target = record.target else { continue }
+            let name = Array(record.key[PrimaryKey.prefixSize...])
+            names.append(Name(directory: record.inode, name: name, target: target))
+        }
+        let inodes = state.inodes.map { inode in
+            let share = QuotaShare(
+                uid: inode.uid, gid: inode.gid, project: inode.project,
+                blocks: blocks[inode.number] ?? 0)
+            return Inode(number: inode.number, share: share, stored: inode.storedLinks)
+        }
+        self.init(inodes: inodes, names: names)
     }
 }

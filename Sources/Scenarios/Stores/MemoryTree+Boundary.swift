@@ -6,6 +6,7 @@ internal import Bytes
 internal import Tidemark
 internal import Volume
 internal import VolumeFormat
+internal import VolumeIndexes
 
 struct MemoryBoundary: CommitBoundary {
     private unowned let tree: MemoryTree
@@ -57,7 +58,10 @@ struct MemoryBoundary: CommitBoundary {
     }
 
     func amend(_ index: IndexSlot, _ entries: [(key: [UInt8], value: [UInt8]?)]) throws -> Int {
-        try tree.change { $0.amend(index, entries) }
+        let amended = try tree.change { $0.amend(index, entries) }
+        // What has lost its last name while its count was too high goes, a little later.
+        if index == VolumeSlots.links { try tree.change { $0.reclaimUnlinked() } }
+        return amended
     }
 
     func reap(limit: Int) throws -> Bool { try tree.change { $0.reap(limit: limit) } }
@@ -75,6 +79,9 @@ struct MemoryBoundary: CommitBoundary {
 
 extension MemoryOperations {
     mutating func createGeneration(of slot: IndexSlot) throws -> UInt32 {
+        guard slot != VolumeSlots.links else {
+            throw VolumeError.invalid("a generation of links: the counts stand in the inodes")
+        }
         guard state[slot].load == nil else {
             throw VolumeError.invalid("a second new generation: one is being loaded already")
         }
@@ -99,6 +106,10 @@ extension MemoryOperations {
         let isOrdered = end.map { compareBytes($0.span, cursor.rawSpan) >= 0 } ?? true
         precondition(isOrdered, "the load cursor moves forward only")
         hasChanged = true
+        if slot == VolumeSlots.quota {
+            state[slot].load = loadUsage(stretch, into: load, end: end?.array)
+            return
+        }
         var position = stretch.startPosition
         while position < stretch.endPosition {
             let entry = MemoryEntry(
@@ -145,6 +156,7 @@ extension MemoryOperations {
         }
         state[slot].active = load.generation
         state[slot].load = nil
+        state.usage = state.usage + load.usageCorrection
     }
 
     /// The active and the kept generation change places.
@@ -177,11 +189,14 @@ extension MemoryOperations {
         return load
     }
 
-    /// Makes entries of the active generation what they should be.
+    /// Makes entries of the active generation what they should be, or adds corrections to a
+    /// summary.
     /// - Returns: how many were not so before.
     mutating func amend(
         _ slot: IndexSlot, _ entries: [(key: [UInt8], value: [UInt8]?)]
     ) -> Int {
+        if slot == VolumeSlots.quota { return correctUsage(entries) }
+        if slot == VolumeSlots.links { return correctLinks(entries) }
         var amended = 0
         for (key, value) in entries {
             guard state[slot].active.table.find(key.rawSpan)?.value != value else { continue }
@@ -235,7 +250,7 @@ extension MemoryOperations {
         crashRuns()
         state.opens = []
         reclaimAll()
-        for slot in [MemoryState.rmapSlot, MemoryState.parentsSlot] {
+        for slot in MemoryState.slots {
             guard let load = state[slot].load, !isResumable(load, of: slot) else { continue }
             state.retired.append(MemoryState.Retired(slot: slot, generation: load.generation))
             state[slot].load = nil
@@ -250,7 +265,8 @@ extension MemoryOperations {
 extension MemoryState {
     /// Whether opening it again would change nothing.
     var isAsReopened: Bool {
-        opens.isEmpty && runs.isEmpty && rmap.load == nil && parents.load == nil && retired.isEmpty
+        opens.isEmpty && runs.isEmpty && retired.isEmpty
+            && MemoryState.slots.allSatisfy { self[$0].load == nil }
             && !inodes.contains { $0.links == 0 }
     }
 }
@@ -259,7 +275,7 @@ extension MemoryState.Retired {
     fileprivate var isDone: Bool { !isForgotten && generation.table.count == 0 }
 
     fileprivate var recordKey: [UInt8] {
-        let name = slot == MemoryState.rmapSlot ? "rmap" : "parents"
+        let name = VolumeSlots.all[slot.rawValue].name
         return Array("\(name)/\(generation.number)".utf8)
     }
 }

@@ -4,6 +4,7 @@
 
 internal import Bytes
 internal import Tidemark
+internal import VolumeFormat
 
 /// One complete copy of an index.
 struct MemoryGeneration {
@@ -21,14 +22,19 @@ struct MemoryLoad {
     var generation: MemoryGeneration
     /// The load cursor; nil: beyond every key.
     var end: [UInt8]? = []
-    /// What the generation must hold by the changes that were made.
+    /// Entries that the generation must hold by the changes that were made.
     var expected = 0
+    /// Of quota usage: what the store's own counter lacks. Added when the generation becomes
+    /// active.
+    var usageCorrection = QuotaUsage.zero
     /// Why the generation can't be used, once that is so. Never cleared.
     private(set) var spoilt: String?
 
-    func covers(_ entry: MemoryEntry) -> Bool {
+    func covers(_ entry: MemoryEntry) -> Bool { covers(entry.key) }
+
+    func covers(_ key: [UInt8]) -> Bool {
         guard let end else { return true }
-        return entry.compare(end.rawSpan) < 0
+        return compareBytes(key.rawSpan, end.rawSpan) < 0
     }
 
     mutating func spoil(_ reason: String) {
@@ -41,6 +47,8 @@ struct MemoryLoad {
             UInt64(bitPattern: Int64(expected)) << 2 | (end == nil ? 2 : 0)
                 | (spoilt == nil ? 0 : 1))
         if let end { hash.add(end) }
+        hash.add(usageCorrection.blocks)
+        hash.add(usageCorrection.inodes)
     }
 }
 

@@ -14,6 +14,9 @@ enum OwnerMutant: String, CaseIterable, Sendable {
     case logBeginsWithResume = "deltas between a crash and the resume are not logged"
     case trimsTooEarly = "the hook log is trimmed before the checkpoint is saved"
     case crashNotNoticed = "runs that were at work in a crash are found at work"
+    case linksNotReported = "a name that goes is reported, and what it says of links is not"
+    case usageNotLoaded = "increments below the load cursor are not made in the new generation"
+    case usageSet = "a correction of a counter is stored in its place instead of being added"
     case truncateNotReported = "what a truncation takes away is not reported"
 }
 

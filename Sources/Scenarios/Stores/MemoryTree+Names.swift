@@ -68,7 +68,7 @@ extension MemoryOperations {
     }
 
     func isEmpty(_ directory: InodeNumber) -> Bool {
-        let key = InodeRecord.key(directory)
+        let key = PrimaryKey.dirent(directory, RawSpan())
         let place = state.records.firstPlace(atOrAbove: key.span)
         guard place < state.records.count else { return true }
         let record = state.records[place]
@@ -137,7 +137,7 @@ extension MemoryOperations {
         guard target.type != .directory else { throw .isDirectory(text(directory, name)) }
         var inode = try existing(target.child)
         removeDirent(record)
-        inode.links -= 1
+        inode.links &-= 1
         settle(inode)
     }
 
@@ -174,7 +174,7 @@ extension MemoryOperations {
     mutating func reclaim(_ inode: MemoryInode) {
         hasChanged = true
         freeExtents(inode.number, from: 0)
-        state.deleteInode(inode.number)
+        deleteInode(inode.number)
         let place = state.freeInodes.firstIndex { $0 > inode.number } ?? state.freeInodes.count
         state.freeInodes.insert(inode.number, at: place)
     }

@@ -7,6 +7,7 @@ internal import Bytes
 internal import Tidemark
 internal import Volume
 internal import VolumeFormat
+internal import VolumeIndexes
 
 struct MemoryOperations: ~Copyable {
     /// What the transaction has made of the state.
@@ -22,9 +23,9 @@ struct MemoryOperations: ~Copyable {
     /// Whether it is reported as "read these again".
     var isVoid = false
     /// Whether the deltas of an index are collected, by slot: for a hook, or for the log.
-    var wants = [false, false]
+    var wants = [false, false, false, false]
     /// Whether any hook wants them.
-    var hookWants = [false, false]
+    var hookWants = [false, false, false, false]
     /// Blocks of the data area.
     let blocks: UInt64
     let indexes: [any SecondaryIndex]
@@ -65,6 +66,10 @@ struct MemoryOperations: ~Copyable {
             var inode = try existing(try resolve(path))
             inode.permissions = permissions & 0o7777
             put(inode)
+        case .chown(let path, let uid, let gid, let project):
+            var inode = try existing(try resolve(path))
+            (inode.uid, inode.gid, inode.project) = (uid, gid, project)
+            put(inode)
         case .set, .remove: throw .notSupported("an operation of a catalogue on a tree")
         }
     }
@@ -76,9 +81,29 @@ struct MemoryOperations: ~Copyable {
         return inode
     }
 
+    /// An inode is stored after its extents: what it takes is what they are.
     mutating func put(_ inode: MemoryInode) {
         hasChanged = true
         state.put(inode)
+        let blocks = extents(inode.number, from: 0, to: .max).reduce(0) { $0 + UInt64($1.length) }
+        let share = QuotaShare(
+            uid: inode.uid, gid: inode.gid, project: inode.project, blocks: blocks)
+        let record = MemoryRecord(inode.number, share)
+        let old = state.records.put(record)?.share
+        guard old != share else { return }
+        state.count(from: old, to: share, mutants)
+        reportAdded(record)
+    }
+
+    mutating func deleteInode(_ number: InodeNumber) {
+        hasChanged = true
+        state.deleteInode(number)
+        let key = PrimaryKey.inode(number)
+        guard let record = state.records.remove(key.span) else {
+            preconditionFailure("what an inode takes is kept as long as the inode")
+        }
+        state.count(from: record.share, to: nil, mutants)
+        reportRemoved(record)
     }
 
     /// A number for a new inode, the lowest that is free, and its generation.
@@ -159,6 +184,11 @@ struct MemoryOperations: ~Copyable {
     ///   as void once.
     private mutating func remove(_ record: MemoryRecord, isReplaced: Bool = false) {
         state[record.slot].remove(record.entry, mutants)
+        reportRemoved(record, isReplaced: isReplaced)
+    }
+
+    /// Whoever wants the links of names wants the names too.
+    private mutating func reportRemoved(_ record: MemoryRecord, isReplaced: Bool = false) {
         guard wants[record.slot.rawValue], !isSilent else { return }
         guard !isVoid else {
             if !isReplaced { deltas.void(record.range) }
@@ -166,6 +196,11 @@ struct MemoryOperations: ~Copyable {
         }
         let primary = record.key, key = record.entry.key
         deltas.remove(record.slot, primary: primary.rawSpan, key: key.rawSpan)
+        guard wants[VolumeSlots.links.rawValue], !mutants.have(.linksNotReported) else { return }
+        for entry in record.links {
+            let key = entry.key
+            deltas.remove(VolumeSlots.links, primary: primary.rawSpan, key: key.rawSpan)
+        }
     }
 
     private mutating func reportAdded(_ record: MemoryRecord) {
@@ -174,5 +209,12 @@ struct MemoryOperations: ~Copyable {
         let primary = record.key, key = record.entry.key, value = record.entry.value
         deltas.add(
             record.slot, primary: primary.rawSpan, key: key.rawSpan, value: value.rawSpan)
+        guard wants[VolumeSlots.links.rawValue] else { return }
+        for entry in record.links {
+            let key = entry.key, value = entry.value
+            deltas.add(
+                VolumeSlots.links, primary: primary.rawSpan, key: key.rawSpan,
+                value: value.rawSpan)
+        }
     }
 }

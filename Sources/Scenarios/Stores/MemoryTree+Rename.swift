@@ -59,7 +59,7 @@ extension MemoryOperations {
             changeLinks(to.directory, by: -1)
             lost.links = 0
         } else {
-            lost.links -= 1
+            lost.links &-= 1
         }
         settle(lost)
     }
@@ -84,7 +84,7 @@ extension MemoryOperations {
 
     private mutating func changeLinks(_ number: InodeNumber, by difference: Int) {
         guard var inode = state.inode(number) else { return }
-        inode.links = UInt32(Int(inode.links) + difference)
+        inode.links &+= UInt32(truncatingIfNeeded: difference)
         put(inode)
     }
 

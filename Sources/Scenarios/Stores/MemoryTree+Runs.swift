@@ -30,7 +30,7 @@ struct MemoryLog {
     /// It is complete for the commits after this one; nil: nothing is logged.
     var since: UInt64?
     /// Whether the deltas of each index are logged, by slot.
-    var wants = [false, false]
+    var wants = [false, false, false, false]
     var pieces: [MemoryLogPiece] = []
 
     var byteCount: Int { pieces.reduce(0) { $0 + $1.bytes.count } }
@@ -52,6 +52,8 @@ struct MemoryLog {
     mutating func trim(_ runs: [RunRecord]) {
         let live = runs.filter(\.state.isResumable)
         let needed = live.compactMap(\.logFrom).min() ?? since ?? .max
+        // What is trimmed is not in the log: nobody's position may lie before it.
+        if let since, needed > since { self.since = needed }
         pieces.removeAll { $0.position.commit <= needed }
     }
 }

@@ -2,6 +2,7 @@
 
 internal import Bytes
 internal import Tidemark
+internal import VolumeIndexes
 
 final class MemorySnapshot: OwnerSnapshot {
     let state: MemoryState
@@ -22,9 +23,15 @@ final class MemorySnapshot: OwnerSnapshot {
         after key: KeyBytes, records: Int, wants: (IndexSlot) -> Bool
     ) throws -> KeyBytes? {
         precondition(records > 0, "an empty window")
-        let first = state.records.firstPlace(atOrAbove: key.span)
-        guard records < state.records.count - first else { return nil }
-        return state.records[first + records].keyBytes
+        // As on a volume under a scenario's hand: inodes count where they are wanted.
+        let countsInodes = wants(VolumeSlots.quota)
+        var left = records
+        for record in state.records[state.records.firstPlace(atOrAbove: key.span)...]
+        where countsInodes || record.share == nil {
+            if left == 0 { return record.keyBytes }
+            left -= 1
+        }
+        return nil
     }
 
     func read(_ range: KeyRange, limit: Int, into sink: WindowSink) throws -> KeyBytes? {
@@ -38,10 +45,11 @@ final class MemorySnapshot: OwnerSnapshot {
             let record = state.records[place]
             place += 1
             // A kind that no index needs is as if there were none.
-            guard sink.wants(record.slot) else { continue }
+            let wantsLinks = record.target != nil && sink.wants(VolumeSlots.links)
+            guard sink.wants(record.slot) || wantsLinks else { continue }
             if count == limit { return record.keyBytes }
-            let key = record.entry.key, value = record.entry.value
-            sink.emit(record.slot, key: key.rawSpan, value: value.rawSpan)
+            if sink.wants(record.slot) { sink.emit(record.slot, record.entry) }
+            if wantsLinks { for entry in record.links { sink.emit(VolumeSlots.links, entry) } }
             count += 1
         }
         return nil
@@ -52,7 +60,7 @@ final class MemorySnapshot: OwnerSnapshot {
     func entries(
         of index: IndexSlot, from key: KeyBytes, limit: Int, into batch: EntryBatch
     ) throws -> KeyBytes? {
-        let table = state.activeTable(index)
+        let table = state.servedEntries(of: index)
         var place = table.firstPlace(atOrAbove: key.span)
         var left = limit
         while place < table.count {
@@ -71,5 +79,12 @@ final class MemorySnapshot: OwnerSnapshot {
         forEntries entries: Int, payload: Int, of index: IndexSlot
     ) throws -> (available: Int, needed: Int) {
         (available: .max, needed: payload)
+    }
+}
+
+extension WindowSink {
+    fileprivate func emit(_ index: IndexSlot, _ entry: MemoryEntry) {
+        let key = entry.key, value = entry.value
+        emit(index, key: key.rawSpan, value: value.rawSpan)
     }
 }

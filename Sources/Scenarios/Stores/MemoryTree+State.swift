@@ -62,9 +62,11 @@ final class MemoryEntry: MemoryElement, Sendable {
     }
 }
 
-/// A primary record that an index is derived from, with the entry that it derives.
+/// A primary record that an index is derived from, with the entries that it derives.
 final class MemoryRecord: MemoryElement, @unchecked Sendable {
     enum Content: Sendable {
+        /// Of an inode only what it takes, and whose it is: see `MemoryInode` for the rest.
+        case inode(QuotaShare)
         case dirent(DirentTarget)
         case extent(ExtentRecord)
     }
@@ -74,6 +76,8 @@ final class MemoryRecord: MemoryElement, @unchecked Sendable {
     let content: Content
     let slot: IndexSlot
     let entry: MemoryEntry
+    /// Of a name: what link counts are folded from besides.
+    let links: [MemoryEntry]
     let hash: UInt64
     /// What `MemoryStage` derives of the record, by code of its own; nil before it is first
     /// asked for.
@@ -82,21 +86,46 @@ final class MemoryRecord: MemoryElement, @unchecked Sendable {
     init(_ directory: InodeNumber, _ name: [UInt8], _ target: DirentTarget) {
         key = PrimaryKey.dirent(directory, name.rawSpan).span.array
         content = .dirent(target)
-        slot = MemoryState.parentsSlot
+        slot = VolumeSlots.parents
         let derived = ParentPointers.key(
             child: target.child, parent: directory, name: name.rawSpan)
         let value = ParentPointers.value(generation: target.generation)
         entry = MemoryEntry(key: derived.span.array, value: value.span.array)
+        links = MemoryRecord.links(directory, name, target)
         hash = MemoryRecord.hash(key, entry, UInt64(target.type.rawValue))
+    }
+
+    private static func links(
+        _ directory: InodeNumber, _ name: [UInt8], _ target: DirentTarget
+    ) -> [MemoryEntry] {
+        guard target.type != .regular else { return [] }
+        let type = LinkIndex.typeValue(target.type)
+        let own = LinkIndex.typeKey(child: target.child, parent: directory, name: name.rawSpan)
+        let typed = MemoryEntry(key: own.span.array, value: type.span.array)
+        guard target.type == .directory else { return [typed] }
+        let back = LinkIndex.childKey(parent: directory, name: name.rawSpan)
+        let child = LinkIndex.childValue(target.child)
+        return [typed, MemoryEntry(key: back.span.array, value: child.span.array)]
+    }
+
+    init(_ inode: InodeNumber, _ share: QuotaShare) {
+        key = PrimaryKey.inode(inode).span.array
+        content = .inode(share)
+        slot = VolumeSlots.quota
+        let derived = InodeRecord.key(inode), value = share.bytes
+        entry = MemoryEntry(key: derived.span.array, value: value.span.array)
+        links = []
+        hash = MemoryRecord.hash(key, entry, 0)
     }
 
     init(_ extent: ExtentRecord) {
         let primary = PrimaryKey.extent(extent)
         key = primary.span.array
         content = .extent(extent)
-        slot = MemoryState.rmapSlot
+        slot = VolumeSlots.rmap
         let derived = ReverseMap.key(extent), value = ReverseMap.value(extent)
         entry = MemoryEntry(key: derived.span.array, value: value.span.array)
+        links = []
         hash = MemoryRecord.hash(key, entry, 0)
     }
 
@@ -119,11 +148,16 @@ final class MemoryRecord: MemoryElement, @unchecked Sendable {
         return nil
     }
 
+    var share: QuotaShare? {
+        if case .inode(let share) = content { return share }
+        return nil
+    }
+
     /// The first part of the primary key.
     var inode: InodeNumber {
         switch content {
         case .extent(let extent): return extent.inode
-        case .dirent:
+        case .inode, .dirent:
             let key = key
             return key.rawSpan.integer(at: 0)
         }
@@ -140,11 +174,12 @@ final class MemoryRecord: MemoryElement, @unchecked Sendable {
 
 // MARK: The state
 
-/// An inode. Times and owners are not kept: nothing here depends on them.
+/// An inode. Times are not kept: nothing here depends on them.
 struct MemoryInode {
     let number: InodeNumber
     let type: FileType
     var permissions: UInt16
+    var uid: UInt32 = 0, gid: UInt32 = 0, project: UInt32 = 0
     var links: UInt32
     let generation: UInt32
     /// Blocks of a file, up to its end.
@@ -156,7 +191,8 @@ struct MemoryInode {
         var hash = StateHash(3)
         hash.add(number)
         hash.add(UInt64(type.rawValue) << 48 | UInt64(permissions) << 32 | UInt64(links))
-        hash.add(UInt64(generation))
+        hash.add(UInt64(generation) << 32 | UInt64(project))
+        hash.add(UInt64(uid) << 32 | UInt64(gid))
         hash.add(size)
         hash.add(parent)
         return hash.value
@@ -179,9 +215,6 @@ struct MemoryOpen {
 }
 
 struct MemoryState {
-    static let rmapSlot = IndexSlot(0)
-    static let parentsSlot = IndexSlot(1)
-
     /// A generation that is to be deleted.
     struct Retired {
         let slot: IndexSlot
@@ -207,6 +240,12 @@ struct MemoryState {
     var opens: [MemoryOpen] = []
     var rmap = MemoryIndex()
     var parents = MemoryIndex()
+    var quota = MemoryIndex()
+    /// Link counts stand in the inodes: of their index there is one generation for good, and
+    /// nothing in it.
+    private var links = MemoryIndex()
+    /// What all inodes take, as the store counts it for itself.
+    var usage = QuotaUsage.zero
     /// In the order in which they were retired, of any index.
     var retired: [Retired] = []
     /// Transactions since the last one that was reported as voids.
@@ -217,16 +256,26 @@ struct MemoryState {
     var log = MemoryLog()
 
     subscript(slot: IndexSlot) -> MemoryIndex {
-        get { slot == MemoryState.rmapSlot ? rmap : parents }
+        get {
+            switch slot {
+            case VolumeSlots.rmap: rmap
+            case VolumeSlots.parents: parents
+            case VolumeSlots.quota: quota
+            default: links
+            }
+        }
         _modify {
-            if slot == MemoryState.rmapSlot { yield &rmap } else { yield &parents }
+            switch slot {
+            case VolumeSlots.rmap: yield &rmap
+            case VolumeSlots.parents: yield &parents
+            case VolumeSlots.quota: yield &quota
+            default: yield &links
+            }
         }
     }
 
-    /// The entries that are served.
-    func activeTable(_ slot: IndexSlot) -> MemoryTable<MemoryEntry> {
-        slot == MemoryState.rmapSlot ? rmap.active.table : parents.active.table
-    }
+    /// Every index that has generations.
+    static let slots = VolumeSlots.withGenerations.map(\.slot)
 
     /// All of the state but the number of its last commit.
     var fingerprint: UInt64 {
@@ -238,6 +287,9 @@ struct MemoryState {
         hash.add(opens.reduce(0) { $0 &+ $1.hash })
         rmap.add(to: &hash)
         parents.add(to: &hash)
+        quota.add(to: &hash)
+        hash.add(usage.blocks)
+        hash.add(usage.inodes)
         for generation in retired {
             hash.add(UInt64(generation.slot.rawValue) << 1 | (generation.isForgotten ? 1 : 0))
             generation.generation.add(to: &hash)

@@ -1,7 +1,6 @@
 // The tree in memory: the owner on which races are explored. It serves the same indexes as a
-// volume, its summaries left out, from the same records under the same keys, and makes the same
-// changes in the same order; but nothing happens by itself, nothing waits, and starting again
-// costs nothing.
+// volume, from the same records under the same keys, and makes the same changes in the same
+// order; but nothing happens by itself, nothing waits, and starting again costs nothing.
 //
 // A transaction is three steps: `begin`; `commit`, after which snapshots see what it did and
 // no hook knows; `report`, in which the hooks are told. Between `begin` and the end of
@@ -26,8 +25,7 @@ final class MemoryTree: Owner, @unchecked Sendable {
     }
 
     let label = "a tree in memory"
-    let indexes = MemoryTree.allIndexes
-    private static let allIndexes: [any SecondaryIndex] = [ReverseMap(), ParentPointers()]
+    let indexes = VolumeSlots.all
     /// The last version that was committed.
     private(set) var current: MemorySnapshot
     /// What the machine's coming down leaves.
@@ -40,8 +38,6 @@ final class MemoryTree: Owner, @unchecked Sendable {
     private var hooks: [any CommitHook] = []
     private var phase = Phase.none
     private var operations: MemoryOperations
-    /// What hooks are told of commits that change no record.
-    private let nothing = DeltaBatch()
     /// Every so many transactions one is reported as "read these again"; 0: none.
     private let voidEvery: Int
     /// By a mistake made on purpose: the version that becomes visible too late.
@@ -58,7 +54,7 @@ final class MemoryTree: Owner, @unchecked Sendable {
         voidEvery = description.voidEvery
         current = MemorySnapshot(state)
         durable = current
-        operations = MemoryOperations(state, blocks: blocks, MemoryTree.allIndexes)
+        operations = MemoryOperations(state, blocks: blocks, VolumeSlots.all)
         operations.logBytes = description.log ?? .max
         for operation in setup { try run(Transaction([operation])) }
         operations.state.sinceVoid = 0
@@ -72,7 +68,7 @@ final class MemoryTree: Owner, @unchecked Sendable {
         current = version
         durable = version
         operations = MemoryOperations(
-            version.state, blocks: other.operations.blocks, MemoryTree.allIndexes)
+            version.state, blocks: other.operations.blocks, VolumeSlots.all)
     }
 
     /// Goes on from `version`, as if the tree had just been made.
@@ -258,8 +254,8 @@ final class MemoryTree: Owner, @unchecked Sendable {
         if isDurable { durable = current }
     }
 
-    /// One transaction at a boundary: the hooks are told that it changed no record. Where it
-    /// changes nothing there is no commit.
+    /// One transaction at a boundary, of which the hooks are told. Where it changes nothing
+    /// there is no commit.
     func change<R>(_ body: (inout MemoryOperations) throws -> R) throws -> R {
         operations.begin(isVoid: false)
         let result: R
@@ -273,7 +269,7 @@ final class MemoryTree: Owner, @unchecked Sendable {
         operations.logDeltas()
         makeVersion()
         if keepsVersions { committedInStep.append(current) }
-        for hook in hooks { hook.committed(operations.state.commit, deltas: nothing) }
+        tell(operations.state.commit)
         return result
     }
 
@@ -303,13 +299,10 @@ final class MemoryTree: Owner, @unchecked Sendable {
     /// - Returns: whether there was an entry.
     func alter(_ slot: IndexSlot, key: [UInt8], value: [UInt8]?) -> Bool {
         guard case .none = phase else { preconditionFailure("damage inside a transaction") }
-        let old = operations.state[slot].active.table.remove(key.rawSpan)
-        if let value {
-            operations.state[slot].active.table.put(MemoryEntry(key: key, value: value))
-        }
+        let wasThere = operations.state.alter(slot, key: key, value: value)
         makeVersion()
         durable = current
-        return old != nil
+        return wasThere
     }
 
     /// The process comes down, or the machine, and the tree is opened again: as the last
@@ -363,6 +356,9 @@ extension MemoryState {
             state.records.put(record)
             state.rmap.add(record.entry)
         }
+        let share = QuotaShare(uid: 0, gid: 0, project: 0, blocks: 0)
+        state.records.put(MemoryRecord(.root, share))
+        state.count(from: nil, to: share)
         state.free = [
             FreeRecord(start: UInt64(TreeLayout.reservedAtStart), length: blocks - reserved)
         ]

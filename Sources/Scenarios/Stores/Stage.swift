@@ -51,9 +51,15 @@ protocol Stage: AnyObject {
     /// The first primary key beyond the records of `place`, as the store is now.
     func end(of place: Place) throws -> KeyBytes
 
-    /// What an index must hold, derived plainly from the primary records below `cursor`
-    /// (nil: all), in key order.
+    /// What the shadow of an index must hold, derived plainly from the primary records below
+    /// `cursor` (nil: all), in key order.
     func expected(_ slot: IndexSlot, below cursor: KeyBytes?) throws -> [Entry]
+
+    /// What the live index must hold, in key order: of a summary the fold of what is derived.
+    func folded(_ slot: IndexSlot) throws -> [Entry]
+
+    /// What a run is limited to, as the store is now.
+    func scope(_ description: ScopeDescription) throws -> Scope
 
     /// The number of the active generation.
     func activeGeneration(_ slot: IndexSlot) throws -> UInt32
@@ -130,6 +136,12 @@ enum StageError: Error, CustomStringConvertible {
 }
 
 extension Stage {
+    func folded(_ slot: IndexSlot) throws -> [Entry] { try expected(slot, below: nil) }
+
+    func scope(_ description: ScopeDescription) throws -> Scope {
+        throw StageError.refused("a scope is one of a tree")
+    }
+
     func openSideStore(_ run: UInt64) throws -> (store: any SideStore, checkpoint: Checkpoint) {
         throw SideFileError.lost(path: "of run \(run)")
     }

@@ -1,6 +1,6 @@
-// An owner under the scenario's hand. It forwards every call, and adds what a scenario can
-// ask for: the call fails, a record can't be read, a window ends exactly after as many
-// records as it should, a hook is told of a commit when the stage says so.
+// An owner under the scenario's hand. To a forwarded call it adds what a scenario can ask for:
+// the call fails, a record can't be read, a window ends exactly after as many records as it
+// should, a hook is told of a commit when the stage says so.
 //
 // Hooks: with a `gate` each hook is attached in a wrapper that calls the gate before it tells
 // the real hook. Nobody sees the wrappers: `hooks` are the real ones, and a hook is detached
@@ -14,7 +14,7 @@ internal import Tidemark
 internal import Glibc
 #endif
 
-final class SteeredOwner: Owner, @unchecked Sendable {
+final class SteeredOwner: ForwardingOwner, @unchecked Sendable {
     struct Options {
         /// For an owner whose own window ends are guesses: records are counted by reading.
         var exactBoundaries = false
@@ -42,7 +42,6 @@ final class SteeredOwner: Owner, @unchecked Sendable {
 
     /// Told when everything has been made durable: for a stage that keeps what is.
     var madeDurable: (() -> Void)?
-    let inner: any Owner
     let faults: Faults
     let options: Options
     /// Set by the stage, in the order of their keys.
@@ -58,16 +57,12 @@ final class SteeredOwner: Owner, @unchecked Sendable {
     private(set) var longestHold: UInt64 = 0
 
     init(_ inner: any Owner, faults: Faults, options: Options = Options()) {
-        self.inner = inner
         self.faults = faults
         self.options = options
+        super.init(inner)
     }
 
-    var label: String { inner.label }
-    /// Those that scenarios are about: summaries, the last ones, are not among them.
-    var indexes: [any SecondaryIndex] { inner.indexes.filter { $0.summary == nil } }
-
-    func atCommitBoundary<R: Sendable>(
+    override func atCommitBoundary<R: Sendable>(
         _ body: @Sendable (any CommitBoundary) throws -> R
     ) throws -> R {
         try inner.atCommitBoundary { boundary in
@@ -80,21 +75,19 @@ final class SteeredOwner: Owner, @unchecked Sendable {
         }
     }
 
-    func makeDurable() throws {
+    override func makeDurable() throws {
         try faults.check(.makeDurable)
         try inner.makeDurable()
         madeDurable?()
     }
 
-    func snapshot() throws -> any OwnerSnapshot {
+    override func snapshot() throws -> any OwnerSnapshot {
         try faults.check(.snapshot)
         return SteeredSnapshot(try inner.snapshot(), self)
     }
 
-    var keepsRuns: Bool { inner.keepsRuns }
-    var durableCommit: UInt64 { inner.durableCommit }
     /// Nothing becomes durable by itself: a checkpoint's lane asks again, and waits.
-    func askForDurability() {}
+    override func askForDurability() {}
 }
 
 private func monotonicNanoseconds() -> UInt64 {
@@ -105,108 +98,91 @@ private func monotonicNanoseconds() -> UInt64 {
 
 // MARK: At a commit boundary
 
-/// Good as long as the boundary that it wraps.
-private final class SteeredBoundary: CommitBoundary {
-    private let inner: any CommitBoundary
+private final class SteeredBoundary: ForwardingBoundary {
     private let owner: SteeredOwner
 
     init(_ inner: any CommitBoundary, _ owner: SteeredOwner) {
-        self.inner = inner
         self.owner = owner
+        super.init(inner)
     }
 
-    var lastCommit: UInt64 { inner.lastCommit }
-
-    var hooks: [any CommitHook] {
+    override var hooks: [any CommitHook] {
         guard owner.options.gate != nil else { return inner.hooks }
         return inner.hooks.map { ($0 as? GatedHook)?.real ?? $0 }
     }
 
-    func attach(_ hook: any CommitHook) {
+    override func attach(_ hook: any CommitHook) {
         guard let gate = owner.options.gate else { return inner.attach(hook) }
         inner.attach(GatedHook(hook, gate))
     }
 
-    func detach(_ hook: any CommitHook) {
+    override func detach(_ hook: any CommitHook) {
         let wrapper = inner.hooks.first { ($0 as? GatedHook)?.real === hook }
         inner.detach(wrapper ?? hook)
     }
 
-    func snapshot() throws -> any OwnerSnapshot {
+    override func snapshot() throws -> any OwnerSnapshot {
         try owner.faults.check(.snapshot)
         return SteeredSnapshot(try inner.snapshot(), owner)
     }
 
-    func createGeneration(of index: IndexSlot) throws -> UInt32 {
+    override func createGeneration(of index: IndexSlot) throws -> UInt32 {
         try owner.faults.check(.createGeneration)
-        return try inner.createGeneration(of: index)
+        return try super.createGeneration(of: index)
     }
 
-    func append(
+    override func append(
         _ stretch: EntryBatch, to generation: UInt32, of index: IndexSlot, end: KeyBytes?
     ) throws {
         try owner.faults.check(.appendStretch)
         owner.lastHold.appended += stretch.count
-        try inner.append(stretch, to: generation, of: index, end: end)
+        try super.append(stretch, to: generation, of: index, end: end)
     }
 
-    func validate(generation: UInt32, of index: IndexSlot) throws -> String? {
+    override func validate(generation: UInt32, of index: IndexSlot) throws -> String? {
         try owner.faults.check(.validate)
-        return try inner.validate(generation: generation, of: index)
+        return try super.validate(generation: generation, of: index)
     }
 
-    func activate(generation: UInt32, of index: IndexSlot, keepsOld: Bool) throws {
+    override func activate(
+        generation: UInt32, of index: IndexSlot, keepsOld: Bool
+    ) throws {
         try owner.faults.check(.activate)
-        try inner.activate(generation: generation, of: index, keepsOld: keepsOld)
+        try super.activate(generation: generation, of: index, keepsOld: keepsOld)
     }
 
-    func keptGeneration(of index: IndexSlot) throws -> UInt32? {
-        try inner.keptGeneration(of: index)
-    }
-
-    func rollBack(_ indexes: [IndexSlot]) throws {
+    override func rollBack(_ indexes: [IndexSlot]) throws {
         try owner.faults.check(.rollBack)
-        try inner.rollBack(indexes)
+        try super.rollBack(indexes)
     }
 
-    func forgetKept(of indexes: [IndexSlot]) throws {
+    override func forgetKept(of indexes: [IndexSlot]) throws {
         try owner.faults.check(.forgetKept)
-        try inner.forgetKept(of: indexes)
+        try super.forgetKept(of: indexes)
     }
 
-    func discard(generation: UInt32, of index: IndexSlot) throws {
+    override func discard(generation: UInt32, of index: IndexSlot) throws {
         try owner.faults.check(.discard)
-        try inner.discard(generation: generation, of: index)
+        try super.discard(generation: generation, of: index)
     }
 
-    func discardUnfinished(of index: IndexSlot) throws {
-        try inner.discardUnfinished(of: index)
-    }
-
-    func amend(_ index: IndexSlot, _ entries: [(key: [UInt8], value: [UInt8]?)]) throws -> Int {
+    override func amend(
+        _ index: IndexSlot, _ entries: [(key: [UInt8], value: [UInt8]?)]
+    ) throws -> Int {
         try owner.faults.check(.amend)
         owner.lastHold.amended += entries.count
-        return try inner.amend(index, entries)
+        return try super.amend(index, entries)
     }
 
-    func reap(limit: Int) throws -> Bool {
+    override func reap(limit: Int) throws -> Bool {
         try owner.faults.check(.reap)
         owner.lastHold.reaped += limit
-        return try inner.reap(limit: limit)
+        return try super.reap(limit: limit)
     }
 
-    func newRunNumber() throws -> UInt64 { try inner.newRunNumber() }
-    func runs() throws -> [RunRecord] { try inner.runs() }
-
-    func store(_ run: RunRecord) throws {
+    override func store(_ run: RunRecord) throws {
         try owner.faults.check(.storeRun)
-        try inner.store(run)
-    }
-
-    func keepLog() throws { try inner.keepLog() }
-
-    func loading(of index: IndexSlot) -> (generation: UInt32, cursor: KeyBytes?)? {
-        inner.loading(of: index)
+        try super.store(run)
     }
 }
 
@@ -240,63 +216,61 @@ extension Faults {
     }
 }
 
-final class SteeredSnapshot: OwnerSnapshot {
-    let inner: any OwnerSnapshot
+final class SteeredSnapshot: ForwardingSnapshot {
     private let owner: SteeredOwner
 
     init(_ inner: any OwnerSnapshot, _ owner: SteeredOwner) {
-        self.inner = inner
         self.owner = owner
+        super.init(inner)
     }
 
-    var commit: UInt64 { inner.commit }
-
-    func boundary(
+    override func boundary(
         after key: KeyBytes, records: Int, wants: (IndexSlot) -> Bool
     ) throws -> KeyBytes? {
         try owner.faults.check(.lookahead)
         guard owner.options.exactBoundaries else {
-            let known = owner.indexes.count
-            return try inner.boundary(after: key, records: records) {
-                $0.rawValue < known && wants($0)
-            }
+            return try super.boundary(after: key, records: records, wants: wants)
         }
-        let sink = WindowSink(batches: owner.indexes.map { _ in EntryBatch() }, sequence: .none)
-        return try inner.read(KeyRange(lower: key, upper: nil), limit: records, into: sink)
+        return try inner.key(behind: records, from: key, of: owner.indexes, wants: wants)
     }
 
-    func read(_ range: KeyRange, limit: Int, into sink: WindowSink) throws -> KeyBytes? {
+    override func read(_ range: KeyRange, limit: Int, into sink: WindowSink) throws -> KeyBytes? {
         try owner.faults.check(.windowRead)
         guard !owner.unreadable.isEmpty, owner.faults.haveUnreadable else {
-            return try inner.read(range, limit: limit, into: sink)
+            return try super.read(range, limit: limit, into: sink)
         }
         return try readAround(range, limit: limit, into: sink)
     }
 
-    func entries(
+    override func readDirectly(
+        _ stretch: Scope.Stretch, of index: IndexSlot, into sink: WindowSink
+    ) throws -> Bool {
+        try owner.faults.check(.windowRead)
+        // What can't be read is found by reading it.
+        guard owner.unreadable.isEmpty || !owner.faults.haveUnreadable else { return false }
+        return try super.readDirectly(stretch, of: index, into: sink)
+    }
+
+    override func entries(
         of index: IndexSlot, from key: KeyBytes, limit: Int, into batch: EntryBatch
     ) throws -> KeyBytes? {
         try owner.faults.check(.entriesRead)
-        return try inner.entries(of: index, from: key, limit: limit, into: batch)
+        return try super.entries(of: index, from: key, limit: limit, into: batch)
     }
 
-    func logged(
+    override func logged(
         from position: LogPosition, limit: Int,
         _ body: (LogPosition, borrowing DeltaBatch) throws -> Void
     ) throws -> LogPosition? {
         try owner.faults.check(.logRead)
-        return try inner.logged(from: position, limit: limit, body)
+        return try super.logged(from: position, limit: limit, body)
     }
 
-    func audit(of index: IndexSlot, over range: KeyRange) throws -> (any EntryAudit)? {
-        try inner.audit(of: index, over: range)
-    }
-
-    func room(
+    override func room(
         forEntries entries: Int, payload: Int, of index: IndexSlot
     ) throws -> (available: Int, needed: Int) {
         try owner.faults.check(.room)
-        return try inner.room(forEntries: entries, payload: payload, of: index)
+        return try super.room(forEntries: entries, payload: payload, of: index)
     }
 
     /// Reads what lies between the records that can't be read. Those are counted as records,

@@ -12,8 +12,11 @@ extension VolumeStage {
             throw StageError.refused("damage of \(damage.index): the store has no such index")
         }
         let entry =
-            damage.index == "rmap"
-            ? try mapping(damage) : try parentPointer(damage)
+            switch IndexSlot(slot) {
+            case VolumeSlots.rmap: try mapping(damage)
+            case VolumeSlots.parents: try parentPointer(damage)
+            default: try summary(damage)
+            }
         let payload = damage.kind == .missing ? nil : entry.value
         let wasThere = try volume.alter(IndexSlot(slot), key: entry.key, payload: payload)
         guard wasThere == (damage.kind != .stray) else {
@@ -23,6 +26,13 @@ extension VolumeStage {
         }
         // It is part of what the store is at the start, whatever comes down later.
         try volume.sync()
+    }
+
+    private func summary(_ damage: Damage) throws -> Entry {
+        let snapshot = try volume.read()
+        return try VolumePrimaries(snapshot).summaries.entry(of: damage) {
+            try inode(of: $0, snapshot)
+        }
     }
 
     private func parentPointer(_ damage: Damage) throws -> Entry {

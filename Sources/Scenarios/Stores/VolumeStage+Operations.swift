@@ -77,6 +77,9 @@ extension Operations {
         case .chmod(let path, let permissions):
             try setAttributes(
                 try inode(at: path), AttributeChanges(permissions: permissions))
+        case .chown(let path, let uid, let gid, let project):
+            try setAttributes(
+                try inode(at: path), AttributeChanges(uid: uid, gid: gid, project: project))
         case .open, .close: preconditionFailure("opening and closing are no group's")
         case .set, .remove:
             throw StageError.refused("items and tags are of a catalogue, not of a tree")

@@ -26,7 +26,7 @@ final class VolumeStage: Stage {
     /// Where the volume lies that is open; each crash leaves for another.
     private(set) var path: String
     private let baton: Baton
-    private let scenario: Scenario
+    let scenario: Scenario
     /// The transaction under way.
     private var work: Work?
     private var thread: DedicatedThread?
@@ -380,6 +380,19 @@ final class VolumeStage: Stage {
         }
         thread.take()?.join()
         _ = baton.takeFailure()
+    }
+
+    func scope(_ description: ScopeDescription) throws -> Scope {
+        let snapshot = try volume.read()
+        let scope: VolumeScope =
+            switch description {
+            case .inode(let path): .inode(try snapshot.inode(at: path))
+            case .subtree(let path): .subtree(path.words)
+            case .blocks(let start, let count): .blocks(start: start, count: count)
+            }
+        do { return try snapshot.scope(scope) } catch let error as VolumeError {
+            throw StageError.refused("\(error)")
+        }
     }
 
     func close() throws -> [String] {

@@ -53,7 +53,7 @@ public struct Scope: Sendable, Hashable {
         func isBelow(_ key: RawSpan) -> Bool { compareBytes(key, lower.rawSpan) < 0 }
 
         /// Whether the entry belongs to it.
-        func holds(_ index: any SecondaryIndex, key: RawSpan, value: RawSpan) -> Bool {
+        package func holds(_ index: any SecondaryIndex, key: RawSpan, value: RawSpan) -> Bool {
             guard mayHold(key) else { return false }
             return !isBelow(key) || index.reaches(lower.rawSpan, key: key, value: value)
         }

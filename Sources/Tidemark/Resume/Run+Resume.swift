@@ -266,9 +266,24 @@ extension Run {
         } catch {
             throw AbortReason("the hook log can't be read: \(error)", .uselessPosition)
         }
+        try checkLogged()
         try drain()
         replaying = next.flatMap { $0.commit <= end ? ($0, end) : nil }
         return replaying != nil
+    }
+
+    /// Throws where the run's part of the log has been given up: what was read of it may lack what
+    /// was trimmed. A position that was given up never comes back, so as long as it stands all
+    /// that was read before was there.
+    private func checkLogged() throws {
+        guard let number = record?.number else { return }
+        let known = try atBoundary { boundary in
+            try boundary.runs().first { $0.number == number }
+        }
+        guard known?.logFrom == nil, !options.mutants.have(.holeInLogIgnored) else { return }
+        throw AbortReason(
+            "run \(number) can't go on: its position was given up while it read the hook log",
+            .uselessPosition)
     }
 
     /// Goes on with the interrupted load, behind a settling: what the owner has not kept up

@@ -33,6 +33,7 @@ package enum Mutant: String, CaseIterable, Sendable {
     case checkpointForgetsRereads = "a checkpoint forgets what is to be read again"
     case checkpointWithoutDrain = "the queue is not drained at a checkpoint"
     case checkpointOfAborted = "a run that was aborted begins a checkpoint"
+    case holeInLogIgnored = "a run reads on in a log of which its part was given up"
     case logNotReplayed = "what was logged before a run went on is not replayed"
     case replayStampedLate = "what is replayed is stamped with the commit of the resume"
     case resumedLoadWithoutOverlay = "a load that is gone on with forgets what goes over it"

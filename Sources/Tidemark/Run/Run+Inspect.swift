@@ -111,6 +111,14 @@ extension Run {
     /// Marks the run as aborted, as a driver does where a step of another thread fails.
     package func abort(_ error: any Error) { hook.abort(AbortReason(error)) }
 
+    /// What it is limited to.
+    package var scope: Scope? { hook.scope }
+
+    /// Indexes whose shadows it collects: its own, and those that its summaries are folded from.
+    package var collected: [IndexSlot] {
+        owner.indexes.indices.map { IndexSlot($0) }.filter { hook.wants($0) }
+    }
+
     package func spill() throws { try assistant.spill() }
     package var rereads: Int { hook.rereadCount }
     package var openWindows: Int { hook.openWindowCount }
@@ -124,7 +132,7 @@ extension Run {
     /// Whether among the items of one key a delta is older, or newer, than what a window holds.
     package func orders() throws -> (deltaOlder: Bool, deltaNewer: Bool) {
         var result = (deltaOlder: false, deltaNewer: false)
-        for slot in slots {
+        for slot in collected {
             let sorter = EntrySorter()
             sorter.sort([try assistant.collect(slot.rawValue)])
             for place in 0..<max(0, sorter.count - 1) {
@@ -159,7 +167,7 @@ extension Run {
         into digest: inout StateDigest, snapshots: (any OwnerSnapshot) -> UInt64
     ) throws {
         hook.describe(into: &digest)
-        for slot in slots { try assistant.describe(slot.rawValue, into: &digest) }
+        for slot in collected { try assistant.describe(slot.rawValue, into: &digest) }
         assistant.describe(into: &digest)
         for scanner in scanners { scanner.describe(into: &digest, snapshots) }
         if let loading {

@@ -144,6 +144,9 @@ extension Run {
         _ boundary: any CommitBoundary
     ) throws -> [QueueItem] {
         if !options.mutants.have(.abortIgnored) { try checkAborted() }
+        // The stretch may lack what is to be read again. An interrupted load is gone on with, so
+        // it is not to hold for a moment what a later step would refuse.
+        try checkExact()
         if current.isSummary {
             try boundary.append(
                 stretch.batch, to: current.generation, of: current.slot, end: stretch.end)

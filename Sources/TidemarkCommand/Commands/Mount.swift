@@ -106,8 +106,10 @@ struct Mount: TidemarkSubcommand {
             served.desk.add(mounted)
             let words = page?.page ?? ""
             if behind { Background.isReady(words) } else { tellMounted(output, page: words) }
+            ServiceManager.tell("READY=1\nSTATUS=\(mountPoint)")
             let runs = readOnly ? nil : served.goOn(logger)
             try waitForEnd(mounted) { page?.lookAfter() }
+            ServiceManager.tell("STOPPING=1")
             served.desk.close("its mount has ended")
             runs?.join()
         }
@@ -127,8 +129,7 @@ struct Mount: TidemarkSubcommand {
 
     private func waitForEnd(_ mounted: MountedVolume, _ meanwhile: () -> Void) throws {
         while !mounted.hasEnded(within: 0.1) {
-            meanwhile()
-            if Signals.stopRequest != nil { try mounted.unmount() }
+            if Signals.stopRequest != nil { try mounted.unmount() } else { meanwhile() }
         }
     }
 }

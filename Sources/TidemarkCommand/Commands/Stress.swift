@@ -78,10 +78,6 @@ struct Stress: TidemarkSubcommand {
             throw ValidationError(
                 "Limits and --record don't go together: a scenario knows no time.")
         }
-        guard record == nil || !index.contains(where: \.isSummary) else {
-            throw ValidationError(
-                "--record knows rmap and parents only: scenarios have no summaries.")
-        }
         guard damage == 0 || !index.contains(where: { $0.name == "links" }) else {
             throw ValidationError(
                 "--damage is not for links: a file with a wrong count that loses a name "

@@ -207,12 +207,11 @@ extension StressWriter {
         case .removeAttribute where recorder == nil:
             try operations.removeXattr(inode, StressWriter.attributeName)
             return nil
-        // A scenario has no owners.
-        case .setOwner where recorder == nil:
+        case .setOwner:
             let ids = (0..<3).map { _ in UInt32.random(in: 0..<8, using: &random) }
             let changes = AttributeChanges(uid: ids[0], gid: ids[1], project: ids[2])
             _ = try operations.setAttributes(inode, changes)
-            return nil
+            return .chown(Path(inode), uid: ids[0], gid: ids[1], project: ids[2])
         default:
             let mode = UInt16.random(in: 0...0o777, using: &random)
             _ = try operations.setAttributes(inode, AttributeChanges(permissions: mode))

@@ -1,0 +1,139 @@
+// An owner in front of another, through which every call goes unchanged. Who wants to see some of
+// a run's calls, or to let them fail, overrides those: the one home of the forwarding, so that
+// nothing that an owner offers is lost on the way.
+
+internal import Bytes
+internal import Tidemark
+
+/// What is wrapped in it must be as safe between threads as an owner is.
+class ForwardingOwner: Owner, @unchecked Sendable {
+    let inner: any Owner
+
+    init(_ inner: any Owner) { self.inner = inner }
+
+    var label: String { inner.label }
+    var indexes: [any SecondaryIndex] { inner.indexes }
+
+    func atCommitBoundary<R: Sendable>(
+        _ body: @Sendable (any CommitBoundary) throws -> R
+    ) throws -> R { try inner.atCommitBoundary(body) }
+
+    func snapshot() throws -> any OwnerSnapshot { try inner.snapshot() }
+    func makeDurable() throws { try inner.makeDurable() }
+    var keepsRuns: Bool { inner.keepsRuns }
+    var durableCommit: UInt64 { inner.durableCommit }
+    func askForDurability() { inner.askForDurability() }
+}
+
+/// Good as long as the boundary that it wraps.
+class ForwardingBoundary: CommitBoundary {
+    let inner: any CommitBoundary
+
+    init(_ inner: any CommitBoundary) { self.inner = inner }
+
+    var lastCommit: UInt64 { inner.lastCommit }
+    var hooks: [any CommitHook] { inner.hooks }
+    func attach(_ hook: any CommitHook) { inner.attach(hook) }
+    func detach(_ hook: any CommitHook) { inner.detach(hook) }
+    func snapshot() throws -> any OwnerSnapshot { try inner.snapshot() }
+
+    func createGeneration(of index: IndexSlot) throws -> UInt32 {
+        try inner.createGeneration(of: index)
+    }
+
+    func append(
+        _ stretch: EntryBatch, to generation: UInt32, of index: IndexSlot, end: KeyBytes?
+    ) throws { try inner.append(stretch, to: generation, of: index, end: end) }
+
+    func validate(generation: UInt32, of index: IndexSlot) throws -> String? {
+        try inner.validate(generation: generation, of: index)
+    }
+
+    func activate(generation: UInt32, of index: IndexSlot, keepsOld: Bool) throws {
+        try inner.activate(generation: generation, of: index, keepsOld: keepsOld)
+    }
+
+    func keptGeneration(of index: IndexSlot) throws -> UInt32? {
+        try inner.keptGeneration(of: index)
+    }
+
+    func rollBack(_ indexes: [IndexSlot]) throws { try inner.rollBack(indexes) }
+    func forgetKept(of indexes: [IndexSlot]) throws { try inner.forgetKept(of: indexes) }
+
+    func discard(generation: UInt32, of index: IndexSlot) throws {
+        try inner.discard(generation: generation, of: index)
+    }
+
+    func discardUnfinished(of index: IndexSlot) throws {
+        try inner.discardUnfinished(of: index)
+    }
+
+    func amend(_ index: IndexSlot, _ entries: [(key: [UInt8], value: [UInt8]?)]) throws -> Int {
+        try inner.amend(index, entries)
+    }
+
+    func reap(limit: Int) throws -> Bool { try inner.reap(limit: limit) }
+    func newRunNumber() throws -> UInt64 { try inner.newRunNumber() }
+    func runs() throws -> [RunRecord] { try inner.runs() }
+    func store(_ run: RunRecord) throws { try inner.store(run) }
+    func keepLog() throws { try inner.keepLog() }
+
+    func loading(of index: IndexSlot) -> (generation: UInt32, cursor: KeyBytes?)? {
+        inner.loading(of: index)
+    }
+}
+
+class ForwardingSnapshot: OwnerSnapshot {
+    let inner: any OwnerSnapshot
+
+    init(_ inner: any OwnerSnapshot) { self.inner = inner }
+
+    var commit: UInt64 { inner.commit }
+
+    func boundary(
+        after key: KeyBytes, records: Int, wants: (IndexSlot) -> Bool
+    ) throws -> KeyBytes? { try inner.boundary(after: key, records: records, wants: wants) }
+
+    func read(_ range: KeyRange, limit: Int, into sink: WindowSink) throws -> KeyBytes? {
+        try inner.read(range, limit: limit, into: sink)
+    }
+
+    func readDirectly(
+        _ stretch: Scope.Stretch, of index: IndexSlot, into sink: WindowSink
+    ) throws -> Bool { try inner.readDirectly(stretch, of: index, into: sink) }
+
+    func entries(
+        of index: IndexSlot, from key: KeyBytes, limit: Int, into batch: EntryBatch
+    ) throws -> KeyBytes? { try inner.entries(of: index, from: key, limit: limit, into: batch) }
+
+    func logged(
+        from position: LogPosition, limit: Int,
+        _ body: (LogPosition, borrowing DeltaBatch) throws -> Void
+    ) throws -> LogPosition? { try inner.logged(from: position, limit: limit, body) }
+
+    func audit(of index: IndexSlot, over range: KeyRange) throws -> (any EntryAudit)? {
+        try inner.audit(of: index, over: range)
+    }
+
+    func room(
+        forEntries entries: Int, payload: Int, of index: IndexSlot
+    ) throws -> (available: Int, needed: Int) {
+        try inner.room(forEntries: entries, payload: payload, of: index)
+    }
+}
+
+extension OwnerSnapshot {
+    /// The key of the record that follows `records` others from `key` on, found by reading them.
+    /// Records that only a summary is derived from count where that is wanted, all others
+    /// always: so a window of a tree in memory and of a volume ends at the same record.
+    func key(
+        behind records: Int, from key: KeyBytes, of indexes: [any SecondaryIndex],
+        wants: (IndexSlot) -> Bool
+    ) throws -> KeyBytes? {
+        let batches = indexes.enumerated().map { place, index in
+            index.summary == nil || wants(IndexSlot(place)) ? EntryBatch() : nil
+        }
+        let sink = WindowSink(batches: batches, sequence: .none)
+        return try read(KeyRange(lower: key, upper: nil), limit: records, into: sink)
+    }
+}
