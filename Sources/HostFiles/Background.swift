@@ -112,13 +112,17 @@ public enum Background {
 }
 
 /// Bounds what this process, and nothing else, may take: open files, bytes of memory, and the
-/// processor where others want it.
+/// processor where others want it. Where the system runs out of memory it goes first.
 public func limitThisProcess(files: UInt, memory: UInt, niceness: Int32) {
     for (resource, limit) in [(RLIMIT_NOFILE, files), (RLIMIT_DATA, memory), (RLIMIT_CORE, 0)] {
         var limits = rlimit(rlim_cur: limit, rlim_max: limit)
         _ = unsafe setrlimit(Int32(resource.rawValue), &limits)
     }
     _ = setpriority(Int32(PRIO_PROCESS.rawValue), 0, niceness)
+    let file = unsafe open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC)
+    guard file >= 0 else { return }
+    _ = unsafe write(file, "500", 3)
+    close(file)
 }
 
 /// The process that has started this one, or has taken it over.

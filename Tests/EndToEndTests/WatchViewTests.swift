@@ -183,7 +183,7 @@ import Testing
 
     @Test func `curves and bars use what the terminal has`() {
         let plain = style(80), rich = style(80, unicode: true)
-        #expect(plain.curve([0, 1, 2, 4], 6) == "_-+#  ")
+        #expect(plain.curve([0, 1, 2, 4], 6) == "_:=#  ")
         #expect(rich.curve([0, 1, 2, 4], 6) == "▁▃▅█  ")
         #expect(rich.curve([0, 0], 3) == "▁▁ ")
         #expect(plain.curve([9, 1, 1], 2) == "##")
