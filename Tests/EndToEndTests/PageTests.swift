@@ -9,13 +9,16 @@ import Testing
     /// Runs a script in Python, which has `address` (host, port) and `ask`, against a page.
     private func withPage(_ script: String, _ volume: String) throws {
         let frame = """
-            import os, signal, socket, subprocess, sys, time
-            probe = socket.socket()
-            probe.bind(("127.0.0.1", 0))
-            address = probe.getsockname()
-            probe.close()
-            words = [sys.argv[1], "dashboard", sys.argv[2], "--address", "%s:%d" % address]
-            page = subprocess.Popen(words, stderr=subprocess.PIPE)
+            import fcntl, os, socket, subprocess, sys, time
+            # It says where it listens on descriptor 3.
+            reading, writing = (fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in os.pipe())
+            os.dup2(writing, 3)
+            words = [sys.argv[1], "dashboard", sys.argv[2], "--address", "0"]
+            page = subprocess.Popen(words, pass_fds=(3,))
+            os.close(3)
+            os.close(writing)
+            url = os.read(reading, 100).decode()
+            address = ("127.0.0.1", int(url.strip().strip("/").split(":")[-1]))
 
             def send(text):
                 with socket.create_connection(address, timeout=60) as client:
@@ -34,12 +37,6 @@ import Testing
                     assert part in answer, (part, answer[:400])
 
             try:
-                for _ in range(600):
-                    try:
-                        socket.create_connection(address).close()
-                        break
-                    except ConnectionRefusedError:
-                        time.sleep(0.05)
             """
         let body = script.split(separator: "\n").map { "    " + $0 }.joined(separator: "\n")
         let whole = frame + "\n" + body + "\nfinally:\n    page.terminate(); page.wait()\n"

@@ -119,8 +119,8 @@ import Testing
                 == "  lock      134 holds, 99 % within 1.13 ms, longest 4.29 ms")
         #expect(
             try line("writers", lines)
-                == "writers     35,123 operations/s; 50 % within 120 µs, "
-                + "99 % 3.10 ms, longest 5.60 m")
+                == "writers     35,123 operations/s; 50 % 120 µs, "
+                + "99 % 3.10 ms, longest 5.60 ms")
     }
 
     @Test func `120 columns give the bars more room`() throws {

@@ -134,7 +134,7 @@ struct WatchView {
             let longest = writers.maximum
         {
             head.add(
-                "; 50 % within \(duration(median)), 99 % \(duration(most)), longest "
+                "; 50 % \(duration(median)), 99 % \(duration(most)), longest "
                     + duration(longest))
         }
         let width = max(10, style.columns - WatchView.margin - 30)
