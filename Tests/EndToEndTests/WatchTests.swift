@@ -177,6 +177,7 @@ struct WatchTests {
             columns, seconds = int(sys.argv[1]), float(sys.argv[2])
             child, file = pty.fork()
             if child == 0:
+                os.environ.pop("NO_COLOR", None)
                 for word in sys.argv[3].split():
                     os.environ.__setitem__(*word.split("=", 1))
                 time.sleep(0.2)
@@ -212,7 +213,7 @@ struct WatchTests {
             }
             #expect(drawn[0].contains("\u{1b}[1m"))
             // In place: the cursor goes up by as many lines as the picture before had.
-            let lines = drawn[0].components(separatedBy: "\n").count - 1
+            let lines = drawn[0].utf8.count { $0 == UInt8(ascii: "\n") }
             #expect(drawn[1].hasPrefix("\u{1b}[\(lines)A"), "\(drawn[1].prefix(20))")
             // Another size: all anew, and no wider than it.
             #expect(drawn.contains { $0.hasPrefix("\u{1b}[2J") })
