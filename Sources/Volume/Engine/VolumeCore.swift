@@ -48,6 +48,7 @@ final class VolumeCore: Sendable {
     /// Operations that were begun, and how long those who asked for them waited.
     let operations = Atomic<UInt64>(0)
     let latencies = LatencyRecorder()
+    let watchers = Mutex(Watchers())
     /// Additions and removals of index entries that did not find what they should have.
     let indexAnomalies = Atomic<UInt64>(0)
     /// Why no change is possible any more. Set once.
