@@ -43,8 +43,6 @@ final class VolumeCore: Sendable {
     let hasAskedForPoint = Atomic<Bool>(false)
     let durableBytes: UInt64
     let hookLogBytes: Int
-    /// Who is told of inodes whose link counts a run has corrected.
-    let correctionsWatcher = Mutex<(@Sendable ([InodeNumber]) -> Void)?>(nil)
     /// Operations that were begun, and how long those who asked for them waited.
     let operations = Atomic<UInt64>(0)
     let latencies = LatencyRecorder()
