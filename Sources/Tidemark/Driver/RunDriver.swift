@@ -22,6 +22,8 @@ public struct DriverOptions: Sendable {
     public var restFactor = 9.0
     /// About how many primary records there are, for progress.
     public var expectedRecords = 0
+    /// What the numbers that primary keys begin with don't reach; nil: not known. For progress.
+    public var positionLimit: UInt64?
     /// Told of the progress ten times a second, by a thread of the driver's.
     public var onProgress: (@Sendable (RunProgress) -> Void)?
 
@@ -59,7 +61,8 @@ public final class RunDriver: @unchecked Sendable {
         self.options = options
         self.controls = controls ?? RunControls(RunLimits(run.options))
         pace = Pace(self.controls, run.hook, .system)
-        board = ProgressBoard(run, self.controls, .system)
+        board = ProgressBoard(
+            run, self.controls, .system, positionLimit: options.positionLimit)
         run.assistant.checkAborted = { [hook = run.hook] in
             if let reason = hook.abortReason { throw reason }
         }

@@ -6,9 +6,12 @@
 
 internal import Control
 internal import HostFiles
+internal import Meters
+internal import Synchronization
 internal import Threads
 internal import Tidemark
 internal import Volume
+internal import VolumeMount
 
 final class RunDesk: Sendable {
     fileprivate struct Work {
@@ -31,6 +34,11 @@ final class RunDesk: Sendable {
     private let command: String
     private let volume: Volume
     fileprivate let state = Monitor(State())
+    private let began = monotonicNanoseconds()
+    /// What goes on in this process beside its runs.
+    private let meter: ActivityMeter
+    private let mounted = MountedHere()
+    private let dashboard = Mutex<String?>(nil)
 
     /// Runs of the past that are told; the volume itself remembers more.
     private static let told = 20
@@ -39,7 +47,18 @@ final class RunDesk: Sendable {
     init(_ volume: Volume, command: String) {
         self.volume = volume
         self.command = command
+        meter = ActivityMeter { [mounted] in
+            [volume.writing] + (mounted.volume?.requests ?? [])
+        }
     }
+
+    deinit { meter.end() }
+
+    /// From now on the requests of this mount are told of too.
+    func add(_ mounted: MountedVolume) { self.mounted.set(mounted) }
+
+    /// From now on it is told where the page is.
+    func add(dashboard: String) { self.dashboard.withLock { $0 = dashboard } }
 
     /// Has a seat taken while `body` runs.
     func seated<R>(_ limits: RunLimits, _ body: (RunSeat) throws -> R) throws -> R {
@@ -99,11 +118,19 @@ final class RunDesk: Sendable {
         let runs = work.map {
             LiveRun(number: $0.number, indexes: $0.indexes, progress: $0.progress())
         }
-        return LiveStatus(
+        var live = LiveStatus(
             process: processNumber, command: command,
             limits: seats.first?.controls.limits ?? RunLimits(),
             stopReason: seats.first?.controls.stopReason, runs: runs,
             recorded: (try? volume.runs())?.suffix(RunDesk.told))
+        live.seconds = Double(monotonicNanoseconds() - began) / 1e9
+        let activities = meter.activities
+        live.writers = volume.isReadOnly ? nil : activities.first
+        live.mount = mounted.volume.map {
+            LiveMount(mountPoint: $0.mountPoint, requests: Array(activities.dropFirst()))
+        }
+        live.dashboard = dashboard.withLock { $0 }
+        return live
     }
 
     // MARK: Requests
@@ -153,6 +180,18 @@ final class RunDesk: Sendable {
             "no run \(run) is at work; "
                 + (work.isEmpty ? "none is" : "give \(known), or no number"))
     }
+}
+
+/// The mount of this process, once there is one, and as long as it lasts.
+private final class MountedHere: Sendable {
+    private struct Reference {
+        weak var volume: MountedVolume?
+    }
+
+    private let reference = Mutex(Reference())
+
+    func set(_ mounted: MountedVolume) { reference.withLock { $0.volume = mounted } }
+    var volume: MountedVolume? { reference.withLock { $0.volume } }
 }
 
 /// The place of one command at the desk.

@@ -102,6 +102,7 @@ struct RunExecution {
             keeping: keeping, onDiscrepancy: onDiscrepancy)
         var driving = DriverOptions()
         driving.expectedRecords = (try? expectedRecords()) ?? 0
+        driving.positionLimit = (try? volume.statistics())?.counters.nextInode
         let progress = Progress(output, isOn: showsProgress)
         driving.onProgress = { now in progress.draw(now.line) }
         // What is recorded is as long as it is by its scenario, and has levers of its own.

@@ -11,6 +11,7 @@
 
 internal import Bytes
 internal import LMDB
+internal import Synchronization
 internal import Tidemark
 internal import VolumeFormat
 internal import VolumeIndexes
@@ -87,6 +88,7 @@ public struct Operations: ~Copyable {
             throw VolumeError.noSpace("metadata of \(core.path)")
         }
         groupSize += 1
+        core.operations.add(1, ordering: .relaxed)
         hasChanged = false
         now = core.clock()
     }
