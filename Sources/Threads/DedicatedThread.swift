@@ -41,6 +41,14 @@ public final class DedicatedThread: @unchecked Sendable {
         thread = created
     }
 
+    /// Has the system call that the thread waits in end with EINTR: a signal that does nothing else.
+    public func interrupt() {
+        var action = sigaction()
+        unsafe action.__sigaction_handler.sa_handler = { _ in }
+        unsafe sigaction(SIGURG, &action, nil)
+        pthread_kill(thread, SIGURG)
+    }
+
     /// Waits for the end of the thread. To be called once, by one thread.
     public func join() {
         precondition(!isJoined, "a thread is joined once")

@@ -3,6 +3,7 @@
 internal import ArgumentParser
 internal import Control
 internal import HostFiles
+internal import Logging
 internal import Threads
 internal import Tidemark
 internal import Volume
@@ -44,6 +45,12 @@ struct Mount: TidemarkSubcommand {
     @Option(help: "Requests that are worked on at a time.")
     var workers = MountOptions().workers
 
+    @Option(
+        help: ArgumentHelp(
+            "The most that metadata may take: where it is full, programs are told that there is "
+                + "no space. Without it, what the disk holds.", valueName: "size"))
+    var metadataLimit: SizeArgument?
+
     /// Set by `mount` itself, for the process that it starts.
     @Flag(help: .hidden)
     var behind = false
@@ -61,6 +68,7 @@ struct Mount: TidemarkSubcommand {
         var arguments = ["mount", "--behind", "--workers", "\(workers)"]
         if readOnly { arguments.append("--read-only") }
         if allowOther { arguments.append("--allow-other") }
+        if let metadataLimit { arguments += ["--metadata-limit", "\(metadataLimit.bytes)"] }
         if common.verbose { arguments.append("--verbose") }
         arguments += ["--", absolutePath(volume), mountPoint]
         if let status = try Background.start(arguments) {
@@ -76,11 +84,12 @@ struct Mount: TidemarkSubcommand {
     private func serve(_ output: Output) throws -> ExitStatus {
         let logger = makeLogger(toSystem: behind, isVerbose: common.verbose)
         let mode = readOnly ? OpenOptions.Mode.readOnly : .readWrite
-        try withVolume(absolutePath(volume), mode, output, logger) { opened in
+        let limit = metadataLimit.map { Int(clamping: $0.bytes) }
+        try withVolume(absolutePath(volume), mode, output, logger, metadataLimit: limit) { opened in
             let served = ServedVolume(
                 volume: opened, desk: RunDesk(opened, command: Mount._commandName))
-            let server = try ControlServer(folder: opened.path, table: served.table)
-            defer { server.close() }
+            let server = try controlServer(served, logger)
+            defer { server?.close() }
             var options = MountOptions()
             options.isReadOnly = readOnly
             options.allowsOthers = allowOther
@@ -95,6 +104,19 @@ struct Mount: TidemarkSubcommand {
             runs?.join()
         }
         return .success
+    }
+
+    /// A volume on what can only be read is mounted without.
+    private func controlServer(
+        _ served: ServedVolume, _ logger: Logger
+    ) throws -> ControlServer? {
+        do {
+            return try ControlServer(folder: served.volume.path, table: served.table)
+        } catch let error as ControlError where readOnly {
+            guard case .system = error else { throw error }
+            logger.info("\(error); no commands can be sent to this process")
+            return nil
+        }
     }
 
     private func tellMounted(_ output: Output) {
@@ -141,7 +163,9 @@ struct Unmount: TidemarkSubcommand {
             throw MountError.notMounted(mountPoint)
         }
         if force {
-            try MountPoint.cutOff(mount.mountPoint)
+            let server = try? liveStatus(mount.source)?.process
+            let isSevered = try MountPoint.cutOff(mount.mountPoint)
+            if !isSevered, let server { Signals.askToStop(server) }
         } else {
             try MountPoint.unmount(mount.mountPoint)
         }

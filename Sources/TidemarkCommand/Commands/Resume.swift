@@ -38,7 +38,11 @@ struct Resume: ServableCommand {
     @OptionGroup var common: CommonOptions
 
     func execute(_ output: Output) throws -> ExitStatus {
-        if let live = try liveStatus(target) { return try endPause(live, output) }
+        if let served = output.served {
+            if isAtWork(in: served.desk.live) { return try endPause(served.desk.live, output) }
+        } else if let live = try liveStatus(target) {
+            return try endPause(live, output)
+        }
         let list = try LineList(path: list, output)
         return try withVolume(target, .readWrite, output) { volume in
             let record = try interrupted(volume)
@@ -56,6 +60,13 @@ struct Resume: ServableCommand {
             if !record.isDryRun, report.outcome.isDone { try finishReaping(volume, output) }
             return report.outcome.status
         }
+    }
+
+    /// Whether what is meant is at work in the process of a mount, which can also go on with what
+    /// was stopped.
+    private func isAtWork(in live: LiveStatus) -> Bool {
+        guard let run else { return !live.runs.isEmpty }
+        return live.runs.contains { UInt64(clamping: $0.number) == run }
     }
 
     private func endPause(_ live: LiveStatus, _ output: Output) throws -> ExitStatus {
