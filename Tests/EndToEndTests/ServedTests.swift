@@ -108,7 +108,8 @@ struct ServedTests {
     @Test func `a run that was stopped goes on while its volume stays mounted`() throws {
         try withServed { volume, point in
             try json("damage", volume, "--index", "rmap", "--count", "30", "--seed", "4")
-            let repair = try Started(tidemark, ["repair", volume, "--speed-limit", "200"])
+            let repair = try Started(
+                tidemark, ["repair", volume, "--index", "rmap", "--speed-limit", "200"])
             try untilAtWork(volume)
             let number = try #require(try live(volume).list("runs").first?.int("number"))
             try json("stop", volume)
