@@ -81,6 +81,13 @@ public func absolutePath(_ path: String) -> String {
     return unsafe String(cString: whole)
 }
 
+/// `path` from the root on, where its directory exists.
+public func absolutePath(ofNew path: String) -> String {
+    guard let slash = path.lastIndex(of: "/") else { return absolutePath(".") + "/" + path }
+    let directory = slash == path.startIndex ? "/" : String(path[..<slash])
+    return absolutePath(directory) + path[slash...]
+}
+
 /// Hands a line to the system's log.
 public func logToSystem(_ text: String) {
     unsafe withVaList([]) { none in

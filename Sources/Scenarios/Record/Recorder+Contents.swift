@@ -34,6 +34,14 @@ extension Recorder {
     }
 }
 
+/// The name as a scenario has it; nil where a scenario can't.
+func scenarioName(_ name: [UInt8]) -> String? {
+    guard let text = String(validating: name, as: UTF8.self),
+        text.unicodeScalars.allSatisfy({ $0.value >= 0x20 && $0.value != 0x7f })
+    else { return nil }
+    return text
+}
+
 private struct Contents {
     private let primaries: VolumePrimaries
     private let nextInode: InodeNumber
@@ -73,9 +81,7 @@ private struct Contents {
     }
 
     private func path(_ name: DirentRecord) throws -> Path {
-        guard let text = String(validating: name.name, as: UTF8.self),
-            text.unicodeScalars.allSatisfy({ $0.value >= 0x20 && $0.value != 0x7f })
-        else {
+        guard let text = scenarioName(name.name) else {
             throw RecordError.unsuitable(
                 "the name \"\(escapedName(name.name))\" in directory \(name.directory)")
         }

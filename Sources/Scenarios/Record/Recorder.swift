@@ -29,7 +29,7 @@ public enum RecordError: Error, Hashable, Sendable, CustomStringConvertible {
     public var description: String {
         switch self {
         case .unsuitable(let why):
-            "\(why), which a recording can't begin with; record on a volume that is fresh"
+            "\(why), which no scenario can have; record on a volume that is fresh"
         case .tooLong(let limit):
             "more than \(limit) operations can't be recorded; record for a shorter time"
         case .lost: "a group of operations could not be committed; nothing is recorded"

@@ -4,6 +4,7 @@ internal import ArgumentParser
 internal import Control
 internal import HostFiles
 internal import Logging
+internal import Scenarios
 internal import Threads
 internal import Tidemark
 internal import Volume
@@ -42,6 +43,12 @@ struct Mount: TidemarkSubcommand {
     @Flag(help: "Let other users in where it is not root who mounts (see fuse.conf(5)).")
     var allowOther = false
 
+    @Option(
+        help: ArgumentHelp(
+            "Write what programs do as a scenario to this file, when the mount ends.",
+            valueName: "file"), completion: .file())
+    var record: String?
+
     @Option(help: "Requests that are worked on at a time.")
     var workers = MountOptions().workers
 
@@ -69,6 +76,7 @@ struct Mount: TidemarkSubcommand {
         if readOnly { arguments.append("--read-only") }
         if allowOther { arguments.append("--allow-other") }
         if let metadataLimit { arguments += ["--metadata-limit", "\(metadataLimit.bytes)"] }
+        if let record { arguments += ["--record", absolutePath(ofNew: record)] }
         if common.verbose { arguments.append("--verbose") }
         arguments += ["--", absolutePath(volume), mountPoint]
         if let status = try Background.start(arguments) {
@@ -95,13 +103,17 @@ struct Mount: TidemarkSubcommand {
             options.allowsOthers = allowOther
             options.workers = workers
             options.logger = logger
+            let recording = try MountRecording(opened, to: record)
             let mounted = try MountedVolume(opened, at: mountPoint, options: options)
             defer { mounted.close() }
             if behind { Background.isReady() } else { tellMounted(output) }
+            ServiceManager.tell("READY=1\nSTATUS=\(mountPoint)")
             let runs = readOnly ? nil : served.goOn(logger)
             try waitForEnd(mounted)
+            ServiceManager.tell("STOPPING=1")
             served.desk.close("its mount has ended")
             runs?.join()
+            try recording?.finish(opened, logger)
         }
         return .success
     }
@@ -128,6 +140,34 @@ struct Mount: TidemarkSubcommand {
     private func waitForEnd(_ mounted: MountedVolume) throws {
         while !mounted.hasEnded(within: 0.1) {
             if Signals.stopRequest != nil { try mounted.unmount() }
+        }
+    }
+}
+
+/// The recording of a mount, in its file.
+private struct MountRecording {
+    private let path: String
+    private let recorder: ChangeRecorder
+
+    /// - Returns: nil where nothing is to be recorded.
+    init?(_ volume: Volume, to path: String?) throws {
+        guard let path else { return nil }
+        self.path = path
+        // Where it can't be written that is better known before than after.
+        try ScenarioFiles.write("# The recording did not come to its end.\n", to: path)
+        recorder = try ChangeRecorder(volume)
+    }
+
+    func finish(_ volume: Volume, _ logger: Logger) throws {
+        do {
+            let scenario = try recorder.finish(
+                volume, title: ["Recorded by tidemark mount: what programs did to a volume."])
+            try ScenarioFiles.write(ScenarioWriter.write(scenario), to: path)
+        } catch {
+            // Whoever unmounts is not who asked for it: the file says it too.
+            let text = explanation(of: error)
+            logger.error("nothing was recorded in \(path): \(text)")
+            try? ScenarioFiles.write("# Nothing was recorded: \(text)\n", to: path)
         }
     }
 }

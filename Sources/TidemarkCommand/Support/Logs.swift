@@ -1,11 +1,14 @@
-// Where the libraries' log goes: to standard error, or, for a command in the background, to the
-// system's log.
+// Where the libraries' log goes: to standard error, there with priorities where it is the journal's,
+// or, for a command in the background, to the system's log.
 
 internal import HostFiles
 internal import Logging
 
 func makeLogger(toSystem: Bool, isVerbose: Bool) -> Logger {
-    var logger = Logger(label: "tidemark") { _ in LineLog(toSystem: toSystem) }
+    let hasJournal = ServiceManager.hasJournal
+    var logger = Logger(label: "tidemark") { _ in
+        LineLog(toSystem: toSystem, hasJournal: hasJournal)
+    }
     logger.logLevel = isVerbose ? .debug : .info
     return logger
 }
@@ -13,10 +16,14 @@ func makeLogger(toSystem: Bool, isVerbose: Bool) -> Logger {
 /// One line for each message.
 private struct LineLog: LogHandler {
     let toSystem: Bool
+    let hasJournal: Bool
     var metadata: Logger.Metadata = [:]
     var logLevel = Logger.Level.info
 
-    init(toSystem: Bool) { self.toSystem = toSystem }
+    init(toSystem: Bool, hasJournal: Bool) {
+        self.toSystem = toSystem
+        self.hasJournal = hasJournal
+    }
 
     subscript(metadataKey key: String) -> Logger.Metadata.Value? {
         get { metadata[key] }
@@ -29,8 +36,24 @@ private struct LineLog: LogHandler {
         let text = "\(event.message)" + (words.isEmpty ? "" : " (\(words.joined(separator: "; ")))")
         if toSystem {
             logToSystem("tidemark: " + text)
+        } else if hasJournal {
+            try? StandardStream.error.write("<\(event.level.priority)>\(text)\n")
         } else {
             try? StandardStream.error.write("tidemark: " + text + "\n")
+        }
+    }
+}
+
+extension Logger.Level {
+    /// As syslog(3) counts.
+    fileprivate var priority: Int {
+        switch self {
+        case .trace, .debug: 7
+        case .info: 6
+        case .notice: 5
+        case .warning: 4
+        case .error: 3
+        case .critical: 2
         }
     }
 }

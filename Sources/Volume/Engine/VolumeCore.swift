@@ -42,8 +42,7 @@ final class VolumeCore: Sendable {
     let hasAskedForPoint = Atomic<Bool>(false)
     let durableBytes: UInt64
     let hookLogBytes: Int
-    /// Who is told of inodes whose link counts a run has corrected.
-    let correctionsWatcher = Mutex<(@Sendable ([InodeNumber]) -> Void)?>(nil)
+    let watchers = Mutex(Watchers())
     /// Additions and removals of index entries that did not find what they should have.
     let indexAnomalies = Atomic<UInt64>(0)
     /// Why no change is possible any more. Set once.

@@ -49,6 +49,7 @@ extension Operations {
         if grows { inode.size = offset + count }
         if case .reserve = mode { inode.changed = now } else { inode.touch(now) }
         try put(inode, n)
+        note(.allocated(n, offset: offset, count: count, mode))
     }
 
     /// Gives each of `ranges`, in bytes and not overlapping, its blocks in `state`, and makes

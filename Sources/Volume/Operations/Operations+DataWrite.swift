@@ -82,6 +82,7 @@ extension Operations {
         inode.size = max(inode.size, plan.offset + plan.count)
         if plan.touches { inode.touch(now) }
         try put(inode, n)
+        note(.wrote(n, range))
         return true
     }
 

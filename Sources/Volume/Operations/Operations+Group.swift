@@ -59,6 +59,7 @@ extension Operations {
         freePages = free.available ?? .max
         freedPages = free.freedByLast
         transaction = try core.environment.beginWrite()
+        beginChanges()
         groupSize = 0
         hasChanged = false
     }
@@ -87,9 +88,10 @@ extension Operations {
             state.rmap.anomalies &+ state.parents.anomalies, ordering: .relaxed)
         deltas.removeAll()
         if !corrected.isEmpty {
-            core.correctionsWatcher.withLock { $0 }?(corrected)
+            core.watchers.withLock { $0 }.corrections?(corrected)
             corrected.removeAll()
         }
+        tellChanges(number)
         endJobs(nil)
         return nil
     }

@@ -68,7 +68,9 @@ extension Operations {
         if let modified = changes.modified { inode.modified = modified }
         inode.changed = changes.changed ?? now
         try put(inode, n)
-        return Inode(number: n, record: inode)
+        let changed = Inode(number: n, record: inode)
+        note(.changed(changed, changes))
+        return changed
     }
 
     /// The inode was read at `time`. Nothing else changes, not its time of change either.

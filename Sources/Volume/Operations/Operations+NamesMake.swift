@@ -83,7 +83,9 @@ extension Operations {
         try put(inode, number, usage: .new)
         try putReclaim(ReclaimRecord(inode: number, from: 0))
         opened(number)
-        return Inode(number: number, record: inode)
+        let made = Inode(number: number, record: inode)
+        note(.made(made, nil))
+        return made
     }
 
     /// link(2): one more name for an inode that is no directory.
@@ -116,6 +118,7 @@ extension Operations {
         try putDirent(
             dir, name, DirentTarget(child: n, generation: inode.generation, type: inode.type))
         try put(parent, dir, usage: .none)
+        note(.linked(n, VolumeName(directory: dir, name: name)))
         return Inode(number: n, record: inode)
     }
 
@@ -147,7 +150,9 @@ extension Operations {
         try putDirent(
             dir, name, DirentTarget(child: number, generation: generation, type: inode.type))
         try put(parent, dir, usage: .none)
-        return Inode(number: number, record: inode)
+        let made = Inode(number: number, record: inode)
+        note(.made(made, VolumeName(directory: dir, name: name)))
+        return made
     }
 }
 

@@ -21,6 +21,9 @@ extension Operations {
         inode.links &-= 1
         inode.changed = now
         try settle(target.child, inode)
+        note(
+            .unlinked(
+                target.child, VolumeName(directory: dir, name: name), isLast: inode.links == 0))
     }
 
     /// rmdir(2).
@@ -44,5 +47,6 @@ extension Operations {
         inode.links = 0
         inode.changed = now
         try settle(target.child, inode)
+        note(.removedDirectory(target.child, VolumeName(directory: dir, name: name)))
     }
 }

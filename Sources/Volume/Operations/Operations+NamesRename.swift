@@ -6,7 +6,7 @@
 
 public import VolumeFormat
 
-public enum RenameMode: Sendable {
+public enum RenameMode: Hashable, Sendable {
     /// What has the new name already is replaced.
     case replace
     /// The new name must not exist.
@@ -79,6 +79,20 @@ extension Operations {
         } else {
             try move(from, to, &affected)
         }
+        noteRename(from, to, mode)
+    }
+
+    private mutating func noteRename(_ from: End, _ to: End, _ mode: RenameMode) {
+        guard changes != nil else { return }
+        var lost: InodeNumber?
+        if mode == .replace, let victim = to.target?.child {
+            // With a name that is left it is not to be told of.
+            lost = (try? inode(victim))?.links ?? 0 == 0 ? victim : nil
+        }
+        note(
+            .renamed(
+                VolumeName(directory: from.directory, name: from.name),
+                VolumeName(directory: to.directory, name: to.name), mode, lost: lost))
     }
 
     private mutating func move(_ from: End, _ to: End, _ affected: inout Affected) throws {

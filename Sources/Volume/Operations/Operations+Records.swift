@@ -80,6 +80,7 @@ extension Operations {
         let value = FreeInodeRecord.value(inode: n)
         try transaction.put(core.tables.freeInodes, key.span, value.span)
         counters.inodes &-= 1
+        note(.freed(n))
     }
 
     /// Damaged records, and numbers that are in use all the same, are passed over and left

@@ -52,6 +52,8 @@ public struct Operations: ~Copyable {
     var failure: LMDBError?
     /// Inodes whose link counts a run has corrected in this transaction.
     var corrected: [InodeNumber] = []
+    /// What operations of this transaction have changed; nil: nobody watches.
+    var changes: [VolumeChange]?
     /// Jobs that have ended in this transaction, and wait for its commit.
     var ended: [any Job] = []
 

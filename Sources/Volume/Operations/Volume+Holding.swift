@@ -44,7 +44,7 @@ extension Volume {
     /// of such, on the writer's thread; nil ends it. Nothing else changes an inode that a mount
     /// knows without a request of the mount.
     public func watchCorrections(_ body: (@Sendable ([InodeNumber]) -> Void)?) {
-        core.correctionsWatcher.withLock { $0 = body }
+        core.watchers.withLock { $0.corrections = body }
     }
 
     /// Inodes that are held or open.
