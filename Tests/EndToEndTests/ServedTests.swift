@@ -105,6 +105,31 @@ struct ServedTests {
         }
     }
 
+    @Test func `a run that was stopped goes on while its volume stays mounted`() throws {
+        try withServed { volume, point in
+            try json("damage", volume, "--index", "rmap", "--count", "30", "--seed", "4")
+            let repair = try Started(
+                tidemark, ["repair", volume, "--index", "rmap", "--speed-limit", "200"])
+            try untilAtWork(volume)
+            let number = try #require(try live(volume).list("runs").first?.int("number"))
+            try json("stop", volume)
+            #expect(repair.wait().status == 4)
+            // Another is at work meanwhile, and is not what is meant.
+            let check = try Started(
+                tidemark, ["check", point, "--index", "parents", "--speed-limit", "200"])
+            try untilAtWork(volume)
+            let ended = try json("resume", point, "\(number)", "--speed-limit", "none")
+            #expect(ended.string("outcome") == "repaired" && ended.int("run") == number)
+            #expect(check.isRunning)
+            let busy = try run("resume", volume)
+            #expect(busy.status == 4 && busy.errors.contains("not paused"), "\(busy.errors)")
+            try json("set", volume, "--speed-limit", "none")
+            #expect(check.wait().status == 0)
+            let none = try run("resume", volume)
+            #expect(none.status == 4 && none.errors.contains("no run was interrupted"))
+        }
+    }
+
     @Test(arguments: [SIGKILL, SIGINT])
     func `a client that goes away stops nothing`(signal: Int32) throws {
         try withServed { volume, _ in
