@@ -28,6 +28,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
         .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+        .package(url: "https://github.com/swhitty/FlyingFox", from: "0.27.1"),
     ],
     targets: [
         .systemLibrary(name: "CLMDB", pkgConfig: "lmdb", providers: [.apt(["liblmdb-dev"])]),
@@ -36,6 +37,7 @@ let package = Package(
         .target(name: "Bytes", dependencies: ["CISAL"], swiftSettings: pointers),
         .target(name: "LMDB", dependencies: ["Bytes", "CLMDB"], swiftSettings: pointers),
         .target(name: "Threads", swiftSettings: pointers),
+        .target(name: "Meters", dependencies: ["Threads"], swiftSettings: pointers),
         .target(
             name: "Tidemark",
             dependencies: [
@@ -55,14 +57,15 @@ let package = Package(
         .target(
             name: "Volume",
             dependencies: [
-                "Bytes", "LMDB", "Threads", "Tidemark", "VolumeFormat", "VolumeIndexes",
+                "Bytes", "LMDB", "Meters", "Threads", "Tidemark", "VolumeFormat",
+                "VolumeIndexes",
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: pointers),
         .target(
             name: "VolumeMount",
             dependencies: [
-                "CFUSE", "LMDB", "Threads", "Volume", "VolumeFormat",
+                "CFUSE", "LMDB", "Meters", "Threads", "Volume", "VolumeFormat",
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: pointers),
@@ -77,13 +80,24 @@ let package = Package(
                 .product(name: "Yams", package: "Yams"),
             ],
             swiftSettings: strict),
+        .target(
+            name: "Dashboard",
+            dependencies: [
+                "Threads", .product(name: "FlyingFox", package: "FlyingFox"),
+                .product(name: "FlyingSocks", package: "FlyingFox"),
+            ],
+            resources: [
+                .embedInCode("page.html"), .embedInCode("page.css"), .embedInCode("page.js"),
+            ],
+            swiftSettings: strict),
         .systemLibrary(name: "CXattr"),
         .target(name: "HostFiles", dependencies: ["CXattr"], swiftSettings: pointers),
         .executableTarget(
             name: "TidemarkCommand",
             dependencies: [
-                "Bytes", "Control", "HostFiles", "LMDB", "Scenarios", "Threads", "Tidemark",
-                "Volume", "VolumeFormat", "VolumeIndexes", "VolumeMount", "VolumeVerify",
+                "Bytes", "Control", "Dashboard", "HostFiles", "LMDB", "Meters", "Scenarios",
+                "Threads", "Tidemark", "Volume", "VolumeFormat", "VolumeIndexes", "VolumeMount",
+                "VolumeVerify",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
@@ -95,6 +109,10 @@ let package = Package(
             name: "TidemarkTests",
             dependencies: ["Tidemark", "Catalogue", "Bytes", "LMDB", "Threads"],
             swiftSettings: strict),
+        .testTarget(
+            name: "MetersTests", dependencies: ["Meters", "Threads"], swiftSettings: strict),
+        .testTarget(
+            name: "DashboardTests", dependencies: ["Dashboard", "Threads"], swiftSettings: strict),
         .testTarget(
             name: "ControlTests", dependencies: ["Control", "Threads"], swiftSettings: strict),
         .testTarget(
@@ -112,7 +130,10 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "EndToEndTests",
-            dependencies: ["TidemarkCommand", "HostFiles", "Bytes", "LMDB", "VolumeFormat"],
+            dependencies: [
+                "TidemarkCommand", "HostFiles", "Bytes", "LMDB", "Meters", "Tidemark",
+                "VolumeFormat",
+            ],
             swiftSettings: strict),
     ]
 )

@@ -2,7 +2,8 @@
 // Not a fork: threads, and files that a library has mapped, don't survive one.
 //
 // The one in front waits until the one behind says that it is ready, or has ended; until then both
-// share standard error, so what went wrong is read where the command was typed.
+// share standard error, so what went wrong is read where the command was typed. The one in front
+// may go on and watch over the one behind.
 
 #if canImport(Glibc)
 internal import Glibc
@@ -14,9 +15,33 @@ public enum Background {
     /// `POSIX_SPAWN_SETSID` of glibc.
     private static let newSession: Int16 = 0x80
 
+    /// The one behind.
+    public struct Process: Sendable {
+        public let number: Int32
+        /// What it said when it was ready.
+        public let words: String
+
+        /// Whether it has not ended.
+        public var isRunning: Bool {
+            var status: Int32 = 0
+            return unsafe waitpid(number, &status, WNOHANG) == 0
+        }
+
+        /// Ends it, and waits until it has ended.
+        public func end() {
+            kill(number, SIGTERM)
+            _ = Background.wait(number)
+        }
+    }
+
+    public enum Start: Sendable {
+        case ready(Process)
+        /// It has ended instead, with this status.
+        case ended(Int32)
+    }
+
     /// Starts this program with `arguments`, and waits until it is ready.
-    /// - Returns: nil once it is; where it has ended instead, with which status.
-    public static func start(_ arguments: [String]) throws(HostError) -> Int32? {
+    public static func start(_ arguments: [String]) throws(HostError) -> Start {
         var ends: (Int32, Int32) = (0, 0)
         let made = unsafe withUnsafeMutablePointer(to: &ends) {
             unsafe $0.withMemoryRebound(to: Int32.self, capacity: 2) { unsafe pipe($0) }
@@ -27,13 +52,24 @@ public enum Background {
         close(ends.1)
         defer { close(ends.0) }
         let number = try child.get()
-        var word: UInt8 = 0
+        var said: [UInt8] = [], part = [UInt8](repeating: 0, count: 256)
         while true {
-            let count = unsafe read(ends.0, &word, 1)
+            let count = unsafe part.withUnsafeMutableBytes {
+                unsafe read(ends.0, $0.baseAddress, $0.count)
+            }
             if count < 0, errno == EINTR { continue }
-            if count == 1 { return nil }
-            break
+            guard count > 0 else { break }
+            said += part[..<count]
         }
+        // A line, which may be empty.
+        guard said.last == UInt8(ascii: "\n") else { return .ended(wait(number)) }
+        let words = String(decoding: said.dropLast(), as: UTF8.self)
+        return .ready(Process(number: number, words: words))
+    }
+
+    /// Waits for the end.
+    /// - Returns: the status that a shell would give it.
+    private static func wait(_ number: Int32) -> Int32 {
         var status: Int32 = 0
         while unsafe waitpid(number, &status, 0) < 0, errno == EINTR {}
         return status & 0x7f == 0 ? (status >> 8) & 0xff : 128 + status & 0x7f
@@ -62,9 +98,10 @@ public enum Background {
     }
 
     /// The one behind is ready: it tells the one in front, and lets go of what they share.
-    public static func isReady() {
-        var word: UInt8 = 0
-        _ = unsafe write(descriptor, &word, 1)
+    /// - Parameter words: for the one in front, on one line.
+    public static func isReady(_ words: String = "") {
+        let line = Array((words + "\n").utf8)
+        _ = unsafe line.withUnsafeBytes { unsafe write(descriptor, $0.baseAddress, $0.count) }
         close(descriptor)
         let null = unsafe open("/dev/null", O_RDWR | O_CLOEXEC)
         guard null >= 0 else { return }
@@ -73,6 +110,23 @@ public enum Background {
         _ = unsafe chdir("/")
     }
 }
+
+/// Bounds what this process, and nothing else, may take: open files, bytes of memory, and the
+/// processor where others want it. Where the system runs out of memory it goes first.
+public func limitThisProcess(files: UInt, memory: UInt, niceness: Int32) {
+    for (resource, limit) in [(RLIMIT_NOFILE, files), (RLIMIT_DATA, memory), (RLIMIT_CORE, 0)] {
+        var limits = rlimit(rlim_cur: limit, rlim_max: limit)
+        _ = unsafe setrlimit(Int32(resource.rawValue), &limits)
+    }
+    _ = setpriority(Int32(PRIO_PROCESS.rawValue), 0, niceness)
+    let file = unsafe open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC)
+    guard file >= 0 else { return }
+    _ = unsafe write(file, "500", 3)
+    close(file)
+}
+
+/// The process that has started this one, or has taken it over.
+public var parentNumber: Int32 { getppid() }
 
 /// `path` from the root on, where it exists.
 public func absolutePath(_ path: String) -> String {

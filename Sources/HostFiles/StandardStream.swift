@@ -13,18 +13,38 @@ public enum StandardStream: Int32, Sendable {
     public var isTerminal: Bool { isatty(rawValue) == 1 }
 
     /// Columns of the terminal; 80 where it does not say.
-    public var columns: Int {
+    public var columns: Int { size.columns }
+
+    /// Columns and rows of the terminal; 80 and 24 where it does not say.
+    public var size: (columns: Int, rows: Int) {
         var size = winsize()
-        guard unsafe ioctl(rawValue, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0
-        else { return 80 }
-        return Int(size.ws_col)
+        guard unsafe ioctl(rawValue, UInt(TIOCGWINSZ), &size) == 0 else { return (80, 24) }
+        return (
+            size.ws_col > 0 ? Int(size.ws_col) : 80, size.ws_row > 0 ? Int(size.ws_row) : 24
+        )
     }
 
     /// Whether terminals understand how to be redrawn: not where `TERM` says `dumb`, or nothing.
     public static var isDrawable: Bool {
-        guard let kind = unsafe getenv("TERM") else { return false }
-        let name = unsafe String(cString: kind)
-        return name != "dumb" && !name.isEmpty
+        guard let name = environment("TERM") else { return false }
+        return name != "dumb"
+    }
+
+    /// Whether the user lets programs use colours (no-color.org).
+    public static var mayUseColor: Bool { environment("NO_COLOR") == nil }
+
+    /// Whether what is written is read as UTF-8, by the variables of the locale.
+    public static var isUTF8: Bool {
+        let names = ["LC_ALL", "LC_CTYPE", "LANG"]
+        guard let locale = names.lazy.compactMap({ environment($0) }).first else { return false }
+        return locale.uppercased().contains("UTF-8") || locale.uppercased().contains("UTF8")
+    }
+
+    /// A variable of the environment; nil where it is empty.
+    private static func environment(_ name: String) -> String? {
+        guard let value = unsafe getenv(name) else { return nil }
+        let text = unsafe String(cString: value)
+        return text.isEmpty ? nil : text
     }
 
     /// - Throws: with EPIPE where nobody reads any more.

@@ -5,6 +5,8 @@
 internal import ArgumentParser
 internal import HostFiles
 
+let tidemarkVersion = "0.1.0"
+
 @main
 struct TidemarkCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -29,12 +31,12 @@ struct TidemarkCommand: ParsableCommand {
             `tidemark --generate-completion-script bash` (or zsh, or fish) prints a script \
             for the shell. `tidemark help COMMAND` explains one command.
             """,
-        version: "tidemark 0.1.0",
+        version: "tidemark \(tidemarkVersion)",
         subcommands: [
             Create.self, Import.self, Stat.self, Dump.self, Verify.self, Damage.self,
             Check.self, Repair.self, Status.self, Stop.self, Pause.self, Resume.self,
             SetLimits.self, Rollback.self, Stress.self, Owner.self, Paths.self, Replay.self,
-            Explore.self, Simulate.self, Mount.self, Unmount.self,
+            Explore.self, Simulate.self, Mount.self, Unmount.self, DashboardCommand.self,
         ])
 
     static func main() {

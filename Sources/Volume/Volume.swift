@@ -15,6 +15,7 @@
 
 internal import Bytes
 internal import LMDB
+public import Meters
 internal import Synchronization
 public import Tidemark
 public import VolumeFormat
@@ -53,11 +54,21 @@ public final class Volume: Sendable {
     public func perform<R>(_ body: (inout Operations) throws -> R) throws -> R {
         guard !core.isReadOnly else { throw VolumeError.readOnly("volume \(path)") }
         try core.checkNotStopped()
+        let start = monotonicTime()
+        defer { core.latencies.record(since: start) }
         return try withoutActuallyEscaping(body) { body in
             let work = Work(body)
             guard core.inbox.add(work) else { throw VolumeError.closed(path) }
             return try work.wait()
         }
+    }
+
+    /// What writers have done since the volume was opened: the operations that were begun, and how
+    /// long each `perform` waited for its commit.
+    public var writing: ActivityCount {
+        ActivityCount(
+            "writers", operations: core.operations.load(ordering: .relaxed),
+            core.latencies.latencies)
     }
 
     /// The volume as of the last commit, or a newer one. Waits for nobody.

@@ -2,6 +2,7 @@
 // the map of a file goes through the volume's writer.
 
 internal import CFUSE
+internal import Meters
 internal import Volume
 internal import VolumeFormat
 #if canImport(Glibc)
@@ -92,8 +93,9 @@ extension MountedVolume {
     func seek(
         _ request: fuse_req_t, _ n: InodeNumber, _ offset: off_t, _ whence: Int32
     ) throws -> Answer {
-        let number = UInt(bitPattern: request)
+        let number = UInt(bitPattern: request), start = monotonicTime()
         aside.run { [self] in
+            defer { meter.record(.seek, since: start) }
             unsafe serve(fuse_req_t(bitPattern: number)) { _ in
                 unsafe fuse_lowlevel_notify_inval_inode(session, n, 0, 0)
                 return try seek(n, offset, whence)

@@ -42,6 +42,7 @@ public struct MountOptions: Sendable {
     let logger: Logger
     let buffers = Buffers()
     let streams = DirectoryStreams()
+    let meter = RequestMeter()
     let syncs: SyncQueue
     let lastNote = Mutex((text: "", time: 0 as Int64))
     let aside = AsideThread()
@@ -62,7 +63,7 @@ public struct MountOptions: Sendable {
         self.volume = volume
         mountPoint = try MountPoint.prepare(path)
         logger = options.logger
-        syncs = SyncQueue {
+        syncs = SyncQueue(meter) {
             do {
                 try volume.sync()
                 return 0
@@ -126,8 +127,10 @@ public struct MountOptions: Sendable {
             let count = unsafe fuse_session_receive_buf(session, &buffer)
             if count == -EINTR { continue }
             guard count > 0 else { break }
-            if unsafe intercept(buffer) { continue }
-            unsafe fuse_session_process_buf(session, &buffer)
+            unsafe meter.measured(buffer) {
+                if unsafe intercept(buffer) { return }
+                unsafe fuse_session_process_buf(session, &buffer)
+            }
         }
         unsafe free(buffer.mem)
         working.withLock(notify: true) { $0 -= 1 }

@@ -22,18 +22,38 @@ public struct RunProgress: Hashable, Sendable, Codable {
     /// Where the scan stands: the number that its primary keys begin with, of a volume the
     /// inode. Nil at the end of the scan.
     public var position: UInt64?
+    /// What no such number reaches; nil: not known, or the run reads a part only.
+    public var positionLimit: UInt64?
     public var primaryRecords = 0
     public var applied = 0
     public var elided = 0
     public var discrepancies = 0
     public var firstDiscrepancy: Discrepancy?
     public var queuedBytes = 0
+    /// How long the run has held the owner's commit lock; nil: not so far.
+    public var lockHolds: RunReport.LockHolds?
+    /// The phases that it went through, the last ones if there were very many.
+    public var phases: [Phase] = []
     /// What the operator asks for.
     public var limits = RunLimits()
     /// Why the run is about to end, where somebody has asked for that.
     public var stopReason: String?
 
     public init() {}
+
+    public struct Phase: Hashable, Sendable, Codable {
+        public let phase: RunState
+        public let index: String?
+        /// Since the start of the run.
+        public let began: Double
+    }
+
+    /// The part of the key space that the scan has taken, 0 to 1; nil: not known.
+    public var scanned: Double? {
+        guard let positionLimit else { return nil }
+        guard let position else { return 1 }
+        return positionLimit > 0 ? min(Double(position) / Double(positionLimit), 1) : 0
+    }
 }
 
 /// A rate over the last seconds.
@@ -67,19 +87,40 @@ final class ProgressBoard: Sendable {
         var rate = RateMeter()
         /// Entries of all indexes that the run is about, as far as they are known.
         var entries = 0
+
+        /// Phases that are remembered.
+        static let phases = 64
+
+        mutating func begin(_ phase: RunState, _ index: String?, at now: UInt64) {
+            progress.phase = phase
+            progress.index = index
+            phaseStart = now
+            rate.removeAll()
+            if progress.phases.count == State.phases { progress.phases.removeFirst() }
+            progress.phases.append(
+                RunProgress.Phase(
+                    phase: phase, index: index, began: Double(now - start) / 1e9))
+        }
     }
 
     private let run: Run
     private let controls: RunControls
     private let clock: RunClock
+    private let positionLimit: UInt64?
     private let state: Mutex<State>
 
-    init(_ run: Run, _ controls: RunControls, _ clock: RunClock) {
+    /// - Parameter positionLimit: of the progress.
+    init(
+        _ run: Run, _ controls: RunControls, _ clock: RunClock, positionLimit: UInt64? = nil
+    ) {
+        self.positionLimit = run.hook.scope == nil ? positionLimit : nil
         self.run = run
         self.controls = controls
         self.clock = clock
         let now = clock.now()
-        state = Mutex(State(start: now, phaseStart: now))
+        var first = State(start: now, phaseStart: now)
+        first.begin(.prepared, nil, at: now)
+        state = Mutex(first)
     }
 
     /// - Parameter total: nil: as before.
@@ -88,10 +129,7 @@ final class ProgressBoard: Sendable {
             // Read with the lock held: times that are noted never go back.
             let now = clock.now()
             if state.progress.phase != phase || state.progress.index != index {
-                state.progress.phase = phase
-                state.progress.index = index
-                state.phaseStart = now
-                state.rate.removeAll()
+                state.begin(phase, index, at: now)
             }
             state.progress.done = done
             state.progress.total = total
@@ -109,7 +147,7 @@ final class ProgressBoard: Sendable {
     var seconds: Double { Double(clock.now() - state.withLock { $0.start }) / 1e9 }
 
     var snapshot: RunProgress {
-        let hook = run.hook.status, found = run.tally.found
+        let hook = run.hook.status, found = run.tally.found, holds = run.holds.report
         return state.withLock { state in
             let now = clock.now()
             var progress = state.progress
@@ -119,6 +157,8 @@ final class ProgressBoard: Sendable {
             progress.applied = hook.applied
             progress.elided = hook.elided
             progress.queuedBytes = hook.queuedBytes
+            progress.lockHolds = holds.count > 0 ? holds : nil
+            progress.positionLimit = positionLimit
             if case .at(let key) = hook.cursor {
                 progress.position = key.count >= 8 ? key.span.integer(at: 0) : 0
             }

@@ -5,27 +5,29 @@ internal import Histogram
 internal import Synchronization
 
 final class LockHoldRecorder: Sendable {
-    /// Made when the first hold is recorded: it takes some hundred KiB.
-    private let histogram = Mutex<Histogram<UInt64>?>(nil)
+    /// The histogram is made when the first hold is recorded: it takes some hundred KiB.
+    private let state = Mutex<(histogram: Histogram<UInt64>?, total: UInt64)>((nil, 0))
 
     /// - Parameter nanoseconds: how long one hold lasted; 0 where time stands still.
     func record(_ nanoseconds: UInt64) {
         guard nanoseconds > 0 else { return }
-        histogram.withLock { histogram in
-            if histogram == nil {
-                histogram = Histogram(
+        state.withLock { state in
+            if state.histogram == nil {
+                state.histogram = Histogram(
                     highestTrackableValue: 600_000_000_000, numberOfSignificantValueDigits: .two)
             }
-            _ = histogram?.record(nanoseconds)
+            _ = state.histogram?.record(nanoseconds)
+            state.total += nanoseconds
         }
     }
 
     var report: RunReport.LockHolds {
-        histogram.withLock {
-            guard let histogram = $0 else { return RunReport.LockHolds() }
+        state.withLock { state in
+            guard let histogram = state.histogram else { return RunReport.LockHolds() }
             return RunReport.LockHolds(
                 maximum: histogram.max, percentile999: histogram.valueAtPercentile(99.9),
-                percentile99: histogram.valueAtPercentile(99), count: Int(histogram.totalCount))
+                percentile99: histogram.valueAtPercentile(99), total: state.total,
+                count: Int(histogram.totalCount))
         }
     }
 }

@@ -82,9 +82,11 @@ public struct RunReport: Sendable {
         public var stop: Double?
     }
 
-    public struct LockHolds: Sendable {
+    public struct LockHolds: Hashable, Sendable, Codable {
         /// Nanoseconds.
         public var maximum: UInt64 = 0, percentile999: UInt64 = 0, percentile99: UInt64 = 0
+        /// Of all of them together.
+        public var total: UInt64 = 0
         public var count = 0
     }
 

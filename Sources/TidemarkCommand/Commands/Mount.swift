@@ -2,6 +2,7 @@
 
 internal import ArgumentParser
 internal import Control
+internal import Dashboard
 internal import HostFiles
 internal import Logging
 internal import Scenarios
@@ -58,6 +59,13 @@ struct Mount: TidemarkSubcommand {
                 + "no space. Without it, what the disk holds.", valueName: "size"))
     var metadataLimit: SizeArgument?
 
+    @Option(
+        help: ArgumentHelp(
+            "Serve a page about it by HTTP at this port, or address and port; port 0: any.",
+            valueName: "address"),
+        transform: DashboardAddress.read)
+    var dashboard: DashboardAddress?
+
     /// Set by `mount` itself, for the process that it starts.
     @Flag(help: .hidden)
     var behind = false
@@ -78,15 +86,18 @@ struct Mount: TidemarkSubcommand {
         if let metadataLimit { arguments += ["--metadata-limit", "\(metadataLimit.bytes)"] }
         if let record { arguments += ["--record", absolutePath(ofNew: record)] }
         if common.verbose { arguments.append("--verbose") }
+        if let dashboard { arguments += ["--dashboard", "\(dashboard)"] }
         arguments += ["--", absolutePath(volume), mountPoint]
-        if let status = try Background.start(arguments) {
+        switch try Background.start(arguments) {
+        case .ready(let process):
+            tellMounted(output, page: process.words)
+            return .success
+        case .ended(let status):
             // It has said why.
             let text = "\(volume): not mounted"
             output.json(ifAsked: document([("error", .string(text))]))
             return ExitStatus(rawValue: status == 0 ? ExitStatus.operational.rawValue : status)
         }
-        tellMounted(output)
-        return .success
     }
 
     private func serve(_ output: Output) throws -> ExitStatus {
@@ -98,6 +109,9 @@ struct Mount: TidemarkSubcommand {
                 volume: opened, desk: RunDesk(opened, command: Mount._commandName))
             let server = try controlServer(served, logger)
             defer { server?.close() }
+            let page = try dashboard.map { try DashboardProcess(opened.path, at: $0, logger) }
+            defer { page?.end() }
+            if let page { served.desk.add(dashboard: page.page) }
             var options = MountOptions()
             options.isReadOnly = readOnly
             options.allowsOthers = allowOther
@@ -106,11 +120,14 @@ struct Mount: TidemarkSubcommand {
             let recording = try MountRecording(opened, to: record)
             let mounted = try MountedVolume(opened, at: mountPoint, options: options)
             defer { mounted.close() }
-            if behind { Background.isReady() } else { tellMounted(output) }
+            served.desk.add(mounted)
+            let words = page?.page ?? ""
+            if behind { Background.isReady(words) } else { tellMounted(output, page: words) }
             ServiceManager.tell("READY=1\nSTATUS=\(mountPoint)")
             let runs = readOnly ? nil : served.goOn(logger)
-            try waitForEnd(mounted)
+            try waitForEnd(mounted) { page?.lookAfter() }
             ServiceManager.tell("STOPPING=1")
+            server?.stop()
             served.desk.close("its mount has ended")
             runs?.join()
             try recording?.finish(opened, logger)
@@ -131,15 +148,20 @@ struct Mount: TidemarkSubcommand {
         }
     }
 
-    private func tellMounted(_ output: Output) {
-        output.json(ifAsked: document([("mountPoint", .string(absolutePath(mountPoint)))]))
-        output.line("\(volume): mounted on \(mountPoint)")
+    /// - Parameter page: where the dashboard is; empty: there is none.
+    private func tellMounted(_ output: Output, page: String) {
+        output.json(
+            ifAsked: document([
+                ("mountPoint", .string(absolutePath(mountPoint))),
+                ("dashboard", page.isEmpty ? .null : .string(page)),
+            ]))
+        output.line("\(volume): mounted on \(mountPoint)" + (page.isEmpty ? "" : "; \(page)"))
         output.flush()
     }
 
-    private func waitForEnd(_ mounted: MountedVolume) throws {
+    private func waitForEnd(_ mounted: MountedVolume, _ meanwhile: () -> Void) throws {
         while !mounted.hasEnded(within: 0.1) {
-            if Signals.stopRequest != nil { try mounted.unmount() }
+            if Signals.stopRequest != nil { try mounted.unmount() } else { meanwhile() }
         }
     }
 }

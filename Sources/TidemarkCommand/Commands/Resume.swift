@@ -38,8 +38,9 @@ struct Resume: ServableCommand {
     @OptionGroup var common: CommonOptions
 
     func execute(_ output: Output) throws -> ExitStatus {
-        if let served = output.served {
-            if isAtWork(in: served.desk.live) { return try endPause(served.desk.live, output) }
+        if let desk = output.served?.desk {
+            let live = desk.endPause(run.map { Int(clamping: $0) })
+            if let live { return tell(live, output) }
         } else if let live = try liveStatus(target) {
             return try endPause(live, output)
         }
@@ -62,13 +63,6 @@ struct Resume: ServableCommand {
         }
     }
 
-    /// Whether what is meant is at work in the process of a mount, which can also go on with what
-    /// was stopped.
-    private func isAtWork(in live: LiveStatus) -> Bool {
-        guard let run else { return !live.runs.isEmpty }
-        return live.runs.contains { UInt64(clamping: $0.number) == run }
-    }
-
     private func endPause(_ live: LiveStatus, _ output: Output) throws -> ExitStatus {
         // A number that is none is refused by whoever serves the volume.
         guard live.limits.isPaused || run != nil else {
@@ -82,7 +76,8 @@ struct Resume: ServableCommand {
     private func interrupted(_ volume: Volume) throws -> RunRecord {
         let runs = try volume.runs()
         guard let run else {
-            guard let last = runs.last(where: \.state.isResumable) else {
+            guard let last = runs.last(where: { $0.state.isResumable && !$0.state.isWorking })
+            else {
                 throw CommandFailure(
                     "\(target): no run was interrupted; `tidemark repair` begins one")
             }
@@ -91,6 +86,9 @@ struct Resume: ServableCommand {
         guard let record = runs.first(where: { $0.number == run }) else {
             throw CommandFailure(
                 "\(target) knows of no run \(run); `tidemark status` lists those it knows")
+        }
+        guard !record.state.isWorking else {
+            throw CommandFailure("run \(run) is at work and does not rest")
         }
         guard record.state.isResumable else {
             throw CommandFailure(

@@ -11,9 +11,9 @@ struct Status: TidemarkSubcommand {
         discussion: """
             The process that is at work on the volume is asked through control.sock in the \
             volume's directory; nothing is opened, and nothing waits for it. With --watch it is \
-            asked again each second, until the run that was found, or the next one, has ended: a \
-            terminal is redrawn, anything else gets a line each second (with --json one document \
-            a line).
+            asked again each second, until the run that was found, or the next one, has ended. A \
+            terminal is redrawn, with curves of the last minutes, and a mount is watched until \
+            Ctrl-C; anything else gets a line each second (with --json one document a line).
 
             Exit status: 0 it was said what there is to say; 4 the process that is at work could \
             not be asked, or this is no volume.
@@ -48,7 +48,9 @@ struct Status: TidemarkSubcommand {
     }
 
     private func observe(_ output: Output) throws -> ExitStatus {
-        let screen = output.isJSON || output.isQuiet ? nil : Screen()
+        if !output.isJSON, !output.isQuiet, let screen = WatchScreen() {
+            return try observe(on: screen)
+        }
         var watched: Int?
         while Signals.stopRequest == nil, !output.isUnread {
             let status = StatusDocument(live: try liveStatus(target))
@@ -56,8 +58,6 @@ struct Status: TidemarkSubcommand {
             if watched == nil { watched = runs.first?.number }
             if output.isJSON {
                 output.json(document(status.members), isPretty: false)
-            } else if let screen {
-                screen.show(status.lines(target))
             } else {
                 output.line(status.summary(target))
             }
@@ -69,9 +69,33 @@ struct Status: TidemarkSubcommand {
         return .success
     }
 
+    private func observe(on screen: WatchScreen) throws -> ExitStatus {
+        var history = WatchHistory()
+        var watched: Int?
+        while Signals.stopRequest == nil {
+            guard let live = try liveStatus(target) else {
+                screen.show(["\(target): no process is at work on it"])
+                break
+            }
+            history.note(live, at: Double(monotonicNanoseconds()) / 1e9)
+            let seen = history
+            screen.show { style in
+                WatchView(target: target, live: live, history: seen, style: style).lines
+            }
+            if watched == nil { watched = live.runs.first?.number }
+            let isOver = watched.map { run in !live.runs.contains { $0.number == run } } ?? false
+            if isOver, live.mount == nil { break }
+            rest { screen.redrawIfResized() }
+        }
+        return .success
+    }
+
     /// A second, or less where a signal asks for the end.
-    private func rest() {
-        for _ in 0..<20 where Signals.stopRequest == nil { sleep(milliseconds: 50) }
+    private func rest(_ meanwhile: () -> Void = {}) {
+        for _ in 0..<20 where Signals.stopRequest == nil {
+            sleep(milliseconds: 50)
+            meanwhile()
+        }
     }
 }
 
@@ -83,25 +107,5 @@ extension StatusDocument {
         let found = run.progress.discrepancies
         if found > 0 { text += "; " + counted(found, "discrepancy", "discrepancies") }
         return text
-    }
-}
-
-/// A few lines of a terminal that are drawn over and over.
-private final class Screen {
-    private var drawn = 0
-
-    /// - Returns: nil where standard output is no terminal that could be redrawn.
-    init?() {
-        guard StandardStream.output.isTerminal, StandardStream.isDrawable else { return nil }
-    }
-
-    func show(_ lines: [String]) {
-        let columns = max(20, StandardStream.output.columns - 1)
-        var text = drawn > 0 ? "\u{1b}[\(drawn)A" : ""
-        for line in lines { text += "\r\u{1b}[K\(line.prefix(columns))\n" }
-        // What the last picture had more.
-        text += "\u{1b}[J"
-        try? StandardStream.output.write(text)
-        drawn = lines.count
     }
 }

@@ -4,7 +4,6 @@ internal import ArgumentParser
 internal import Control
 internal import HostFiles
 internal import Tidemark
-internal import Volume
 
 struct RunArguments: ParsableArguments {
     @Argument(help: ArgumentHelp("The volume's directory.", valueName: "target"))
@@ -123,8 +122,11 @@ extension TidemarkSubcommand {
     func steer(
         _ verb: ControlVerb<SteerRequest, LiveStatus>, _ request: SteerRequest, _ output: Output
     ) throws -> ExitStatus {
-        // Whoever serves the volume knows it by its own path: a client's may lead into the mount.
-        let live = try ask(output.served?.volume.path ?? target, verb, request)
+        tell(try ask(target, verb, request), output)
+    }
+
+    /// Says what the limits are.
+    func tell(_ live: LiveStatus, _ output: Output) -> ExitStatus {
         output.json(ifAsked: document(StatusDocument(live: live).members))
         let state = live.limits.isPaused ? "paused; " : ""
         output.line(

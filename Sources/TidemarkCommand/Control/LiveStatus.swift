@@ -1,6 +1,7 @@
 // What is said through the control socket about runs: the verbs, and what they carry.
 
 internal import Control
+internal import Meters
 internal import Tidemark
 
 /// A run that is at work.
@@ -22,6 +23,20 @@ struct LiveStatus: Codable, Sendable {
     let runs: [LiveRun]
     /// The last runs that the volume remembers, ascending.
     let recorded: [RunRecord]?
+    /// How long the process has been at it.
+    var seconds: Double?
+    /// What its writers do.
+    var writers: Activity?
+    var mount: LiveMount?
+    /// Where its page is served, as a URL.
+    var dashboard: String?
+}
+
+/// A volume that is mounted.
+struct LiveMount: Codable, Sendable {
+    let mountPoint: String
+    /// By kind.
+    let requests: [Activity]
 }
 
 /// What is asked of a run; of the only one where no number is given.

@@ -6,9 +6,12 @@
 
 internal import Control
 internal import HostFiles
+internal import Meters
+internal import Synchronization
 internal import Threads
 internal import Tidemark
 internal import Volume
+internal import VolumeMount
 
 final class RunDesk: Sendable {
     fileprivate struct Work {
@@ -22,6 +25,8 @@ final class RunDesk: Sendable {
         var seats: [RunSeat] = []
         var work: [Work] = []
         var begun = 0
+        /// Runs that somebody goes on with.
+        var claimed: Set<UInt64> = []
         /// Why nobody is seated any more.
         var closing: String?
     }
@@ -29,6 +34,11 @@ final class RunDesk: Sendable {
     private let command: String
     private let volume: Volume
     fileprivate let state = Monitor(State())
+    private let began = monotonicNanoseconds()
+    /// What goes on in this process beside its runs.
+    private let meter: ActivityMeter
+    private let mounted = MountedHere()
+    private let dashboard = Mutex<String?>(nil)
 
     /// Runs of the past that are told; the volume itself remembers more.
     private static let told = 20
@@ -37,7 +47,18 @@ final class RunDesk: Sendable {
     init(_ volume: Volume, command: String) {
         self.volume = volume
         self.command = command
+        meter = ActivityMeter { [mounted] in
+            [volume.writing] + (mounted.volume?.requests ?? [])
+        }
     }
+
+    deinit { meter.end() }
+
+    /// From now on the requests of this mount are told of too.
+    func add(_ mounted: MountedVolume) { self.mounted.set(mounted) }
+
+    /// From now on it is told where the page is.
+    func add(dashboard: String) { self.dashboard.withLock { $0 = dashboard } }
 
     /// Has a seat taken while `body` runs.
     func seated<R>(_ limits: RunLimits, _ body: (RunSeat) throws -> R) throws -> R {
@@ -49,6 +70,34 @@ final class RunDesk: Sendable {
         if let closing { throw CommandFailure("\(volume.path): \(closing)") }
         defer { state.withLock(notify: true) { $0.seats.removeAll { $0 === seat } } }
         return try body(seat)
+    }
+
+    /// Has nobody else go on with the run while `body` runs.
+    func claiming<R>(_ run: UInt64, _ body: () throws -> R) throws -> R {
+        guard state.withLock({ $0.claimed.insert(run).inserted }) else {
+            throw CommandFailure("run \(run) goes on already; `tidemark status` shows it")
+        }
+        defer { state.withLock { _ = $0.claimed.remove(run) } }
+        return try body()
+    }
+
+    /// Waits until no run is at work on one of the indexes, or the desk is closed.
+    func waitUntilFree(_ indexes: [String]) {
+        state.wait { state in
+            let busy = state.work.contains { !Set($0.indexes).isDisjoint(with: indexes) }
+            return !busy || state.closing != nil ? () : nil
+        }
+    }
+
+    /// Ends the pause of the run, or of all.
+    /// - Returns: nil where none of those that are meant rests.
+    func endPause(_ run: Int?) -> LiveStatus? {
+        let paused = state.withLock { state in
+            state.work.filter { run == nil || $0.number == run }.map(\.seat)
+        }.filter { $0.controls.limits.isPaused }
+        guard !paused.isEmpty else { return nil }
+        for seat in paused { seat.controls.pause(false) }
+        return live
     }
 
     /// Whether nobody is seated any more.
@@ -69,11 +118,19 @@ final class RunDesk: Sendable {
         let runs = work.map {
             LiveRun(number: $0.number, indexes: $0.indexes, progress: $0.progress())
         }
-        return LiveStatus(
+        var live = LiveStatus(
             process: processNumber, command: command,
             limits: seats.first?.controls.limits ?? RunLimits(),
             stopReason: seats.first?.controls.stopReason, runs: runs,
             recorded: (try? volume.runs())?.suffix(RunDesk.told))
+        live.seconds = Double(monotonicNanoseconds() - began) / 1e9
+        let activities = meter.activities
+        live.writers = volume.isReadOnly ? nil : activities.first
+        live.mount = mounted.volume.map {
+            LiveMount(mountPoint: $0.mountPoint, requests: Array(activities.dropFirst()))
+        }
+        live.dashboard = dashboard.withLock { $0 }
+        return live
     }
 
     // MARK: Requests
@@ -125,10 +182,22 @@ final class RunDesk: Sendable {
     }
 }
 
+/// The mount of this process, once there is one, and as long as it lasts.
+private final class MountedHere: Sendable {
+    private struct Reference {
+        weak var volume: MountedVolume?
+    }
+
+    private let reference = Mutex(Reference())
+
+    func set(_ mounted: MountedVolume) { reference.withLock { $0.volume = mounted } }
+    var volume: MountedVolume? { reference.withLock { $0.volume } }
+}
+
 /// The place of one command at the desk.
 final class RunSeat: Sendable {
     let controls: RunControls
-    private let desk: RunDesk
+    let desk: RunDesk
 
     fileprivate init(_ desk: RunDesk, _ limits: RunLimits) {
         self.desk = desk
@@ -151,7 +220,9 @@ final class RunSeat: Sendable {
     }
 
     func end(_ number: Int) {
-        desk.state.withLock { $0.work.removeAll { $0.number == number && $0.seat === self } }
+        desk.state.withLock(notify: true) {
+            $0.work.removeAll { $0.number == number && $0.seat === self }
+        }
     }
 }
 

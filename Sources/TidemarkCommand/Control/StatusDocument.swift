@@ -46,6 +46,8 @@ extension LiveStatus {
             ("process", .integer(Int(process))), ("command", .string(command)),
             ("limits", .object(limits.members)), ("paused", .bool(limits.isPaused)),
             ("stopping", .optional(stopReason)), ("runs", .array(runs.map(\.json))),
+            ("seconds", .optional(seconds)), ("writers", writers?.json ?? .null),
+            ("mount", mount?.json ?? .null), ("dashboard", .optional(dashboard)),
         ])
     }
 
@@ -99,6 +101,9 @@ extension LiveRun {
                 ])
             ),
             ("queuedBytes", .integer(now.queuedBytes)),
+            ("scanned", .optional(now.scanned)),
+            ("lockHolds", now.lockHolds?.json ?? .null),
+            ("phases", .array(now.phases.map(\.json))),
             ("limits", .object(now.limits.members)), ("paused", .bool(now.limits.isPaused)),
             ("stopping", .optional(now.stopReason)),
         ]
@@ -170,5 +175,5 @@ extension Discrepancy {
     }
 
     fileprivate var json: JSONValue? { known.map { json($0) } }
-    fileprivate var text: String? { known.map { text($0) } }
+    var text: String? { known.map { text($0) } }
 }

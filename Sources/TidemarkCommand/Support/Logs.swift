@@ -1,4 +1,4 @@
-// Where the libraries' log goes: to standard error, there with priorities where it is the journal's,
+// Where the libraries' log goes: to standard error, with priorities where that is the journal,
 // or, for a command in the background, to the system's log.
 
 internal import HostFiles

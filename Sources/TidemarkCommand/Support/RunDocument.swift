@@ -106,7 +106,8 @@ extension RunReport.LockHolds {
         }
         return .object([
             ("max", microseconds(maximum)), ("p999", microseconds(percentile999)),
-            ("p99", microseconds(percentile99)), ("count", .integer(count)),
+            ("p99", microseconds(percentile99)), ("total", microseconds(total)),
+            ("count", .integer(count)),
         ])
     }
 }

@@ -46,6 +46,10 @@ struct RunExecution {
     /// Goes on with a run that was interrupted; where that can't be, starts it again, and says
     /// why.
     func resume(_ record: RunRecord) throws -> RunReport {
+        try seat.desk.claiming(record.number) { try goOn(record) }
+    }
+
+    private func goOn(_ record: RunRecord) throws -> RunReport {
         let report: RunReport
         do {
             let (store, checkpoint) = try SideFile.open(
@@ -98,6 +102,7 @@ struct RunExecution {
             keeping: keeping, onDiscrepancy: onDiscrepancy)
         var driving = DriverOptions()
         driving.expectedRecords = (try? expectedRecords()) ?? 0
+        driving.positionLimit = (try? volume.statistics())?.counters.nextInode
         let progress = Progress(output, isOn: showsProgress)
         driving.onProgress = { now in progress.draw(now.line) }
         // What is recorded is as long as it is by its scenario, and has levers of its own.

@@ -4,6 +4,7 @@
 
 internal import LMDB
 internal import Logging
+internal import Meters
 internal import Synchronization
 internal import Tidemark
 internal import VolumeFormat
@@ -42,6 +43,9 @@ final class VolumeCore: Sendable {
     let hasAskedForPoint = Atomic<Bool>(false)
     let durableBytes: UInt64
     let hookLogBytes: Int
+    /// Operations that were begun, and how long those who asked for them waited.
+    let operations = Atomic<UInt64>(0)
+    let latencies = LatencyRecorder()
     let watchers = Mutex(Watchers())
     /// Additions and removals of index entries that did not find what they should have.
     let indexAnomalies = Atomic<UInt64>(0)

@@ -1,0 +1,47 @@
+// What is measured of writers and requests, as a document.
+
+internal import Meters
+internal import Tidemark
+
+extension Activity {
+    /// Latencies in microseconds, of the last second; null where nothing was done in it.
+    var json: JSONValue { .object(members) }
+
+    fileprivate var members: [(String, JSONValue)] {
+        func microseconds(_ seconds: Double?) -> JSONValue { .optional(seconds.map { $0 * 1e6 }) }
+        return [
+            ("count", .unsigned(count)), ("perSecond", .number(perSecond)),
+            (
+                "latency",
+                .object([
+                    ("p50", microseconds(median)), ("p99", microseconds(percentile99)),
+                    ("max", microseconds(maximum)),
+                ])
+            ),
+        ]
+    }
+}
+
+extension LiveMount {
+    var json: JSONValue {
+        .object([
+            ("mountPoint", .string(mountPoint)),
+            (
+                "requests",
+                .array(
+                    requests.filter { $0.count > 0 }.map {
+                        .object([("kind", .string($0.name))] + $0.members)
+                    })
+            ),
+        ])
+    }
+}
+
+extension RunProgress.Phase {
+    var json: JSONValue {
+        .object([
+            ("phase", .string(phase.rawValue)), ("index", .optional(index)),
+            ("began", .number(began)),
+        ])
+    }
+}
