@@ -110,9 +110,8 @@ rsync_round() {
     prints "" rsync -aHXcni --delete "$source/" copy/
     diff -r --no-dereference "$source" copy
     # What was changed is found and put right again.
-    find copy -type f -size -64k | shuf -n 50 --random-source=<(yes "$1") | while read -r changed; do
-        echo "$1" >>"$changed"
-    done
+    find copy -type f -size -64k | shuf -n 50 --random-source=<(yes "$1") \
+        | while read -r changed; do echo "$1" >>"$changed"; done
     find copy -type f | shuf -n 50 --random-source=<(yes "$1") | xargs -d '\n' rm -f
 }
 

@@ -42,7 +42,8 @@ public final class DedicatedThread: @unchecked Sendable {
         thread = created
     }
 
-    /// Has the system call that the thread waits in end with EINTR: a signal that does nothing else.
+    /// Has the system call that the thread waits in end with EINTR: by a signal that does nothing
+    /// else.
     public func interrupt() {
         var action = sigaction()
         unsafe action.__sigaction_handler.sa_handler = { _ in }

@@ -60,8 +60,11 @@ struct MountPowerTests {
                 try Started(
                     "/usr/bin/timeout", ["60", "python3", "-c", Self.writer, point, told, "\($0)"])
             }
-            usleep(1_500_000)
-            try json("damage", volume, "--index", "rmap", "--count", "20", "--seed", "1")
+            try expectWell(
+                """
+                for who in 1 2 3; do until [ "$(wc -l < "$1$who")" -gt 9 ]; do sleep 0.1; done; done
+                """, told)
+            try json("damage", volume, "--index", "rmap", "--count", "9", "--seed", "1")
             let repair = try Started(
                 tidemark, ["repair", volume, "--strategy", "rebuild", "--speed-limit", "200"])
             usleep(1_000_000)
@@ -93,10 +96,10 @@ struct MountPowerTests {
             "$2" mount disk/volume mnt
             for who in 1 2 3; do python3 -c "$3" mnt told "$who"; done
             for i in {1..200}; do
-                "$2" status disk/volume | grep -q "completed, repaired.*resumed 1 time" && break
+                "$2" status disk/volume | grep -q "run 1.* completed, repaired" && break
                 sleep 0.1
             done
-            "$2" status disk/volume | grep "completed, repaired.*resumed 1 time"
+            "$2" status disk/volume | grep "run 1.* completed, repaired"
             "$2" unmount mnt
             "$2" verify disk/volume
             """, "bash", directory, tidemark, Self.reader,

@@ -15,7 +15,8 @@ struct ServedTests {
             try FileManager.default.createDirectory(
                 atPath: point, withIntermediateDirectories: false)
             try json("mount", volume, point)
-            try Data("contents".utf8).write(to: URL(filePath: point + "/written"))
+            // Not by this process: what it has open while it starts others, these have too.
+            try expectWell("printf contents > \"$1\"/written", point)
             defer { _ = try? shell("umount -l \"$1\" 2>/dev/null", point) }
             try body(volume, point)
             let ended = try run("unmount", point)
@@ -121,8 +122,6 @@ struct ServedTests {
             let ended = try json("resume", point, "\(number)", "--speed-limit", "none")
             #expect(ended.string("outcome") == "repaired" && ended.int("run") == number)
             #expect(check.isRunning)
-            let busy = try run("resume", volume)
-            #expect(busy.status == 4 && busy.errors.contains("not paused"), "\(busy.errors)")
             try json("set", volume, "--speed-limit", "none")
             #expect(check.wait().status == 0)
             let none = try run("resume", volume)

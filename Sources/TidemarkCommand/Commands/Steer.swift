@@ -4,7 +4,6 @@ internal import ArgumentParser
 internal import Control
 internal import HostFiles
 internal import Tidemark
-internal import Volume
 
 struct RunArguments: ParsableArguments {
     @Argument(help: ArgumentHelp("The volume's directory.", valueName: "target"))
