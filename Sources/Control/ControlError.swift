@@ -51,8 +51,8 @@ extension ControlError: CustomStringConvertible {
             "\(path): what serves it can't be understood (\(why)); use the same version of "
                 + "tidemark for both"
         case .hungUp(let path):
-            "\(path): the process that serves it has ended, or was stopped; `tidemark status` "
-                + "tells what became of a run"
+            "\(path): the process that serves it has ended, or its answer was read too slowly; "
+                + "`tidemark status` tells what became of a run"
         case .abandoned(let path): "\(path): its answer was not waited for"
         case .refused(_, let message): message
         case .system(let operation, let path, let number):

@@ -9,6 +9,7 @@
 #if canImport(Glibc)
 internal import Glibc
 #endif
+internal import Synchronization
 internal import Threads
 
 public final class ControlServer: Sendable {
@@ -31,6 +32,7 @@ public final class ControlServer: Sendable {
     private let listener: Int32
     /// Hung up to wake all threads at the end.
     private let stopReader, stopWriter: Int32
+    private let isStopped = Atomic<Bool>(false)
     private let inode: UInt64
     private let table: ControlTable
     private let limits: Limits
@@ -59,9 +61,14 @@ public final class ControlServer: Sendable {
         thread.withLock { $0 = DedicatedThread(name: "control") { [self] in accept() } }
     }
 
-    /// Ends all connections and takes the socket away. To be called once.
+    /// Takes no more requests, and waits for no client any more.
+    public func stop() {
+        if !isStopped.exchange(true, ordering: .relaxed) { Glibc.close(stopWriter) }
+    }
+
+    /// Stops, waits for what is done for clients, and takes the socket away. To be called once.
     public func close() {
-        Glibc.close(stopWriter)
+        stop()
         thread.withLock { $0.take() }?.join()
         clients.wait { $0 == 0 ? () : nil }
         // Another's socket may lie there by now.
@@ -175,7 +182,8 @@ public final class ControlServer: Sendable {
             let sender = PartSender(
                 descriptor: connection.descriptor, patience: limits.part, wakeup: stopReader)
             let answer = table.answer(line, peer, sender)
-            sender.close()
+            // An answer with holes in it is none: its end is not told.
+            guard sender.close() else { return }
             do throws(Connection.Failure) {
                 try connection.send(
                     answer, within: limits.line, wakeup: stopReader)

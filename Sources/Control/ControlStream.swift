@@ -35,12 +35,36 @@ final class PartSender: Sendable {
         }
     }
 
+    /// Sends it if that takes no waiting, and nothing otherwise.
+    func sendIfFree(_ bytes: [UInt8]) {
+        // Nobody waits here for a thread that waits for the client.
+        _ = isDeaf.withLockIfAvailable { isDeaf in
+            guard !isDeaf, isWritable(descriptor) else { return }
+            do throws(Connection.Failure) {
+                try sendAll(bytes, to: descriptor, within: patience, wakeup: wakeup)
+            } catch {
+                isDeaf = true
+            }
+        }
+    }
+
     /// Nothing more is sent.
-    func close() { isDeaf.withLock { $0 = true } }
+    /// - Returns: whether all that was sent was taken.
+    func close() -> Bool {
+        isDeaf.withLock { isDeaf in
+            defer { isDeaf = true }
+            return !isDeaf
+        }
+    }
 }
 
 public struct ControlStream<Part: Codable & Sendable>: Sendable {
     let sender: PartSender
+
+    /// Sends a part that the next one of its kind makes worthless.
+    public func sendIfFree(_ part: Part) {
+        if let line = try? encode(PartLine(part: part)) { sender.sendIfFree(line) }
+    }
 
     /// - Returns: whether somebody takes it.
     @discardableResult

@@ -135,6 +135,12 @@ func sendAll(
     }
 }
 
+/// Whether a short line can be sent without waiting.
+func isWritable(_ descriptor: Int32) -> Bool {
+    var wanted = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
+    return unsafe poll(&wanted, 1, 0) == 1 && wanted.revents & Int16(POLLOUT) != 0
+}
+
 private func wait(
     for event: Int32, of descriptor: Int32, until deadline: Double, _ wakeup: Int32
 ) throws(Connection.Failure) {

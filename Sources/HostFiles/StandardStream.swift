@@ -139,6 +139,9 @@ public enum Signals {
 
     private static func note(_ number: Int32) { received.store(number, ordering: .relaxed) }
 
+    /// Asks another process to end. One that has ended already is none.
+    public static func askToStop(_ process: Int32) { kill(process, SIGTERM) }
+
     /// The signal that asked for an end, if one did.
     public static var stopRequest: String? {
         switch received.load(ordering: .relaxed) {

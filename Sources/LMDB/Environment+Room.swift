@@ -27,6 +27,12 @@ extension Environment {
         return ENOSPC
     }
 
+    /// Lets go of the snapshots of processes that have died with them.
+    package func clearDeadReaders() {
+        var dead: Int32 = 0
+        _ = unsafe mdb_reader_check(handle, &dead)
+    }
+
     /// The oldest commit that a reader of this environment holds, in any process.
     package var oldestReader: UInt64? {
         var oldest: UInt64?
@@ -51,6 +57,8 @@ extension Environment {
 package struct FreePages: Sendable {
     /// New pages, and freed ones that no snapshot sees; nil where new ones alone are plenty.
     package var available: Int?
+    /// The new ones among them: these lie one behind the other.
+    package var new: Int
     /// Pages that the last commit replaced by new versions, or deleted.
     package var freedByLast: Int
 }
@@ -62,9 +70,9 @@ extension Environment {
         let last = transaction.commit
         let freed = try transaction.handle.pagesFreed(by: last)
         let new = pagesToGrow
-        if new >= plenty { return FreePages(available: nil, freedByLast: freed) }
+        if new >= plenty { return FreePages(available: nil, new: new, freedByLast: freed) }
         let reusable = try transaction.handle.reusablePages(before: last)
-        return FreePages(available: new + reusable, freedByLast: freed)
+        return FreePages(available: new + reusable, new: new, freedByLast: freed)
     }
 }
 

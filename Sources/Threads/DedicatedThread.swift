@@ -31,6 +31,7 @@ public final class DedicatedThread: @unchecked Sendable {
             { argument in
                 let start = unsafe Unmanaged<Start>.fromOpaque(argument!).takeRetainedValue()
                 nameThisThread(start.name)
+                allowInterrupt()
                 if start.niceness != 0 {
                     _ = setpriority(Int32(PRIO_PROCESS.rawValue), 0, start.niceness)
                 }
@@ -39,6 +40,14 @@ public final class DedicatedThread: @unchecked Sendable {
             }, start.toOpaque())
         precondition(code == 0, "the system has no thread left")
         thread = created
+    }
+
+    /// Has the system call that the thread waits in end with EINTR: a signal that does nothing else.
+    public func interrupt() {
+        var action = sigaction()
+        unsafe action.__sigaction_handler.sa_handler = { _ in }
+        unsafe sigaction(SIGURG, &action, nil)
+        pthread_kill(thread, SIGURG)
     }
 
     /// Waits for the end of the thread. To be called once, by one thread.
@@ -51,6 +60,14 @@ public final class DedicatedThread: @unchecked Sendable {
     deinit {
         if !isJoined { pthread_detach(thread) }
     }
+}
+
+/// Also where whoever started the process had the signal blocked.
+private func allowInterrupt() {
+    var signals = sigset_t()
+    unsafe sigemptyset(&signals)
+    unsafe sigaddset(&signals, SIGURG)
+    unsafe pthread_sigmask(SIG_UNBLOCK, &signals, nil)
 }
 
 /// For top(1) and profilers; proc(5), `/proc/thread-self/comm`. Failing is no harm.

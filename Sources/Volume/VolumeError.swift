@@ -137,6 +137,8 @@ extension VolumeError: CustomStringConvertible {
             "\(path) was open when the system came down; open it once for writing"
         case .io(let operation, let object, let number):
             "\(operation) \(object): \(String(systemError: number))"
+                + (number == EROFS
+                    ? "; open the volume for reading only, or make that filesystem writable" : "")
         case .stopped(let path, let why):
             "\(path) takes no more changes: \(why); close it, see to the disk, and open it again"
         default: "volume error \(errno)"

@@ -73,16 +73,19 @@ public enum MountPoint {
 
     /// Ends a mount that is in use: what the kernel caches is written out first, what programs
     /// do after that fails.
-    public static func cutOff(_ path: String) throws(MountError) {
+    /// - Returns: whether the kernel has severed it, as root is allowed to have it; if not, its
+    ///   server has to leave it.
+    public static func cutOff(_ path: String) throws(MountError) -> Bool {
         let file = unsafe open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         if file >= 0 {
             _ = fuse_shim_syncfs(file)
             Glibc.close(file)
         }
-        guard geteuid() == 0 else { return try runHelper(["-u", "-z", path], path) }
         // Forced, it severs the connection, which ends the workers, and then finds it in use.
-        _ = unsafe umount2(path, Int32(MNT_FORCE))
+        let isSevered = geteuid() == 0
+        if isSevered { _ = unsafe umount2(path, Int32(MNT_FORCE)) }
         try detach(path)
+        return isSevered
     }
 
     /// Takes the mount out of the tree of names, whatever uses it.

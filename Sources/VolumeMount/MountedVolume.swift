@@ -136,10 +136,14 @@ public struct MountOptions: Sendable {
         working.withLock(notify: true) { $0 -= 1 }
     }
 
-    /// Has the kernel ask again for the attributes of inodes that it may remember.
+    /// Has the kernel ask again for the attributes of inodes that it may remember. Not on the
+    /// writer's thread: the kernel waits with one that it is about to forget until its times are
+    /// written, and that is a change.
     private func forgetAttributes(_ inodes: [InodeNumber]) {
-        guard let session = unsafe session else { return }
-        for n in inodes { _ = unsafe fuse_lowlevel_notify_inval_inode(session, n, -1, 0) }
+        aside.run { [self] in
+            guard let session = unsafe session else { return }
+            for n in inodes { _ = unsafe fuse_lowlevel_notify_inval_inode(session, n, -1, 0) }
+        }
     }
 
     // MARK: The end
@@ -150,15 +154,25 @@ public struct MountOptions: Sendable {
     }
 
     /// Has the kernel write out what it caches, and ends the mount. Programs that use it
-    /// meanwhile get errors from then on.
+    /// meanwhile get errors from then on. To be called again until it `hasEnded`.
     public func unmount() throws(MountError) {
         if hasEnded(within: 0) { return }
+        // Ended already, but used: see below.
+        guard MountPoint.mount(at: mountPoint)?.isVolume == true else { return leave() }
         do {
             try MountPoint.unmount(mountPoint)
         } catch MountError.busy {
             logger.info("programs use the mount that is ended", metadata: ["at": "\(mountPoint)"])
-            try MountPoint.cutOff(mountPoint)
+            if try !MountPoint.cutOff(mountPoint) { leave() }
         }
+    }
+
+    /// Has the workers end where the kernel does not end the session: only root severs it. A
+    /// worker that is about to wait misses this: it is for the caller of `unmount` to try again.
+    private func leave() {
+        guard let session = unsafe session else { return }
+        unsafe fuse_session_exit(session)
+        threads.withLock { for thread in $0 { thread.interrupt() } }
     }
 
     /// After the end: lets go of everything but the volume, which is the caller's to close.

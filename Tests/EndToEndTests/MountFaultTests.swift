@@ -78,9 +78,16 @@ struct MountFaultTests {
                 try Started(
                     "/usr/bin/timeout", ["60", "python3", "-c", program, point, told, "\($0)"])
             }
-            usleep(1_500_000)
+            usleep(1_000_000)
+            try json("damage", volume, "--index", "rmap", "--count", "9", "--seed", "1")
+            let repair = try Started(
+                tidemark, ["repair", volume, "--strategy", "rebuild", "--speed-limit", "200"])
+            usleep(500_000)
+            let number = try #require(
+                try json("status", volume)["live"].list("runs").first?.int("number"))
             kill(try server(volume), SIGKILL)
             for writer in writers { _ = writer.wait() }
+            #expect(repair.wait().status == 4)
             // The dead mount is cleared away.
             #expect(try shell("ls \"$1\"", point).errors.contains("not connected"))
             try json("mount", volume, point)
@@ -97,6 +104,13 @@ struct MountFaultTests {
                     test "$(ls "$1/$who" | grep -vc new)" -ge "$(wc -l < "$2$who")"
                 done
                 """, point, told)
+            try expectWell(
+                """
+                for i in {1..300}; do
+                    "$1" status "$2" | grep -q "run $3.* completed, repaired" && exit
+                    sleep 0.1
+                done; "$1" status "$2"; false
+                """, tidemark, volume, "\(number)")
         }
     }
 
@@ -123,6 +137,141 @@ struct MountFaultTests {
             #expect(ended.status == 0)
             #expect(ended.errors.contains("inode \(number) in table inodes is damaged"))
             #expect(ended.errors.contains("run `tidemark verify`"))
+            try json("mount", volume, point)
+        }
+    }
+
+    /// Flips a byte of a record of the volume, while it is not mounted.
+    private func damage(_ volume: String, _ point: String, _ name: String, _ key: [UInt8]) throws {
+        #expect(try run("unmount", point).status == 0)
+        try tamper(volume) { transaction in
+            try transaction.flip(try transaction.open(name), key)
+        }
+        try json("mount", volume, point)
+    }
+
+    private func inode(_ path: String) throws -> UInt64 {
+        let status = try shell("stat -c %i \"$1\"", path)
+        return try #require(UInt64(status.output.trimmingCharacters(in: .newlines)))
+    }
+
+    @Test func `a damaged name or extent gives an error of its own, and the rest works`() throws {
+        try withMount(verified: false) { volume, point in
+            try expectWell(
+                """
+                cd "$1"; mkdir d; for i in {1..50}; do echo $i > d/f$i; done
+                dd if=/dev/urandom of=big bs=64K count=4 status=none
+                """, point)
+            var key = withUnsafeBytes(of: try inode(point + "/d").bigEndian) { Array($0) }
+            try damage(volume, point, "dirents", key + Array("f7".utf8))
+            try expectWell(
+                """
+                cd "$1"; ! cat d/f7 2> error; grep -q "Input/output error" error
+                grep -qx 8 d/f8; echo 51 > d/f51; rm d/f9; ! test -e d/f9; mv d/f10 d/g10
+                test "$(ls d | wc -l)" -ge 49
+                """, point)
+            key = withUnsafeBytes(of: try inode(point + "/big").bigEndian) { Array($0) }
+            // Of its contents, from the first block on.
+            try damage(volume, point, "extents", key + [0] + [UInt8](repeating: 0, count: 8))
+            try expectWell(
+                """
+                cd "$1"; ! cat big > /dev/null 2> error; grep -q "Input/output error" error
+                grep -qx 8 d/f8; cat d/f8 d/f51 > new; sync new; test "$(wc -l < new)" = 2
+                """, point)
+            let found = try run("verify", point)
+            #expect(found.status == 1 && found.output.contains("damaged"), "\(found.output)")
+        }
+    }
+
+    @Test func `a forced end keeps what was written, and programs get errors from then on`() throws
+    {
+        try withMount { volume, point in
+            let words = [
+                "-c",
+                """
+                cd "$0"; exec 3> open; echo kept >&3; echo ready > ready
+                while true; do echo more >&3 || exit 7; sleep 0.05; done
+                """, point,
+            ]
+            let user = try Started("/bin/bash", words)
+            try expectWell("until test -s \"$1/ready\"; do sleep 0.05; done", point)
+            #expect(try run("unmount", point).status == 4)
+            let ended = try run("unmount", point, "--force")
+            #expect(ended.status == 0, "\(ended.errors)")
+            #expect(user.wait().status == 7)
+            try expectVerified(volume)
+            try json("mount", volume, point)
+            try expectWell("head -n 1 \"$1/open\" | grep -qx kept", point)
+        }
+    }
+
+    @Test func `link counts that a repair has corrected are seen at once`() throws {
+        try withMount { volume, point in
+            try expectWell(
+                """
+                cd "$1"; for i in {1..40}; do echo $i > f$i; ln f$i l$i; done
+                """, point)
+            #expect(try run("unmount", point).status == 0)
+            try json("damage", volume, "--index", "links", "--count", "20", "--seed", "1")
+            try json("mount", volume, point)
+            // The kernel remembers what it is told here.
+            let counts = "cd \"$1\"; stat -c %h f* | sort | uniq -c | tr -s ' '"
+            let before = try shell(counts, point)
+            #expect(before.output != " 40 2\n", "\(before.errors)")
+            #expect(try shell(counts, point).output == before.output)
+            let repaired = try json("repair", volume, "--index", "links")
+            #expect(repaired.string("outcome") == "repaired")
+            #expect(try shell(counts, point).output == " 40 2\n")
+        }
+    }
+
+    @Test func `where the metadata is full a program is told, and deleting makes room`() throws {
+        try withMount { volume, point in
+            #expect(try run("unmount", point).status == 0)
+            try json("mount", volume, point, "--metadata-limit", "2M")
+            let program = """
+                import errno, os, sys
+                os.chdir(sys.argv[1])
+                durable, number = [], 0
+                for part in range(2):
+                    try:
+                        while True:
+                            name = "%0200d" % number
+                            file = os.open(name, os.O_RDWR | os.O_CREAT)
+                            os.write(file, b"%d" % number)
+                            if number % 50 == 0: os.fsync(file)
+                            os.close(file); durable.append(name); number += 1
+                    except OSError as failure:
+                        assert failure.errno == errno.ENOSPC, failure
+                    assert len(durable) > 200, len(durable)
+                    for name in durable: assert int(open(name).read()) == int(name)
+                    gone, durable = durable[:-200], durable[-200:]
+                    for name in gone: os.unlink(name)
+                for name in durable: assert int(open(name).read()) == int(name)
+                """
+            let ended = try Started("/usr/bin/timeout", ["60", "python3", "-c", program, point])
+                .wait()
+            #expect(ended.status == 0, "\(ended.errors)")
+        }
+    }
+
+    @Test(.enabled(if: getuid() == 0, "a file system is mounted"))
+    func `a volume on what can only be read is mounted for reading, and only so`() throws {
+        try withMount { volume, point in
+            try expectWell("echo there > \"$1\"/f", point)
+            #expect(try run("unmount", point).status == 0)
+            let bound = volume + "-bound"
+            try expectWell(
+                "mkdir \"$2\"; mount --bind \"$1\" \"$2\"; mount -o remount,bind,ro \"$2\"",
+                volume, bound)
+            defer { _ = try? shell("umount -l \"$1\"", bound) }
+            let refused = try run("mount", bound, point)
+            #expect(refused.status == 4)
+            #expect(refused.errors.contains("Read-only file system; open the volume for reading"))
+            try json("mount", bound, point, "--read-only")
+            try expectWell(
+                "cd \"$1\"; grep -qx there f; ! echo more 2> /dev/null > f; ls | grep -qx f", point)
+            #expect(try run("unmount", point).status == 0)
             try json("mount", volume, point)
         }
     }

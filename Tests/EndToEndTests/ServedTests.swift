@@ -105,6 +105,31 @@ struct ServedTests {
         }
     }
 
+    @Test func `a run that was stopped goes on while its volume stays mounted`() throws {
+        try withServed { volume, point in
+            try json("damage", volume, "--index", "rmap", "--count", "30", "--seed", "4")
+            let repair = try Started(
+                tidemark, ["repair", volume, "--index", "rmap", "--speed-limit", "200"])
+            try untilAtWork(volume)
+            let number = try #require(try live(volume).list("runs").first?.int("number"))
+            try json("stop", volume)
+            #expect(repair.wait().status == 4)
+            // Another is at work meanwhile, and is not what is meant.
+            let check = try Started(
+                tidemark, ["check", point, "--index", "parents", "--speed-limit", "200"])
+            try untilAtWork(volume)
+            let ended = try json("resume", point, "\(number)", "--speed-limit", "none")
+            #expect(ended.string("outcome") == "repaired" && ended.int("run") == number)
+            #expect(check.isRunning)
+            let busy = try run("resume", volume)
+            #expect(busy.status == 4 && busy.errors.contains("not paused"), "\(busy.errors)")
+            try json("set", volume, "--speed-limit", "none")
+            #expect(check.wait().status == 0)
+            let none = try run("resume", volume)
+            #expect(none.status == 4 && none.errors.contains("no run was interrupted"))
+        }
+    }
+
     @Test(arguments: [SIGKILL, SIGINT])
     func `a client that goes away stops nothing`(signal: Int32) throws {
         try withServed { volume, _ in
@@ -146,6 +171,77 @@ struct ServedTests {
             let last = try #require(try json("status", volume).list("runs").last)
             #expect(last.string("outcome") == "repaired", "\(last.object)")
             #expect(last.int("number") == left.int("number"))
+        }
+    }
+
+    @Test func `a run that was stopped, or rests, goes on by resume`() throws {
+        try withServed { volume, point in
+            try json("damage", volume, "--index", "parents", "--count", "30", "--seed", "4")
+            let arguments = ["repair", volume, "--strategy", "rebuild", "--speed-limit", "100"]
+            let repair = try Started(tidemark, arguments)
+            try untilAtWork(volume)
+            try json("pause", point)
+            #expect(try live(volume).list("runs").first?.object["paused"] as? Bool == true)
+            let rested = try run("resume", volume)
+            #expect(rested.status == 0, "\(rested.errors)")
+            #expect(try live(volume).list("runs").first?.object["paused"] as? Bool == false)
+            try json("stop", point)
+            #expect(repair.wait().status == 4)
+            let stopped = try #require(try json("status", volume).list("runs").last)
+            #expect(stopped.string("state") == "stopped")
+            let number = try #require(stopped.int("number"))
+            let resumed = try run("resume", point, "\(number)", "--json")
+            #expect(resumed.status == 0, "\(resumed.errors)")
+            #expect(try resumed.document().string("outcome") == "repaired")
+            let again = try run("resume", volume, "\(number)")
+            #expect(again.status == 4 && again.errors.contains("has ended"))
+            #expect(try run("resume", volume).status == 4)
+        }
+    }
+
+    @Test func `runs that begin at one moment have numbers of their own`() throws {
+        try withServed { volume, _ in
+            for _ in 0..<5 {
+                let checks = try ["rmap", "parents", "links"].map {
+                    try Started(tidemark, ["check", volume, "--index", $0])
+                }
+                for check in checks {
+                    let ended = check.wait()
+                    #expect(ended.status == 0, "\(ended.output) \(ended.errors)")
+                }
+            }
+            let runs = try json("status", volume).list("runs")
+            #expect(runs.count == 15)
+            #expect(Set(runs.compactMap { $0.int("number") }).count == 15)
+            #expect(runs.allSatisfy { $0.string("state") == "completed" })
+        }
+    }
+
+    @Test func `two runs that a server left behind go on, and a check meanwhile costs neither`()
+        throws
+    {
+        try withServed { volume, point in
+            for index in ["rmap", "parents"] {
+                try json("damage", volume, "--index", index, "--count", "30", "--seed", "5")
+            }
+            let repairs = try ["rmap", "parents"].map {
+                try Started(
+                    tidemark, ["repair", volume, "--index", $0, "--speed-limit", "100"])
+            }
+            try untilAtWork(volume, 2)
+            kill(try server(volume), SIGKILL)
+            for repair in repairs { #expect(repair.wait().status == 4) }
+            _ = try shell("umount -l \"$1\" 2>/dev/null", point)
+            try json("mount", volume, point)
+            _ = try run("check", volume, "--index", "parents")
+            try until {
+                try json("status", volume).list("runs")
+                    .count { $0.string("outcome") == "repaired" } == 2
+            }
+            let outcomes = try json("status", volume).list("runs")
+                .filter { $0.list("results").contains { $0.int("missing") ?? 0 > 0 } }
+            #expect(outcomes.count >= 2, "\(outcomes.map(\.object))")
+            #expect(try json("check", volume).string("outcome") == "clean")
         }
     }
 

@@ -62,7 +62,7 @@ import VolumeFormat
 
     /// Makes files until there is no room.
     private func fill(logging: Bool) throws -> Int {
-        try withVolume(open: { $0.metadataLimit = 8 << 20 }) { volume in
+        try withVolume(open: { $0.metadataLimit = 4 << 20 }) { volume in
             if logging { _ = try enroll(volume, 1, "parents") }
             var made = 0
             do {

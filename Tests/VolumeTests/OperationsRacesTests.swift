@@ -128,6 +128,88 @@ import Glibc
         #expect(try errnoOf { _ = try volume.perform { try $0.finishWrite(plan) } } == ENOENT)
     }
 
+    /// A file whose last block is partly used, and a write into the rest of that block, as far as
+    /// the bytes.
+    private func withTailWrite(
+        _ body: (SmallVolume, InodeNumber, WritePlan) throws -> Void
+    ) throws {
+        let small = try SmallVolume()
+        let n = try small.create("a")
+        try small.write(n, 0, [UInt8](repeating: 1, count: 700))
+        let plan = try small.volume.perform {
+            try $0.prepareWrite(n, generation: nil, 700, 200)
+        }
+        try body(small, n, plan)
+    }
+
+    private func putBytes(_ small: SmallVolume, _ plan: WritePlan, _ byte: UInt8) throws {
+        let place = try #require(plan.map.first).start * 512 + plan.offset % 512
+        let bytes = [UInt8](repeating: byte, count: Int(plan.count))
+        try small.volume.core.data.write(bytes.span.bytes, at: place)
+    }
+
+    @Test func `zeroes behind the old end never cover what another write put there`() throws {
+        try withTailWrite { small, n, plan in
+            // The one behind it has looked where the end is, and waits for its block.
+            let blocks = try small.snapshot().extents(n).map(\.blocks)
+            _ = try meanwhile(small, blocks) {
+                try putBytes(small, plan, 2)
+                #expect(try small.volume.perform { try $0.finishWrite(plan) })
+            } _: {
+                try $0.write(n, at: 2000, [UInt8(3)].span.bytes)
+                return []
+            }
+            let expected =
+                [UInt8](repeating: 1, count: 700) + [UInt8](repeating: 2, count: 200)
+                + [UInt8](repeating: 0, count: 1100) + [3]
+            #expect(try small.volume.read(n, at: 0, 9999) == expected)
+        }
+    }
+
+    @Test func `bytes behind the old end, zeroed by another write, are written again`() throws {
+        try withTailWrite { small, n, plan in
+            try putBytes(small, plan, 2)
+            try small.write(n, 2000, [3])
+            #expect(try small.volume.perform { try $0.finishWrite(plan) } == false)
+            #expect(
+                try small.volume.read(n, at: 700, 200) == [UInt8](repeating: 0, count: 200))
+        }
+    }
+
+    @Test(arguments: 1...6 as ClosedRange<UInt64>)
+    func `writes that make a file longer side by side are all in it`(seed: UInt64) throws {
+        let small = try SmallVolume(blocks: 4096)
+        let (volume, n) = (small.volume, try small.create("a"))
+        var random = SplitMix64(seed: seed)
+        var pieces: [Range<Int>] = []
+        while (pieces.last?.upperBound ?? 0) < 60_000 {
+            let start = pieces.last?.upperBound ?? 0
+            pieces.append(start..<(start + Int.random(in: 1...700, using: &random)))
+        }
+        let end = try #require(pieces.last).upperBound
+        // Near each other, as a kernel writes out what it holds, and out of order.
+        for start in stride(from: 0, to: pieces.count, by: 8) {
+            pieces[start..<min(start + 8, pieces.count)].shuffle(using: &random)
+        }
+        let order = pieces
+        let next = Atomic<Int>(0), failures = Atomic<Int>(0)
+        DispatchQueue.concurrentPerform(iterations: 4) { _ in
+            while true {
+                let place = next.wrappingAdd(1, ordering: .relaxed).oldValue
+                guard place < order.count else { return }
+                let bytes = order[place].map { UInt8(truncatingIfNeeded: $0 % 251 + 1) }
+                do {
+                    try volume.write(n, at: UInt64(order[place].lowerBound), bytes.span.bytes)
+                } catch {
+                    failures.wrappingAdd(1, ordering: .relaxed)
+                }
+            }
+        }
+        #expect(failures.load(ordering: .relaxed) == 0, "SEED=\(seed)")
+        let expected = (0..<end).map { UInt8(truncatingIfNeeded: $0 % 251 + 1) }
+        #expect(try volume.read(n, at: 0, end + 1) == expected, "SEED=\(seed)")
+    }
+
     @Test func `blocks freed since the last durable point are written after the next`() throws {
         let small = try SmallVolume(blocks: 40)
         let a = try small.create("a")

@@ -191,15 +191,18 @@ public final class RunDriver: @unchecked Sendable {
     // MARK: Scan
 
     private func scan() throws {
+        let left = Countdown(max(1, options.scanners))
         let threads = (0..<max(1, options.scanners)).map { number in
             let scanner = ScannerBox(run.makeScanner())
             return DedicatedThread(name: "run-scanner-\(number)", niceness: options.niceness) {
                 self.scan(scanner.scanner)
+                left.count.subtract(1, ordering: .releasing)
             }
         }
         defer { for thread in threads { thread.join() } }
         abortingOnFailure {
-            while !run.isScanned {
+            // What is to be read again once the scanners have left is for those of the next scan.
+            while !run.isScanned, left.count.load(ordering: .acquiring) > 0 {
                 try run.checkAborted()
                 try handleItem(orWait: 0.1) { $0.isScanned }
                 let done = run.assistant.primaryRecords
@@ -210,6 +213,8 @@ public final class RunDriver: @unchecked Sendable {
     }
 
     private func scan(_ scanner: Scanner) {
+        // A snapshot that is kept keeps the owner from using any page again.
+        defer { scanner.letGo() }
         var cycle = DutyCycle()
         abortingOnFailure {
             // The queue may be full when all is read, and nobody empties it before this ends.

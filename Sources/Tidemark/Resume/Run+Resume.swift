@@ -367,6 +367,17 @@ extension Run {
         conclude(end, reason)
     }
 
+    /// Ends a run that can't go on at this moment: its position, and what its owner remembers of
+    /// it, stay for another time.
+    func leave(_ reason: String) {
+        hook.close()
+        endTime = clock.now()
+        finishReport()
+        enter(.aborted)
+        report.outcome = .aborted
+        report.reason = reason
+    }
+
     private func conclude(_ end: RunState, _ reason: String) {
         state = end
         report.outcome = .stopped

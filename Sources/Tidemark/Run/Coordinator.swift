@@ -356,6 +356,10 @@ public final class Coordinator {
             if let comparison, !isRecheck { run.note(unfinished: comparison) }
             return suspend(reason.kind == .pause ? .paused : .stopped, reason.description)
         }
+        if run.isResumed, run.state == .prepared, reason.kind == .gaveWay {
+            run.leave(reason.description)
+            return drop()
+        }
         run.report.mustStartAgain = run.isResumed && reason.kind == .uselessPosition
         run.report.outcome = .aborted
         run.report.reason = "\(error)" + alreadyChanged

@@ -148,8 +148,8 @@ public final class Run: @unchecked Sendable {
                 let name = self.owner.indexes[slot.rawValue].name
                 throw AbortReason("another run is at work on \(name): wait for its end")
             }
-            try self.discardUnfinished(boundary)
             try self.takePosition(boundary)
+            try self.discardUnfinished(boundary)
             if !self.options.mutants.have(.hooksAfterFirstWindow) { boundary.attach(self.hook) }
             try self.enroll(boundary)
         }
@@ -186,6 +186,9 @@ public final class Run: @unchecked Sendable {
         let commit = boundary.lastCommit
         guard let resumedFrom, let record else { return hook.attached(at: commit) }
         let current = try boundary.runs().first { $0.number == record.number } ?? record
+        guard current.state.isResumable else {
+            throw AbortReason("run \(record.number) has ended meanwhile: \(current.state.rawValue)")
+        }
         if let why = Keeping.refusal(current, resumedFrom, lastCommit: commit) {
             throw AbortReason("run \(record.number) can't go on: \(why)", .uselessPosition)
         }

@@ -60,6 +60,12 @@ struct Mount: TidemarkSubcommand {
         transform: DashboardAddress.read)
     var dashboard: DashboardAddress?
 
+    @Option(
+        help: ArgumentHelp(
+            "The most that metadata may take: where it is full, programs are told that there is "
+                + "no space. Without it, what the disk holds.", valueName: "size"))
+    var metadataLimit: SizeArgument?
+
     /// Set by `mount` itself, for the process that it starts.
     @Flag(help: .hidden)
     var behind = false
@@ -77,6 +83,7 @@ struct Mount: TidemarkSubcommand {
         var arguments = ["mount", "--behind", "--workers", "\(workers)"]
         if readOnly { arguments.append("--read-only") }
         if allowOther { arguments.append("--allow-other") }
+        if let metadataLimit { arguments += ["--metadata-limit", "\(metadataLimit.bytes)"] }
         if let record { arguments += ["--record", absolutePath(ofNew: record)] }
         if common.verbose { arguments.append("--verbose") }
         if let dashboard { arguments += ["--dashboard", "\(dashboard)"] }
@@ -96,11 +103,12 @@ struct Mount: TidemarkSubcommand {
     private func serve(_ output: Output) throws -> ExitStatus {
         let logger = makeLogger(toSystem: behind, isVerbose: common.verbose)
         let mode = readOnly ? OpenOptions.Mode.readOnly : .readWrite
-        try withVolume(absolutePath(volume), mode, output, logger) { opened in
+        let limit = metadataLimit.map { Int(clamping: $0.bytes) }
+        try withVolume(absolutePath(volume), mode, output, logger, metadataLimit: limit) { opened in
             let served = ServedVolume(
                 volume: opened, desk: RunDesk(opened, command: Mount._commandName))
-            let server = try ControlServer(folder: opened.path, table: served.table)
-            defer { server.close() }
+            let server = try controlServer(served, logger)
+            defer { server?.close() }
             let page = try dashboard.map { try DashboardProcess(opened.path, at: $0, logger) }
             defer { page?.end() }
             if let page { served.desk.add(dashboard: page.page) }
@@ -119,11 +127,25 @@ struct Mount: TidemarkSubcommand {
             let runs = readOnly ? nil : served.goOn(logger)
             try waitForEnd(mounted) { page?.lookAfter() }
             ServiceManager.tell("STOPPING=1")
+            server?.stop()
             served.desk.close("its mount has ended")
             runs?.join()
             try recording?.finish(opened, logger)
         }
         return .success
+    }
+
+    /// A volume on what can only be read is mounted without.
+    private func controlServer(
+        _ served: ServedVolume, _ logger: Logger
+    ) throws -> ControlServer? {
+        do {
+            return try ControlServer(folder: served.volume.path, table: served.table)
+        } catch let error as ControlError where readOnly {
+            guard case .system = error else { throw error }
+            logger.info("\(error); no commands can be sent to this process")
+            return nil
+        }
     }
 
     /// - Parameter page: where the dashboard is; empty: there is none.
@@ -203,7 +225,9 @@ struct Unmount: TidemarkSubcommand {
             throw MountError.notMounted(mountPoint)
         }
         if force {
-            try MountPoint.cutOff(mount.mountPoint)
+            let server = try? liveStatus(mount.source)?.process
+            let isSevered = try MountPoint.cutOff(mount.mountPoint)
+            if !isSevered, let server { Signals.askToStop(server) }
         } else {
             try MountPoint.unmount(mount.mountPoint)
         }

@@ -38,7 +38,12 @@ struct Resume: ServableCommand {
     @OptionGroup var common: CommonOptions
 
     func execute(_ output: Output) throws -> ExitStatus {
-        if let live = try liveStatus(target) { return try endPause(live, output) }
+        if let desk = output.served?.desk {
+            let live = desk.endPause(run.map { Int(clamping: $0) })
+            if let live { return tell(live, output) }
+        } else if let live = try liveStatus(target) {
+            return try endPause(live, output)
+        }
         let list = try LineList(path: list, output)
         return try withVolume(target, .readWrite, output) { volume in
             let record = try interrupted(volume)
@@ -71,7 +76,8 @@ struct Resume: ServableCommand {
     private func interrupted(_ volume: Volume) throws -> RunRecord {
         let runs = try volume.runs()
         guard let run else {
-            guard let last = runs.last(where: \.state.isResumable) else {
+            guard let last = runs.last(where: { $0.state.isResumable && !$0.state.isWorking })
+            else {
                 throw CommandFailure(
                     "\(target): no run was interrupted; `tidemark repair` begins one")
             }
@@ -80,6 +86,9 @@ struct Resume: ServableCommand {
         guard let record = runs.first(where: { $0.number == run }) else {
             throw CommandFailure(
                 "\(target) knows of no run \(run); `tidemark status` lists those it knows")
+        }
+        guard !record.state.isWorking else {
+            throw CommandFailure("run \(run) is at work and does not rest")
         }
         guard record.state.isResumable else {
             throw CommandFailure(

@@ -4,6 +4,7 @@ internal import ArgumentParser
 internal import Control
 internal import HostFiles
 internal import Tidemark
+internal import Volume
 
 struct RunArguments: ParsableArguments {
     @Argument(help: ArgumentHelp("The volume's directory.", valueName: "target"))
@@ -122,7 +123,11 @@ extension TidemarkSubcommand {
     func steer(
         _ verb: ControlVerb<SteerRequest, LiveStatus>, _ request: SteerRequest, _ output: Output
     ) throws -> ExitStatus {
-        let live = try ask(target, verb, request)
+        tell(try ask(target, verb, request), output)
+    }
+
+    /// Says what the limits are.
+    func tell(_ live: LiveStatus, _ output: Output) -> ExitStatus {
         output.json(ifAsked: document(StatusDocument(live: live).members))
         let state = live.limits.isPaused ? "paused; " : ""
         output.line(

@@ -6,7 +6,7 @@ internal import Synchronization
 internal import Volume
 internal import VolumeVerify
 
-struct Verify: ServableCommand {
+struct Verify: TidemarkSubcommand {
     static let configuration = CommandConfiguration(
         abstract: "Recompute everything by separate, plain code, and compare.",
         discussion: """
@@ -58,10 +58,16 @@ struct Verify: ServableCommand {
             return try withVolume(volume, .readOnly, output) {
                 try Verifier.verify($0.metadata, list: tell, progress: step)
             }
-        } catch VolumeError.damaged {
+        } catch {
+            switch error {
+            // Another process has it: of its last commit this one sees a snapshot all the same.
+            case VolumeError.inUse: break
             // Too damaged to be opened as a volume: all the more to be looked at.
+            case VolumeError.damaged: break
+            default: throw error
+            }
             return try Verifier.verify(
-                metadata: volume + "/meta.mdb", list: tell, progress: step)
+                metadata: volumePath(volume) + "/meta.mdb", list: tell, progress: step)
         }
     }
 }

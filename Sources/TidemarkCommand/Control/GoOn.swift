@@ -14,17 +14,32 @@ extension ServedVolume {
             let output = Output(
                 form: .text, isQuiet: false, isVerbose: false, channel: LogChannel(logger),
                 served: self)
-            do {
-                for record in try volume.interruptedRuns { try goOn(record, output) }
-                try finishReaping(volume, output)
-            } catch {
-                logger.error("an interrupted run could not go on: \(explanation(of: error))")
+            var tried: Set<UInt64> = []
+            while !desk.isClosing,
+                let record = (try? volume.interruptedRuns)?.first(where: {
+                    !tried.contains($0.number)
+                })
+            {
+                // Others may have begun meanwhile, and what was interrupted may have given way.
+                desk.waitUntilFree(record.indexes)
+                tried.insert(record.number)
+                do {
+                    try goOn(record.number, output)
+                } catch {
+                    logger.error(
+                        "run \(record.number) could not go on: \(explanation(of: error))")
+                }
+            }
+            do { try finishReaping(volume, output) } catch {
+                logger.error("\(explanation(of: error))")
             }
             output.flush()
         }
     }
 
-    private func goOn(_ record: RunRecord, _ output: Output) throws {
+    private func goOn(_ number: UInt64, _ output: Output) throws {
+        guard let record = try volume.interruptedRuns.first(where: { $0.number == number })
+        else { return }
         output.note("run \(record.number) was interrupted, and goes on")
         let report = try desk.seated(RunLimits()) { seat in
             try RunExecution(volume: volume, of: record, seat: seat, output: output)

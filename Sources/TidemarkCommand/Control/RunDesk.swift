@@ -25,6 +25,8 @@ final class RunDesk: Sendable {
         var seats: [RunSeat] = []
         var work: [Work] = []
         var begun = 0
+        /// Runs that somebody goes on with.
+        var claimed: Set<UInt64> = []
         /// Why nobody is seated any more.
         var closing: String?
     }
@@ -68,6 +70,34 @@ final class RunDesk: Sendable {
         if let closing { throw CommandFailure("\(volume.path): \(closing)") }
         defer { state.withLock(notify: true) { $0.seats.removeAll { $0 === seat } } }
         return try body(seat)
+    }
+
+    /// Has nobody else go on with the run while `body` runs.
+    func claiming<R>(_ run: UInt64, _ body: () throws -> R) throws -> R {
+        guard state.withLock({ $0.claimed.insert(run).inserted }) else {
+            throw CommandFailure("run \(run) goes on already; `tidemark status` shows it")
+        }
+        defer { state.withLock { _ = $0.claimed.remove(run) } }
+        return try body()
+    }
+
+    /// Waits until no run is at work on one of the indexes, or the desk is closed.
+    func waitUntilFree(_ indexes: [String]) {
+        state.wait { state in
+            let busy = state.work.contains { !Set($0.indexes).isDisjoint(with: indexes) }
+            return !busy || state.closing != nil ? () : nil
+        }
+    }
+
+    /// Ends the pause of the run, or of all.
+    /// - Returns: nil where none of those that are meant rests.
+    func endPause(_ run: Int?) -> LiveStatus? {
+        let paused = state.withLock { state in
+            state.work.filter { run == nil || $0.number == run }.map(\.seat)
+        }.filter { $0.controls.limits.isPaused }
+        guard !paused.isEmpty else { return nil }
+        for seat in paused { seat.controls.pause(false) }
+        return live
     }
 
     /// Whether nobody is seated any more.
@@ -167,7 +197,7 @@ private final class MountedHere: Sendable {
 /// The place of one command at the desk.
 final class RunSeat: Sendable {
     let controls: RunControls
-    private let desk: RunDesk
+    let desk: RunDesk
 
     fileprivate init(_ desk: RunDesk, _ limits: RunLimits) {
         self.desk = desk
@@ -190,7 +220,9 @@ final class RunSeat: Sendable {
     }
 
     func end(_ number: Int) {
-        desk.state.withLock { $0.work.removeAll { $0.number == number && $0.seat === self } }
+        desk.state.withLock(notify: true) {
+            $0.work.removeAll { $0.number == number && $0.seat === self }
+        }
     }
 }
 

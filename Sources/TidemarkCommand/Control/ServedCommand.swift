@@ -86,7 +86,7 @@ private struct RemoteChannel: Channel {
 
     func write(_ text: String) -> Bool { stream.send(CommandPart(output: text)) }
     func tell(_ text: String) { stream.send(CommandPart(words: text)) }
-    func draw(_ line: String) { stream.send(CommandPart(progress: line)) }
+    func draw(_ line: String) { stream.sendIfFree(CommandPart(progress: line)) }
     var list: (@Sendable (String) -> Bool)? {
         { [stream] in stream.send(CommandPart(list: $0)) }
     }

@@ -46,6 +46,10 @@ struct RunExecution {
     /// Goes on with a run that was interrupted; where that can't be, starts it again, and says
     /// why.
     func resume(_ record: RunRecord) throws -> RunReport {
+        try seat.desk.claiming(record.number) { try goOn(record) }
+    }
+
+    private func goOn(_ record: RunRecord) throws -> RunReport {
         let report: RunReport
         do {
             let (store, checkpoint) = try SideFile.open(

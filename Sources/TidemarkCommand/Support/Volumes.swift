@@ -9,10 +9,13 @@ internal import Volume
 /// stays open.
 func withVolume<R>(
     _ path: String, _ mode: OpenOptions.Mode, _ output: Output, _ logger: Logger? = nil,
-    _ body: (Volume) throws -> R
+    metadataLimit: Int? = nil, _ body: (Volume) throws -> R
 ) throws -> R {
     if let served = output.served { return try body(served.volume) }
-    let volume = try open(volumePath(path), mode, output, logger)
+    var options = OpenOptions(mode: mode)
+    if let logger { options.logger = logger }
+    if let metadataLimit { options.metadataLimit = metadataLimit }
+    let volume = try open(volumePath(path), options, output)
     let result: R
     do {
         result = try body(volume)
@@ -25,14 +28,10 @@ func withVolume<R>(
     return result
 }
 
-private func open(
-    _ path: String, _ mode: OpenOptions.Mode, _ output: Output, _ logger: Logger?
-) throws -> Volume {
-    var options = OpenOptions(mode: mode)
-    if let logger { options.logger = logger }
+private func open(_ path: String, _ options: OpenOptions, _ output: Output) throws -> Volume {
     do {
         return try Volume.open(path, options: options)
-    } catch VolumeError.needsRecovery where mode == .readOnly {
+    } catch VolumeError.needsRecovery where options.mode == .readOnly {
         // The system came down with the volume open. Opening it for writing goes back to the
         // last durable point, as any program that changes the volume would.
         output.detail("\(path): going back to the last durable point")

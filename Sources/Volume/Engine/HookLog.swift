@@ -30,6 +30,11 @@ struct HookLog: Sendable {
     var isTrimmed = false
 
     static let pieceBytes = 60 << 10
+    /// Bytes of a piece that takes no page of its own: those of a larger one must lie one behind
+    /// the other, which few may where the map has little room left.
+    static let smallPieceBytes = 1800
+    /// With so many new pages, pieces are large.
+    static let plentyOfNewPages = 2048
     /// Pieces that one transaction trims.
     static let trimmedPieces = 64
 
@@ -116,7 +121,9 @@ extension Operations {
 
     private mutating func appendDeltas() throws {
         let commit = transaction.commit, table = core.tables.hookLog
-        try deltas.encode(limit: HookLog.pieceBytes) { ordinal, bytes in
+        let hasRuns = newPages >= HookLog.plentyOfNewPages
+        let limit = hasRuns ? HookLog.pieceBytes : HookLog.smallPieceBytes
+        try deltas.encode(limit: limit) { ordinal, bytes in
             let key = HookLog.key(LogPosition(commit: commit, ordinal: ordinal))
             let sum = CRC32C.checksum(key.span, bytes)
             try transaction.append(table, key.span, size: bytes.byteCount + checksumSize) {
@@ -158,7 +165,7 @@ extension Operations {
     /// Whether the log leaves writers what they could take without it, so many operations
     /// later. Once growing operations are refused for want of room, it is too late to ask.
     func hasRoomForLog(operations: Int) -> Bool {
-        let wanted = deltas.byteCount / core.environment.statistics.pageSize
+        let wanted = 2 * deltas.byteCount / core.environment.statistics.pageSize
         let later = operations * GroupLimits.pagesPerOperation
         return hasRoom(beside: GroupLimits.logReservePages + wanted + later)
     }

@@ -137,6 +137,12 @@ extension Operations {
         if !run.state.isResumable { try forgetOldRuns() }
     }
 
+    /// Two runs may be about to begin: neither has a record yet, and each a number of its own.
+    mutating func newRunNumber(after known: UInt64) -> UInt64 {
+        lastRunNumber = max(lastRunNumber, known) + 1
+        return lastRunNumber
+    }
+
     mutating func put(_ run: RunRecord) throws(LMDBError) {
         let key = Runs.key(run.number), value = Runs.value(run)
         try transaction.put(core.tables.runs, key.span, value.rawSpan)

@@ -115,7 +115,11 @@ final class VolumeBoundary: CommitBoundary {
 
     // MARK: Runs
 
-    func newRunNumber() throws -> UInt64 { (try runs().map(\.number).max() ?? 0) + 1 }
+    func newRunNumber() throws -> UInt64 {
+        let known = try runs().map(\.number).max() ?? 0
+        guard let operations = unsafe operations else { return known + 1 }
+        return unsafe operations.pointee.newRunNumber(after: known)
+    }
 
     func runs() throws -> [RunRecord] {
         try readRuns(core.environment.beginRead().cursor(core.tables.runs)).records

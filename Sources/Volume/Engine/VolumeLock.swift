@@ -15,7 +15,11 @@ final class VolumeLock: Sendable {
     /// - Throws: `inUse` where another holds the lock, in this process or another.
     init(volume: String, exclusive: Bool) throws(VolumeError) {
         let path = volume + "/lock"
-        file = unsafe open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+        var opened = unsafe open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+        if opened < 0, Glibc.errno == EROFS, !exclusive {
+            opened = unsafe open(path, O_RDONLY | O_CLOEXEC)
+        }
+        file = opened
         guard file >= 0 else { throw .system("open", path) }
         var left = exclusive ? VolumeLock.patience.times : 0
         while flock(file, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB) != 0 {

@@ -33,6 +33,8 @@ extension Operations {
             settleDurably()
         }
         try beginTransaction()
+        // Before the log has to give way, for nobody waits for it.
+        if state.log.since != nil, freePages < GroupLimits.logShortPages { askForPoint() }
         guard freePages < GroupLimits.shortPages else {
             settledPages = .max - GroupLimits.settledPages
             return
@@ -40,6 +42,7 @@ extension Operations {
         guard freePages + GroupLimits.settledPages < settledPages else { return }
         // Pages freed since the last durable point are pinned by it: make another.
         transaction.abortNow()
+        core.environment.clearDeadReaders()
         settleDurably()
         try beginTransaction()
         settledPages = freePages
@@ -57,6 +60,7 @@ extension Operations {
         precondition(transaction.isOver, "a group inside a group")
         let free = try core.environment.freePages(plenty: GroupLimits.plentyOfPages)
         freePages = free.available ?? .max
+        newPages = free.new
         freedPages = free.freedByLast
         transaction = try core.environment.beginWrite()
         beginChanges()
@@ -102,9 +106,13 @@ extension Operations {
         let written = max(freedPages * pageSize, usedBytes - lastUsedBytes, 0)
         lastUsedBytes = usedBytes
         core.metadataWritten.add(UInt64(written), ordering: .relaxed)
-        guard core.writtenSincePoint > core.durableBytes,
-            !core.hasAskedForPoint.exchange(true, ordering: .relaxed)
-        else { return }
+        if core.writtenSincePoint > core.durableBytes { askForPoint() }
+    }
+
+    /// Asks for a durable point, where none is asked for: pages that the last one holds are free
+    /// once it is made.
+    private func askForPoint() {
+        guard !core.hasAskedForPoint.exchange(true, ordering: .relaxed) else { return }
         _ = core.keeper.withLock { $0 }?.request()
     }
 

@@ -42,6 +42,8 @@ public struct Operations: ~Copyable {
     var hasChanged = false
     /// Pages of the map that were free when the transaction began; .max: plenty.
     var freePages = Int.max
+    /// Those of them that lie one behind the other, at the end of the map.
+    var newPages = Int.max
     /// Pages that the commit before the transaction freed.
     var freedPages = 0
     /// Bytes of the map up to the last page in use, as of the last commit.
@@ -53,6 +55,8 @@ public struct Operations: ~Copyable {
     var failure: LMDBError?
     /// Inodes whose link counts a run has corrected in this transaction.
     var corrected: [InodeNumber] = []
+    /// The last number that a run was given.
+    var lastRunNumber: UInt64 = 0
     /// What operations of this transaction have changed; nil: nobody watches.
     var changes: [VolumeChange]?
     /// Jobs that have ended in this transaction, and wait for its commit.
@@ -111,6 +115,8 @@ enum GroupLimits {
     static let pointsBehind: UInt64 = 16
     /// Fewer than these beside what a group may take, and nothing is logged.
     static let logReservePages = 2 * shortPages
+    /// Fewer than these while something is logged, and pages are to be set free.
+    static let logShortPages = 2 * logReservePages
     /// With so many new ones free, pages are not counted.
     static let plentyOfPages = 4 * operations
     /// Fewer than these, and pages that the last durable point holds are to be set free.
