@@ -263,11 +263,16 @@ import Testing
             #expect(try all.lines.count >= 3)
             #expect(try all.lines[0]["live"].list("runs").first?.string("phase") == "scanning")
             let drawn = terminal.wait().output
-            #expect(drawn.contains("\u{1b}[5A"), "\(drawn)")
-            let rows = drawn.split(whereSeparator: \.isNewline).map {
-                $0.replacing("\u{1b}[K", with: "").replacing("\u{1b}[5A", with: "")
+            // Each picture begins where the one before it began, and ends by taking away the rest.
+            let pictures = drawn.components(separatedBy: "\u{1b}[J").dropLast()
+            #expect(pictures.count >= 2, "\(drawn)")
+            for (before, picture) in zip(pictures, pictures.dropFirst()) {
+                let height = before.utf8.count { $0 == UInt8(ascii: "\n") }
+                #expect(picture.hasPrefix("\u{1b}[\(height)A"), "\(drawn)")
             }
-            #expect(rows.allSatisfy { $0.count < 80 })
+            let rows = drawn.replacing(/\u{1b}\[[0-9]*[A-Za-z]/, with: "")
+                .split(whereSeparator: \.isNewline)
+            #expect(rows.count >= 10 && rows.allSatisfy { $0.count < 80 }, "\(rows)")
         }
     }
 }

@@ -74,7 +74,8 @@ struct Status: TidemarkSubcommand {
         var watched: Int?
         while Signals.stopRequest == nil {
             guard let live = try liveStatus(target) else {
-                screen.show(["\(target): no process is at work on it"])
+                let line = WatchLine("\(target): no process is at work on it")
+                screen.show { style in [line.rendered(style)] }
                 break
             }
             history.note(live, at: Double(monotonicNanoseconds()) / 1e9)

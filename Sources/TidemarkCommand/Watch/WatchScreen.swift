@@ -13,8 +13,6 @@ final class WatchScreen {
         guard StandardStream.output.isTerminal, StandardStream.isDrawable else { return nil }
     }
 
-    func show(_ lines: [String]) { show { _ in lines } }
-
     /// - Parameter picture: of the lines for a terminal; called again when that has another size.
     func show(_ picture: @escaping (WatchStyle) -> [String]) {
         self.picture = picture
