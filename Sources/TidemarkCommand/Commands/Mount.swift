@@ -55,16 +55,16 @@ struct Mount: TidemarkSubcommand {
 
     @Option(
         help: ArgumentHelp(
-            "The most that metadata may take: where it is full, programs are told that there is "
-                + "no space. Without it, what the disk holds.", valueName: "size"))
-    var metadataLimit: SizeArgument?
-
-    @Option(
-        help: ArgumentHelp(
             "Serve a page about it by HTTP at this port, or address and port; port 0: any.",
             valueName: "address"),
         transform: DashboardAddress.read)
     var dashboard: DashboardAddress?
+
+    @Option(
+        help: ArgumentHelp(
+            "The most that metadata may take: where it is full, programs are told that there is "
+                + "no space. Without it, what the disk holds.", valueName: "size"))
+    var metadataLimit: SizeArgument?
 
     /// Set by `mount` itself, for the process that it starts.
     @Flag(help: .hidden)
