@@ -13,7 +13,8 @@ struct Verify: TidemarkSubcommand {
             Every secondary index is derived again from the primary records, and the primary \
             records are compared with each other: dangling entries, link counts, overlapping \
             extents, free space. The code shares nothing with `check` and `repair` but the format \
-            of the records: it is their witness. It looks at one commit and changes nothing.
+            of the records: it is their witness. It looks at one commit and changes nothing, \
+            also beside another process that has the volume, a mount among them.
 
             Exit status: 0 everything agrees; 1 defects were found; 4 it could not look.
 
