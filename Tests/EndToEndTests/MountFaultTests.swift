@@ -190,7 +190,7 @@ struct MountFaultTests {
                 "-c",
                 """
                 cd "$0"; exec 3> open; echo kept >&3; echo ready > ready
-                while true; do echo more >&3 || exit 7; sleep 0.05; done
+                while true; do echo more >&3 && mkdir m && rmdir m || exit 7; sleep 0.05; done
                 """, point,
             ]
             let user = try Started("/bin/bash", words)
