@@ -2,7 +2,10 @@
  * The limit of a FUSE server for names: answers from a table in memory, and keeps nothing. It has the
  * shape of ours, so that the kernel sends it the same requests: libfuse3's low-level interface,
  * several threads, no open and no create, names and attributes cached for as long as the kernel
- * likes. Files have no contents; directories can't be read.
+ * likes. Files have no contents; directories can't be read. With the word `handles` it opens,
+ * creates, flushes and releases files as most FUSE filesystems do.
+ *
+ *     empty MOUNTPOINT [handles]
  */
 #define FUSE_USE_VERSION 314
 #include <errno.h>
@@ -107,13 +110,12 @@ static void empty_setattr(fuse_req_t request, fuse_ino_t inode, struct stat *wan
 	empty_getattr(request, inode, info);
 }
 
-static void empty_mknod(
-	fuse_req_t request, fuse_ino_t parent, const char *text, mode_t mode, dev_t device)
+/* The new inode's number. */
+static fuse_ino_t make(fuse_ino_t parent, const char *text, mode_t mode)
 {
 	struct name *made;
 	fuse_ino_t inode;
 
-	(void)device;
 	pthread_mutex_lock(&lock);
 	made = add(find(parent, text), parent, text);
 	inode = made->inode = ++last;
@@ -125,7 +127,14 @@ static void empty_mknod(
 	}
 	modes[inode] = mode;
 	pthread_mutex_unlock(&lock);
-	entry(request, inode, mode);
+	return inode;
+}
+
+static void empty_mknod(
+	fuse_req_t request, fuse_ino_t parent, const char *text, mode_t mode, dev_t device)
+{
+	(void)device;
+	entry(request, make(parent, text, mode), mode);
 }
 
 static void empty_mkdir(fuse_req_t request, fuse_ino_t parent, const char *text, mode_t mode)
@@ -170,7 +179,29 @@ static void empty_rename(fuse_req_t request, fuse_ino_t parent, const char *text
 	fuse_reply_err(request, found ? 0 : ENOENT);
 }
 
-static const struct fuse_lowlevel_ops operations = {
+static void empty_create(fuse_req_t request, fuse_ino_t parent, const char *text, mode_t mode,
+	struct fuse_file_info *info)
+{
+	struct fuse_entry_param answer = { .attr_timeout = FOREVER, .entry_timeout = FOREVER };
+
+	answer.ino = make(parent, text, S_IFREG | mode);
+	answer.attr = attributes(answer.ino, S_IFREG | mode);
+	fuse_reply_create(request, &answer, info);
+}
+
+static void empty_open(fuse_req_t request, fuse_ino_t inode, struct fuse_file_info *info)
+{
+	(void)inode;
+	fuse_reply_open(request, info);
+}
+
+static void empty_close(fuse_req_t request, fuse_ino_t inode, struct fuse_file_info *info)
+{
+	(void)inode, (void)info;
+	fuse_reply_err(request, 0);
+}
+
+static struct fuse_lowlevel_ops operations = {
 	.init = empty_init,
 	.lookup = empty_lookup,
 	.getattr = empty_getattr,
@@ -189,7 +220,13 @@ int main(int count, char **words)
 	struct fuse_loop_config *loop = fuse_loop_cfg_create();
 	struct fuse_session *session;
 
-	if (count != 2 || !loop) return 8;
+	if (count < 2 || !loop) return 8;
+	if (count > 2) {
+		operations.create = empty_create;
+		operations.open = empty_open;
+		operations.flush = empty_close;
+		operations.release = empty_close;
+	}
 	session = fuse_session_new(&arguments, &operations, sizeof operations, NULL);
 	if (!session || fuse_set_signal_handlers(session) || fuse_session_mount(session, words[1]))
 		return 1;

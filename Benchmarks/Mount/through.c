@@ -3,6 +3,11 @@
  * else: no directories in it, no names but those that are opened. Like libfuse's own example
  * passthrough_ll it keeps a descriptor for each file, splices reads and writes where the kernel and
  * libfuse can, and has the kernel cache writes and read-ahead as for ours.
+ *
+ *     through DIRECTORY MOUNTPOINT [copy|asked]
+ *
+ * With `copy` requests are read and answered by way of memory; with `asked` too, and it has
+ * extended attributes, none of which exists.
  */
 #define FUSE_USE_VERSION 314
 #define _GNU_SOURCE
@@ -149,7 +154,14 @@ static void through_fallocate(fuse_req_t request, fuse_ino_t inode, int mode, of
 		request, fallocate(files[inode].descriptor, mode, offset, length) ? errno : 0);
 }
 
-static const struct fuse_lowlevel_ops operations = {
+static void through_getxattr(
+	fuse_req_t request, fuse_ino_t inode, const char *name, size_t size)
+{
+	(void)inode, (void)name, (void)size;
+	fuse_reply_err(request, ENODATA);
+}
+
+static struct fuse_lowlevel_ops operations = {
 	.init = through_init,
 	.lookup = through_lookup,
 	.mknod = through_mknod,
@@ -162,7 +174,6 @@ static const struct fuse_lowlevel_ops operations = {
 	.fallocate = through_fallocate,
 };
 
-/* through DIRECTORY MOUNTPOINT [nosplice] */
 int main(int count, char **words)
 {
 	char *options[] = { words[0], "-o", "default_permissions,allow_other,fsname=through" };
@@ -172,6 +183,7 @@ int main(int count, char **words)
 
 	if (count < 3 || !loop) return 8;
 	splices = count == 3;
+	if (count > 3 && !strcmp(words[3], "asked")) operations.getxattr = through_getxattr;
 	files[FUSE_ROOT_ID].descriptor = open(words[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (files[FUSE_ROOT_ID].descriptor < 0) return 1;
 	session = fuse_session_new(&arguments, &operations, sizeof operations, NULL);

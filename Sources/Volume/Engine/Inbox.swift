@@ -1,6 +1,6 @@
 // What waits to be done to the volume: jobs, in the order in which they came, and work for the
 // next commit boundary, which goes before them. And whose turn it is: one thread at a time makes
-// changes.
+// changes; where comments speak of the writer thread, they mean the one that has the turn.
 //
 // A caller who finds nothing waiting, and nobody at work, runs its job itself: handing it to another
 // thread and waiting for that costs more than most jobs. What comes meanwhile waits for the writer
@@ -27,6 +27,8 @@ final class Inbox: Sendable {
         var laterSince = 0.0
         /// Whether somebody waits for what was put off.
         var isHurried = false
+        /// Whether whoever has the turn does what was put off.
+        var isDoingLater = false
         /// Whether a thread has the turn.
         var isTaken = false
         var isClosed = false
@@ -89,6 +91,7 @@ final class Inbox: Sendable {
         let isDue = state.withLock {
             precondition($0.isTaken, "a turn ended twice")
             $0.isTaken = false
+            $0.isDoingLater = false
             return !$0.isEmpty || $0.isClosed
         }
         if isDue { state.notify() }
@@ -109,13 +112,16 @@ final class Inbox: Sendable {
     }
 
     /// Has what was put off done before what comes from here on.
-    /// - Returns: whether there is any.
+    /// - Returns: whether there is any, or some is being done.
     func hurry() -> Bool {
         state.withLock(notify: true) {
             if !$0.later.isEmpty { $0.isHurried = true }
-            return !$0.later.isEmpty
+            return $0.isHurried || $0.isDoingLater
         }
     }
+
+    /// What waits, without what was put off.
+    var waiting: Int { state.withLock { $0.jobs.count + $0.boundaries.count } }
 
     private enum Next {
         case jobs([any Job]), pause, end
@@ -129,6 +135,7 @@ final class Inbox: Sendable {
                 if state.isDue {
                     guard state.isLaterDue else { return .jobs(state.take(\.jobs)) }
                     state.isHurried = false
+                    state.isDoingLater = true
                     return .jobs(state.take(\.later))
                 }
                 // Nobody wakes this thread when the time has come.

@@ -41,7 +41,7 @@ extension Volume {
     }
 
     /// Gives back now what was forgotten: for whoever finds no space.
-    /// - Returns: whether there was any.
+    /// - Returns: false where there was none.
     public func reclaimForgotten() throws -> Bool {
         guard !core.isReadOnly, core.inbox.hurry() else { return false }
         // Comes after it.
