@@ -201,7 +201,15 @@ static void empty_close(fuse_req_t request, fuse_ino_t inode, struct fuse_file_i
 	fuse_reply_err(request, 0);
 }
 
+/* The kernel then opens files by itself. */
+static void empty_no_open(fuse_req_t request, fuse_ino_t inode, struct fuse_file_info *info)
+{
+	(void)inode, (void)info;
+	fuse_reply_err(request, ENOSYS);
+}
+
 static struct fuse_lowlevel_ops operations = {
+	.open = empty_no_open,
 	.init = empty_init,
 	.lookup = empty_lookup,
 	.getattr = empty_getattr,

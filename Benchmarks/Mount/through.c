@@ -161,7 +161,15 @@ static void through_getxattr(
 	fuse_reply_err(request, ENODATA);
 }
 
+/* The kernel then opens files by itself. */
+static void through_no_open(fuse_req_t request, fuse_ino_t inode, struct fuse_file_info *info)
+{
+	(void)inode, (void)info;
+	fuse_reply_err(request, ENOSYS);
+}
+
 static struct fuse_lowlevel_ops operations = {
+	.open = through_no_open,
 	.init = through_init,
 	.lookup = through_lookup,
 	.mknod = through_mknod,
