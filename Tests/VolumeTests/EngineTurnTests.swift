@@ -1,5 +1,5 @@
-// Whose turn it is to make changes: a caller's who is alone, or the writer thread's; and what is put
-// off until there is time.
+// Whose turn it is to make changes: a caller's who is alone, or the writer thread's; and what is
+// put off until there is time.
 
 import Dispatch
 import Glibc

@@ -2,13 +2,14 @@
 // next commit boundary, which goes before them. And whose turn it is: one thread at a time makes
 // changes; where comments speak of the writer thread, they mean the one that has the turn.
 //
-// A caller who finds nothing waiting, and nobody at work, runs its job itself: handing it to another
-// thread and waiting for that costs more than most jobs. What comes meanwhile waits for the writer
-// thread, which runs all of it as one group, or as few as it can. Nobody is passed over: while
-// anything waits, whoever comes waits behind it.
+// A caller who finds nothing waiting, and nobody at work, runs its job itself: handing it to
+// another thread and waiting for that costs more than most jobs. What comes meanwhile waits for
+// the writer thread, which runs all of it as one group, or as few as it can. Nobody is passed
+// over: while anything waits, whoever comes waits behind it.
 //
-// Some jobs can wait a little, since nobody waits for them: giving back what was forgotten. They are
-// put off until there are many, or some milliseconds have passed, and share a group of their own.
+// Some jobs can wait a little, since nobody waits for them: giving back what was forgotten. They
+// are put off until there are many, or some milliseconds have passed, and share a group of their
+// own.
 
 internal import Synchronization
 internal import Threads
