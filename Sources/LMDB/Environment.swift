@@ -49,7 +49,13 @@ internal import Glibc
         var active = 0
         /// The thread inside `write`, or 0.
         var writer: Int32 = 0
+        /// Read transactions that have ended and keep their places among the readers: to begin one
+        /// again takes neither liblmdb's lock on the readers nor memory.
+        var rested: [UInt] = []
     }
+
+    /// Read transactions that are kept so at the most.
+    private static let mostRested = 32
 
     public let path: String
     #if TIDEMARK_MUTANTS
@@ -92,6 +98,9 @@ internal import Glibc
     }
 
     deinit {
+        for raw in state.withLock({ $0.rested }) {
+            unsafe mdb_txn_abort(OpaquePointer(bitPattern: raw))
+        }
         unsafe mdb_env_close(handle)
     }
 
@@ -100,8 +109,40 @@ internal import Glibc
     /// A snapshot of the last commit. It ends when it and all its cursors are gone;
     /// until then no page that it can see is used again, so a long one makes the file grow.
     public func beginRead() throws(LMDBError) -> ReadTransaction {
-        unsafe ReadTransaction(
+        if let raw = unsafe beginAgain() {
+            return unsafe ReadTransaction(TransactionHandle(self, raw, isWriter: false))
+        }
+        return unsafe ReadTransaction(
             TransactionHandle(self, try begin(flags: UInt32(MDB_RDONLY)), isWriter: false))
+    }
+
+    /// Begins a read transaction that has ended before; nil where there is none.
+    private func beginAgain() -> OpaquePointer? {
+        let rested: UInt? = state.withLock {
+            guard let last = $0.rested.popLast() else { return nil }
+            $0.active += 1
+            return last
+        }
+        guard let rested, let raw = unsafe OpaquePointer(bitPattern: rested) else { return nil }
+        if unsafe mdb_txn_renew(raw) == MDB_SUCCESS { return unsafe raw }
+        // As where another process has grown the map: that is dealt with by a new one.
+        unsafe mdb_txn_abort(raw)
+        transactionEnded(writer: false)
+        return nil
+    }
+
+    /// Ends a read transaction.
+    func rest(_ raw: OpaquePointer) {
+        unsafe mdb_txn_reset(raw)
+        let isKept = state.withLock {
+            guard $0.rested.count < Environment.mostRested else { return false }
+            $0.active -= 1
+            $0.rested.append(UInt(bitPattern: raw))
+            return true
+        }
+        guard !isKept else { return }
+        unsafe mdb_txn_abort(raw)
+        transactionEnded(writer: false)
     }
 
     /// Runs `body` in the write transaction: a return commits, a throw aborts. Waits
@@ -185,6 +226,13 @@ internal import Glibc
     /// Waits until all that was committed is on the disk.
     public func sync() throws(LMDBError) {
         unsafe try check(mdb_env_sync(handle, 1), "sync", path)
+    }
+
+    /// The number of the last commit, or of a newer one that is about to be seen by readers.
+    public var lastCommit: UInt64 {
+        var info = unsafe MDB_envinfo()
+        unsafe mdb_env_info(handle, &info)
+        return UInt64(unsafe info.me_last_txnid)
     }
 
     /// The size of a page, the longest key, and how much of the map is in use.

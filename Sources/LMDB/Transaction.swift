@@ -23,8 +23,9 @@ internal import Glibc
 
     deinit {
         guard let raw = unsafe raw else { return }
+        guard isWriter else { return unsafe environment.rest(raw) }
         unsafe mdb_txn_abort(raw)
-        environment.transactionEnded(writer: isWriter)
+        environment.transactionEnded(writer: true)
     }
 
     @inline(__always)

@@ -45,6 +45,7 @@ extension Volume {
             except: state.runs.filter { $0.logFrom != nil }.map(\.number))
         core.keeper.withLock { $0 = keeper }
         let writer = Writer(core, state: state)
+        writer.start()
         keeper.start()
         _ = core.inbox.add(ReclaimJob(core, after: 0))
         return Volume(core, lock, writer, keeper)

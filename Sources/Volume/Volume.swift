@@ -1,14 +1,15 @@
 // A volume: a transactional filesystem in a directory of its own, on LMDB.
 //
 // Who does what, so that nobody waits for anybody longer than for one group:
-// - The writer thread makes all changes, in groups (Operations+Group.swift). `perform`
-//   hands it a job, and returns when the group with the job has committed: what is
-//   acknowledged is seen by every later snapshot, and survives the death of the process.
+// - Changes are made by one thread at a time, in groups (Operations+Group.swift). `perform`
+//   returns when the group with its job has committed: what is acknowledged is seen by every
+//   later snapshot, and survives the death of the process. A caller who is alone runs its job
+//   itself; what comes together the writer thread puts into one group (Inbox.swift).
 // - Snapshots are read on the caller's thread, without any lock.
 // - The sync thread makes durable points (DurableKeeper.swift): what is acknowledged
 //   survives the death of the machine after a few seconds, or once `sync` returns. After
 //   such a death the volume is exactly as it was at the last durable point.
-// - Hooks are told of each commit on the writer thread, before anything else runs there.
+// - Hooks are told of each commit by whoever made it, before the next change.
 //
 // The directory: `meta.mdb` (with `meta.mdb-lock`, liblmdb's own), `data`, `durable`,
 // `lock`, and `runs/` for the side files of checks and repairs.
@@ -47,7 +48,7 @@ public final class Volume: Sendable {
     /// Where the side files of checks and repairs are kept.
     public var runsDirectory: String { core.path + "/runs" }
 
-    /// Runs `body` on the writer thread and waits until what it did has committed. Several
+    /// Runs `body`, here or on the writer thread, and returns when what it did has committed. Several
     /// jobs may share a transaction; a long job may take several (`Operations.begin`), so
     /// only each single operation is all or nothing. What `body` throws is thrown here,
     /// after the operations before it have committed.
@@ -58,6 +59,7 @@ public final class Volume: Sendable {
         defer { core.latencies.record(since: start) }
         return try withoutActuallyEscaping(body) { body in
             let work = Work(body)
+            if let writer, writer.runHere(work) { return try work.result() }
             guard core.inbox.add(work) else { throw VolumeError.closed(path) }
             return try work.wait()
         }

@@ -17,6 +17,11 @@ extension MountedVolume {
 
     func setAttributes(_ n: InodeNumber, _ wanted: stat, _ which: Int32) throws -> Answer {
         func isSet(_ flag: Int32) -> Bool { which & flag != 0 }
+        if which & ~(FUSE_SET_ATTR_MTIME | FUSE_SET_ATTR_CTIME) == 0,
+            let inode = try orphan(n, modified: Timestamp(wanted.st_mtim))
+        {
+            return .attributes(inode)
+        }
         let now = Timestamp.now
         var changes = AttributeChanges()
         // As chown(2) does, and truncate(2) by who may not set the bits.
@@ -35,6 +40,14 @@ extension MountedVolume {
         if isSet(FUSE_SET_ATTR_MTIME_NOW) { changes.modified = now }
         if isSet(FUSE_SET_ATTR_CTIME) { changes.changed = Timestamp(wanted.st_ctim) }
         return .attributes(try change { try $0.setAttributes(n, changes) })
+    }
+
+    /// An inode without a name, if that was its time of modification before: the kernel, which
+    /// keeps the times of files, sends those of each that it has unlinked, and nobody can see
+    /// them after it but by the kernel. One that gets a name again gets another time of change.
+    private func orphan(_ n: InodeNumber, modified: Timestamp) throws -> Inode? {
+        let inode = try volume.read().attributes(n)
+        return inode.record.links == 0 && inode.record.modified == modified ? inode : nil
     }
 
     func statistics() throws -> Answer {

@@ -41,13 +41,17 @@ extension MountedVolume {
     }
 
     /// Runs what makes changes. Where a group of it could not be committed, for the sake of
-    /// another operation in it perhaps, it is run again: nothing of it has happened.
+    /// another operation in it perhaps, it is run again: nothing of it has happened. So it is where
+    /// there is no space and what was deleted a moment ago still had some.
     func untilCommitted<R>(_ body: () throws -> R) throws -> R {
         var attempts = 3
         while true {
             do {
                 return try body()
             } catch VolumeError.groupAborted(let cause) where !cause.isNoSpace && attempts > 1 {
+                attempts -= 1
+            } catch let error as VolumeError where error.errno == ENOSPC && attempts > 1 {
+                guard try volume.reclaimForgotten() else { throw error }
                 attempts -= 1
             }
         }

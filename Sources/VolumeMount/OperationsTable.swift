@@ -1,11 +1,13 @@
 // libfuse's table of operations: from C's arguments to the handlers, and from what they return or
 // throw to an answer. What is missing here is missing on purpose:
-// - open, release, flush: a file has no handle, its inode's number is all that a request needs. The
-//   kernel is told so once and asks no more (`FUSE_CAP_NO_OPEN_SUPPORT`).
+// - release, flush: a file has no handle, its inode's number is all that a request needs. The
+//   kernel is told so once, when it first opens one, and asks no more
+//   (`FUSE_CAP_NO_OPEN_SUPPORT`). libfuse 3.14 would answer that it is open, each time.
 // - create: the kernel then makes a node and opens it, which is one request, not two.
 // - access: the kernel checks permissions (`default_permissions`).
 // - getlk, setlk, flock: the kernel keeps the locks of a filesystem that is mounted once.
-// - write_buf: requests are read into memory, which is cheaper than a pipe for all but the largest.
+// - write_buf: requests are read into memory. Through a pipe writes of 1 MiB are somewhat faster,
+//   those of 4 KiB are not (Docs/benchmarks.md), and libfuse would take all requests that way.
 
 internal import CFUSE
 internal import Volume
@@ -93,6 +95,7 @@ private func addAttributes(_ table: inout fuse_lowlevel_ops) {
 }
 
 private func addFiles(_ table: inout fuse_lowlevel_ops) {
+    unsafe table.open = { request, _, _ in _ = unsafe fuse_reply_err(request, ENOSYS) }
     unsafe table.read = { request, n, size, offset, _ in
         unsafe serve(request) { try $0.readFile(n, size, offset) }
     }

@@ -78,7 +78,13 @@ struct MountFaultTests {
                 try Started(
                     "/usr/bin/timeout", ["60", "python3", "-c", program, point, told, "\($0)"])
             }
-            usleep(1_000_000)
+            try expectWell(
+                """
+                for who in 1 2 3; do
+                    until test "$(cat "$1$who" 2> /dev/null | wc -l)" -gt 3; do sleep 0.1; done
+                done
+                sleep 1
+                """, told)
             try json("damage", volume, "--index", "rmap", "--count", "9", "--seed", "1")
             let repair = try Started(
                 tidemark, ["repair", volume, "--strategy", "rebuild", "--speed-limit", "200"])

@@ -36,6 +36,29 @@ import Testing
         }
     }
 
+    @Test
+    func `a read transaction that is begun again sees the last commit, and holds none between`()
+        throws
+    {
+        let (environment, table) = try scratch.openTable()
+        for round in 1...40 as ClosedRange<UInt8> {
+            try environment.write { try $0.put(table, 1, [round]) }
+            // More at a time than are kept.
+            var readers = try (0..<40).map { _ in Reader(try environment.beginRead()) }
+            #expect(environment.oldestReader == environment.statistics.lastTransaction)
+            for reader in readers {
+                #expect(try reader.transaction.value(table, 1) == [round])
+                #expect(reader.transaction.commit == environment.lastCommit)
+            }
+            readers.removeAll()
+            #expect(environment.oldestReader == nil)
+        }
+        // The map can be made larger: those that are kept don't use it.
+        #expect(try environment.grow(to: 64 << 20))
+        let reader = try environment.beginRead()
+        #expect(try reader.value(table, 1) == [40])
+    }
+
     @Test func `a snapshot sees one commit, whatever comes after`() throws {
         let (environment, table) = try scratch.openTable()
         try environment.write { try $0.put(table, 1, [1]) }
@@ -164,4 +187,10 @@ import Testing
             return
         }
     }
+}
+
+/// Transactions in a list.
+private final class Reader {
+    let transaction: ReadTransaction
+    init(_ transaction: consuming ReadTransaction) { self.transaction = transaction }
 }

@@ -1,4 +1,4 @@
-// Work for the writer thread.
+// Work for whoever makes the changes.
 
 internal import LMDB
 internal import Threads
@@ -18,7 +18,7 @@ protocol Job: AnyObject {
 /// The work of one `perform`, and the caller who waits for it.
 final class Work<Result>: Job, @unchecked Sendable {
 
-    /// Owned by the caller until it is queued, then by the writer until it has ended.
+    /// Owned by the caller until it is queued, then by whoever runs it until it has ended.
     private var body: ((inout Operations) throws -> Result)?
     private var outcome: Swift.Result<Result, any Error>?
     private let ended = Monitor<Bool>(false)
@@ -46,6 +46,11 @@ final class Work<Result>: Job, @unchecked Sendable {
     /// Waits for the end.
     func wait() throws -> Result {
         ended.wait { $0 ? () : nil }
+        return try result()
+    }
+
+    /// After the end.
+    func result() throws -> Result {
         guard let outcome else { preconditionFailure("a job ended that never ran") }
         return try outcome.get()
     }

@@ -49,6 +49,13 @@ final class BlockGuard: Sendable {
         var freed: [(commit: UInt64, range: BlockRange)] = []
         /// Blocks freed up to this commit are no longer told apart: any may be among them.
         var mergedUpTo: UInt64 = 0
+
+        mutating func claim(_ ranges: [BlockRange], isExclusive: Bool) -> Claim {
+            lastTicket += 1
+            let claim = Claim(ticket: lastTicket, ranges: ranges, isExclusive: isExclusive)
+            claims.append(claim)
+            return claim
+        }
     }
 
     private let state = Monitor(State())
@@ -100,17 +107,14 @@ final class BlockGuard: Sendable {
 
     /// Waits for the locks on `ranges` that were asked for earlier. Never on the writer thread.
     func lock(_ ranges: [BlockRange], exclusive: Bool) -> BlockLock {
-        let claim = state.withLock { state in
-            state.lastTicket += 1
-            let claim = Claim(ticket: state.lastTicket, ranges: ranges, isExclusive: exclusive)
-            state.claims.append(claim)
-            return claim
+        var claim: Claim?
+        return state.wait { state in
+            let mine = claim ?? state.claim(ranges, isExclusive: exclusive)
+            claim = mine
+            let earlier = state.claims.prefix { $0.ticket < mine.ticket }
+            return earlier.contains { $0.conflicts(with: mine) }
+                ? nil : BlockLock(ticket: mine.ticket)
         }
-        state.wait { state in
-            let earlier = state.claims.prefix { $0.ticket < claim.ticket }
-            return earlier.contains { $0.conflicts(with: claim) } ? nil : ()
-        }
-        return BlockLock(ticket: claim.ticket)
     }
 
     /// Locks held and waited for.

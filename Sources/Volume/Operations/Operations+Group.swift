@@ -10,18 +10,25 @@ internal import VolumeFormat
 extension Operations {
     /// Runs the jobs that were taken from the inbox, as one group or several.
     mutating func run(_ jobs: [any Job]) {
-        for job in jobs {
-            do throws(LMDBError) {
-                if transaction.isOver { try beginGroup() }
-            } catch {
-                job.end(error)
-                continue
-            }
-            job.run(&self)
-            ended.append(job)
-            if let cause = job.mustAbort ?? failure { abortGroup(cause) }
-        }
+        for job in jobs { runInGroup(job) }
         if !transaction.isOver { _ = commitGroup() }
+    }
+
+    /// Runs a job as a group of its own.
+    mutating func run(_ job: any Job) {
+        runInGroup(job)
+        if !transaction.isOver { _ = commitGroup() }
+    }
+
+    private mutating func runInGroup(_ job: any Job) {
+        do throws(LMDBError) {
+            if transaction.isOver { try beginGroup() }
+        } catch {
+            return job.end(error)
+        }
+        job.run(&self)
+        ended.append(job)
+        if let cause = job.mustAbort ?? failure { abortGroup(cause) }
     }
 
     /// Begins a group. Hooks may make it wait before that, with no lock held.

@@ -108,18 +108,22 @@ extension Volume {
         _ body: (ReadPlan, InodeRecord) throws -> R
     ) throws -> R {
         while true {
-            let (plan, inode) = try planRead(n, generation, offset, count)
+            let (plan, inode, commit) = try planRead(n, generation, offset, count)
             guard !plan.map.isEmpty else { return try body(plan, inode) }
             let lock = core.blockGuard.lock(plan.map.map(\.blocks), exclusive: false)
             defer { core.blockGuard.unlock(lock) }
-            guard try planRead(n, generation, offset, count).plan == plan else { continue }
+            // Where nothing was committed since, nothing has changed.
+            guard
+                try core.environment.lastCommit == commit
+                    || planRead(n, generation, offset, count).plan == plan
+            else { continue }
             return try body(plan, inode)
         }
     }
 
     private func planRead(
         _ n: InodeNumber, _ generation: UInt32?, _ offset: UInt64, _ count: UInt64
-    ) throws -> (plan: ReadPlan, inode: InodeRecord) {
+    ) throws -> (plan: ReadPlan, inode: InodeRecord, commit: UInt64) {
         let snapshot = try read()
         let inode = try snapshot.existing(n)
         if let generation, inode.generation != generation {
@@ -132,7 +136,8 @@ extension Volume {
         let present = offset < inode.size ? min(count, inode.size - offset) : 0
         let blocks = FileMap.blocks(offset, present, UInt64(core.geometry.blockSize))
         let map = try snapshot.map(n, .data, blocks).filter { $0.state == .written }
-        return (ReadPlan(generation: inode.generation, count: present, map: map), inode)
+        let plan = ReadPlan(generation: inode.generation, count: present, map: map)
+        return (plan, inode, snapshot.commit)
     }
 }
 
@@ -179,7 +184,10 @@ extension Volume {
             {
                 try sync()
             }
-            guard try isStill(plan) else { continue }
+            // Where nothing was committed since the snapshot that was looked at, nothing has
+            // changed. A prepared plan may share its commit with what came after it.
+            let isUnchanged = over != nil && core.environment.lastCommit == plan.commit
+            guard try isUnchanged || isStill(plan) else { continue }
             try core.data.write(bytes, plan, core.geometry)
             if over != nil, !touching { return }
             if try perform({ try $0.finishWrite(plan) }) { return }

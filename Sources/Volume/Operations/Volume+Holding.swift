@@ -37,7 +37,16 @@ extension Volume {
     private func reclaimSoon(_ n: InodeNumber) {
         guard !core.isReadOnly else { return }
         // Refused where the volume is being closed: the next opening goes on.
-        _ = core.inbox.add(ReclaimJob(core, after: n - 1, through: n))
+        _ = core.inbox.putOff(ReclaimJob(core, after: n - 1, through: n))
+    }
+
+    /// Gives back now what was forgotten: for whoever finds no space.
+    /// - Returns: false where there was none.
+    public func reclaimForgotten() throws -> Bool {
+        guard !core.isReadOnly, core.inbox.hurry() else { return false }
+        // Comes after it.
+        try perform { _ in }
+        return true
     }
 
     /// Has `body` called with the inodes whose link counts a run has corrected, after each commit

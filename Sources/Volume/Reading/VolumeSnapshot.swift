@@ -15,15 +15,17 @@ public final class VolumeSnapshot {
 
     let core: VolumeCore
     let transaction: ReadTransaction
+    private let shard: Int
     /// The active generation of each index, found when it is first asked for.
     private var active: [GenerationRecord]?
 
     init(_ core: VolumeCore) throws {
         self.core = core
-        transaction = try core.snapshots.begin(core.environment)
+        shard = LiveSnapshots.shard
+        transaction = try core.snapshots.begin(core.environment, shard: shard)
     }
 
-    deinit { core.snapshots.end(transaction.commit) }
+    deinit { core.snapshots.end(transaction.commit, shard: shard) }
 
     /// The number of the last commit that is seen.
     public var commit: UInt64 { transaction.commit }
