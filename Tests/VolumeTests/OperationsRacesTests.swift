@@ -235,6 +235,33 @@ import Glibc
         #expect(small.volume.durableCommit >= cut)
         #expect(try small.volume.xattr(c, bytes("user.a")) == value)
     }
+
+    @Test func `blocks freed since the last durable point are passed over while others are free`()
+        throws
+    {
+        let small = try SmallVolume(blocks: 400)
+        let contents = [UInt8](repeating: 1, count: 30 * 512)
+        for name in ["a", "b", "c"] { try small.write(small.create(name), 0, contents) }
+        try small.volume.sync()
+        let durable = small.volume.durableCommit
+        let b = try #require(try small.snapshot().lookup(.root, bytes("b"))).child
+        let hole = try #require(try small.snapshot().map(b, .data, 0..<30).first).blocks
+        // The hole is the best fit, and the end of `a` and `c` lies before what was cut.
+        try small.volume.perform { try $0.unlink(.root, bytes("b")) }
+        for name in ["a", "c"] {
+            let n = try #require(try small.snapshot().lookup(.root, bytes(name))).child
+            try small.volume.perform { _ = try $0.truncate(n, to: 20 * 512) }
+            try small.write(n, 20 * 512, contents)
+        }
+        for name in ["d", "e"] { try small.write(small.create(name), 0, contents) }
+        #expect(small.volume.durableCommit == durable, "a write waited for a durable point")
+        // After it they are taken as any other.
+        try small.volume.sync()
+        let f = try small.create("f")
+        try small.write(f, 0, contents)
+        let found = try small.snapshot().map(f, .data, 0..<30)
+        #expect(found.contains { $0.blocks.overlaps(hole) }, "\(found), \(hole)")
+    }
 }
 
 @Suite struct BlockGuardTests {
@@ -282,6 +309,34 @@ import Glibc
         #expect(blockGuard.isSettled(range(30, 31), durable: 3))
         #expect(!blockGuard.isSettled(range(0, 100), durable: 4))
         #expect(blockGuard.isSettled(range(0, 100), durable: 5))
+    }
+
+    @Test(arguments: 1...20)
+    func `the settled part of a run is the first that is long enough, or the longest`(seed: UInt64)
+    {
+        var random = SplitMix64(seed: seed)
+        let blockGuard = BlockGuard()
+        var settled = Set<UInt64>(0..<100)
+        for _ in 0..<Int.random(in: 0...8, using: &random) {
+            let start = UInt64.random(in: 0..<100, using: &random)
+            let range = BlockRange(start: start, end: start + .random(in: 1...20, using: &random))
+            blockGuard.noteFreed(range, commit: 1)
+            settled.subtract(range.start..<range.end)
+        }
+        let wanted = UInt64.random(in: 1...30, using: &random)
+        let run = BlockRange(
+            start: .random(in: 0..<50, using: &random), end: .random(in: 51...100, using: &random))
+        let pieces = (run.start..<run.end).map { start in
+            BlockRange(
+                start: start,
+                end: (start..<min(run.end, start + wanted)).first { !settled.contains($0) }
+                    ?? min(run.end, start + wanted))
+        }
+        let longest = pieces.map(\.length).max() ?? 0
+        let expected = longest == 0 ? nil : pieces.first { $0.length == longest }
+        let unsettled = blockGuard.unsettled(durable: 0)
+        #expect(unsettled.settledPart(of: run, wanted) == expected, "SEED=\(seed)")
+        #expect(blockGuard.unsettled(durable: 1).settledPart(of: run, 1)?.start == run.start)
     }
 
     @Test func `so many freed blocks that they are not told apart are unsettled together`() {

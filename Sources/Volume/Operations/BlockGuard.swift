@@ -5,7 +5,8 @@
 //
 // 1. A block that was freed since the last durable point may belong to its former file again
 //    after a failure of the system, which takes the volume back to that point. Whoever is
-//    about to write to such a block makes a durable point first (`isSettled`).
+//    about to write to such a block makes a durable point first (`isSettled`), so whoever takes
+//    free blocks passes such over while there are others (`unsettled`).
 // 2. A block that one thread reads or writes may be freed meanwhile and given to another file.
 //    Threads lock the blocks for the time of their I/O (`lock`), and look again, once they
 //    have the lock, whether the blocks are still those of the file.
@@ -21,7 +22,39 @@ struct BlockRange: Hashable, Sendable {
     var start: UInt64
     var end: UInt64
 
+    var length: UInt64 { end - start }
+
     func overlaps(_ other: BlockRange) -> Bool { start < other.end && other.start < end }
+}
+
+/// Blocks that were freed since the last durable point.
+struct UnsettledBlocks {
+    /// Whether any block may be one of them.
+    let isAnything: Bool
+    fileprivate let freed: [(commit: UInt64, range: BlockRange)]
+
+    func overlaps(_ range: BlockRange) -> Bool {
+        isAnything || freed.contains { $0.range.overlaps(range) }
+    }
+
+    /// The first `wanted` blocks of `range` in one piece that are none of them, else the longest
+    /// piece there is; nil where all of them are.
+    func settledPart(of range: BlockRange, _ wanted: UInt64) -> BlockRange? {
+        guard !isAnything else { return nil }
+        let inside = freed.lazy.map(\.range).filter { $0.overlaps(range) }
+            .sorted { $0.start < $1.start }
+        var best: BlockRange?
+        var from = range.start
+        for (start, end) in inside.map({ ($0.start, $0.end) }) + [(range.end, range.end)] {
+            if start > from {
+                let piece = BlockRange(start: from, end: min(start, from + wanted))
+                if piece.length == wanted { return piece }
+                if piece.length > best?.length ?? 0 { best = piece }
+            }
+            from = max(from, end)
+        }
+        return best
+    }
 }
 
 /// A claim on blocks; given back with `BlockGuard.unlock`.
@@ -82,14 +115,16 @@ final class BlockGuard: Sendable {
     /// Whether none of `ranges` was freed after the commit `durable`, which survives any
     /// failure.
     func isSettled(_ ranges: [BlockRange], durable: UInt64) -> Bool {
+        let unsettled = unsettled(durable: durable)
+        return !ranges.contains { unsettled.overlaps($0) }
+    }
+
+    /// What was freed after the commit `durable`, which survives any failure.
+    func unsettled(durable: UInt64) -> UnsettledBlocks {
         state.withLock { state in
-            let settled = state.freed.prefix { $0.commit <= durable }.count
-            state.freed.removeFirst(settled)
-            guard state.mergedUpTo <= durable else { return false }
-            guard !state.freed.isEmpty else { return true }
-            return !ranges.contains { range in
-                state.freed.contains { $0.range.overlaps(range) }
-            }
+            state.freed.removeFirst(state.freed.prefix { $0.commit <= durable }.count)
+            return UnsettledBlocks(
+                isAnything: state.mergedUpTo > durable, freed: state.freed)
         }
     }
 

@@ -7,16 +7,19 @@ internal import VolumeFormat
 
 extension Operations {
     /// Allocates up to `wanted` blocks in one piece: from the run that starts exactly at
-    /// `near`, else from the shortest that is long enough, else the longest there is.
+    /// `near`, else from the shortest that is long enough, else the longest there is. What was
+    /// freed since the last durable point is passed over while other blocks are found soon: a
+    /// write to it waits for the next point.
     /// - Returns: nil where no block is free.
     mutating func takeFree(_ wanted: UInt64, near: UInt64?) throws -> FreeRecord? {
         precondition(wanted > 0, "an allocation of nothing")
-        guard let run = try findFree(wanted, near: near) else { return nil }
-        let taken = FreeRecord(start: run.start, length: min(wanted, run.length))
+        guard let (run, part) = try findFree(wanted, near: near) else { return nil }
+        precondition(run.start <= part.start && part.end <= run.end, "a part of another run")
+        let taken = FreeRecord(start: part.start, length: min(wanted, part.length))
         hasChanged = true
         try deleteFree(run)
-        if taken.length < run.length {
-            try putFree(FreeRecord(start: taken.end, length: run.length - taken.length))
+        for rest in [run.start..<taken.start, taken.end..<run.end] where !rest.isEmpty {
+            try putFree(FreeRecord(start: rest.lowerBound, length: UInt64(rest.count)))
         }
         counters.freeBlocks &-= taken.length
         return taken
@@ -48,13 +51,56 @@ extension Operations {
         counters.freeBlocks &+= length
     }
 
-    private mutating func findFree(_ wanted: UInt64, near: UInt64?) throws -> FreeRecord? {
+    /// A free run, and the part of it to take blocks from.
+    private mutating func findFree(
+        _ wanted: UInt64, near: UInt64?
+    ) throws -> (run: FreeRecord, part: BlockRange)? {
+        let unsettled = core.blockGuard.unsettled(durable: core.durableCommit)
+        // From here on any block may be unsettled, until there is a point.
+        if unsettled.isAnything { askForPoint() }
         do {
-            if let near, let run = try freeRun(at: near) { return run }
-            return try freeRun(of: wanted)
+            if let near, let run = try freeRun(at: near),
+                let part = unsettled.settledPart(of: run.blocks, wanted), part.start == near
+            {
+                return (run, part)
+            }
+            if let found = try settledRun(of: wanted, unsettled) { return found }
+            if let near, let run = try freeRun(at: near) { return (run, run.blocks) }
+            return try freeRun(of: wanted).map { ($0, $0.blocks) }
         } catch let error as RecordDamage {
             throw damaged(TableName.freeByLength, "free run of about \(wanted) blocks", error)
         }
+    }
+
+    /// Settled blocks, of the first runs that are long enough or of the longest ones: as many as
+    /// are wanted, or a piece that is worth an extent of its own.
+    private func settledRun(
+        of wanted: UInt64, _ unsettled: UnsettledBlocks
+    ) throws -> (run: FreeRecord, part: BlockRange)? {
+        guard !unsettled.isAnything else { return nil }
+        var cursor = try transaction.readCursor(core.tables.freeByLength)
+        let key = FreeRecord.lengthKey(length: wanted, start: 0)
+        let isLongEnough = try cursor.seek(key.span)
+        var isThere = try isLongEnough || cursor.last()
+        var best: (run: FreeRecord, part: BlockRange)?
+        var looked = 0
+        while isThere, looked < SettledSearch.runs {
+            let run = try FreeRecord(lengthKey: cursor.key, value: cursor.value)
+            if let part = unsettled.settledPart(of: run.blocks, wanted) {
+                if part.length == min(wanted, run.length) { return (run, part) }
+                if part.length > best?.part.length ?? 0 { best = (run, part) }
+            }
+            looked += 1
+            if !isLongEnough {
+                isThere = try cursor.previous()
+            } else if looked == SettledSearch.runs - 1 {
+                isThere = try cursor.last()
+            } else {
+                isThere = try cursor.next()
+            }
+        }
+        guard let best, best.part.length >= SettledSearch.worthAnExtent else { return nil }
+        return best
     }
 
     private func freeRun(at start: UInt64) throws -> FreeRecord? {
@@ -107,4 +153,16 @@ extension Operations {
         let key = FreeRecord.lengthKey(length: run.length, start: run.start)
         _ = try transaction.delete(core.tables.freeByLength, key.span)
     }
+}
+
+/// How far to look for blocks that may be written without waiting.
+private enum SettledSearch {
+    /// Free runs to look at: some of the fitting length, and the longest.
+    static let runs = 8
+    /// Blocks fewer than wanted are taken from so many on.
+    static let worthAnExtent: UInt64 = 16
+}
+
+extension FreeRecord {
+    fileprivate var blocks: BlockRange { BlockRange(start: start, end: end) }
 }

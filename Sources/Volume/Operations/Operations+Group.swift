@@ -118,7 +118,7 @@ extension Operations {
 
     /// Asks for a durable point, where none is asked for: pages that the last one holds are free
     /// once it is made.
-    private func askForPoint() {
+    func askForPoint() {
         guard !core.hasAskedForPoint.exchange(true, ordering: .relaxed) else { return }
         _ = core.keeper.withLock { $0 }?.request()
     }
