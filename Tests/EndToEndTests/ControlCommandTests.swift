@@ -90,7 +90,8 @@ import Testing
             for arguments in [["--index", "rmap", "--speed-limit", "20"], []] {
                 let stress = try Started(
                     tidemark, ["stress", volume, "--seconds", "600", "--json"] + arguments)
-                for _ in 0..<1000 where try !json("status", volume)["live"].has("process") {
+                for _ in 0..<1000 {
+                    if try json("status", volume)["live"].has("process") { break }
                     usleep(10_000)
                 }
                 if !arguments.isEmpty { try untilServed(volume, stress) }
