@@ -228,7 +228,8 @@ internal import Glibc
         unsafe try check(mdb_env_sync(handle, 1), "sync", path)
     }
 
-    /// The number of the last commit, or of a newer one that is about to be seen by readers.
+    /// The number of the last commit, or of a newer one that is about to be seen by readers. Not
+    /// to be asked for while the map may be made larger: it is read there.
     public var lastCommit: UInt64 {
         var info = unsafe MDB_envinfo()
         unsafe mdb_env_info(handle, &info)

@@ -32,6 +32,9 @@ public struct OpenOptions: Sendable {
     public var durableSeconds: Double = 5
     /// Bytes of data written, or of metadata grown, that make a durable point due before that.
     public var durableBytes: UInt64 = 64 << 20
+    /// Whether what was freed since the last durable point is passed over while other blocks are
+    /// free. Where it is not, no place depends on when points are made.
+    public var passesOverUnsettled = true
     /// Bytes that the hook log may grow to. Beyond that the run that needs most of it gives its
     /// position up.
     public var hookLogBytes: Int = 256 << 20

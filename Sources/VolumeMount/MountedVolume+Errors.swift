@@ -51,7 +51,7 @@ extension MountedVolume {
             } catch VolumeError.groupAborted(let cause) where !cause.isNoSpace && attempts > 1 {
                 attempts -= 1
             } catch let error as VolumeError where error.errno == ENOSPC && attempts > 1 {
-                guard try volume.reclaimForgotten() else { throw error }
+                guard (try? volume.reclaimForgotten()) == true else { throw error }
                 attempts -= 1
             }
         }

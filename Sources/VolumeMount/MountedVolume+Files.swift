@@ -78,8 +78,11 @@ extension MountedVolume {
                 let count = try volume.read(
                     from, at: UInt64(fromOffset) + UInt64(done), into: &bytes)
                 guard count > 0 else { return 0 }
-                try volume.write(
-                    to, at: UInt64(toOffset) + UInt64(done), bytes.bytes.extracting(first: count))
+                try untilCommitted {
+                    try volume.write(
+                        to, at: UInt64(toOffset) + UInt64(done),
+                        bytes.bytes.extracting(first: count))
+                }
                 return count
             }
             done += count

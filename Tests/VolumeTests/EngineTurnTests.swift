@@ -70,6 +70,18 @@ import VolumeFormat
         #expect(try small.inode(n) == nil)
     }
 
+    @Test func `what was forgotten is given back while one caller is busy`() throws {
+        let small = try SmallVolume()
+        let n = try forget(small)
+        let start = monotonicSeconds()
+        // One job after the other, with hardly a moment between.
+        while try small.inode(n) != nil, monotonicSeconds() - start < 20 {
+            try small.volume.perform { _ in _ = usleep(20_000) }
+        }
+        #expect(try small.inode(n) == nil)
+        #expect(monotonicSeconds() - start < 5)
+    }
+
     @Test func `whoever finds no space can have it given back at once`() throws {
         let small = try SmallVolume()
         for _ in 0..<20 {

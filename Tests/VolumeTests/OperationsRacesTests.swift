@@ -339,9 +339,33 @@ import Glibc
         #expect(blockGuard.unsettled(durable: 1).settledPart(of: run, 1)?.start == run.start)
     }
 
+    @Test(arguments: 1...20)
+    func `a block is settled with the last commit that freed it`(seed: UInt64) {
+        var random = SplitMix64(seed: seed)
+        var unsettled = UnsettledBlocks()
+        var freed: [UInt64: UInt64] = [:]
+        for commit in 1...40 as ClosedRange<UInt64> {
+            let start = UInt64.random(in: 0..<60, using: &random)
+            let range = BlockRange(start: start, end: start + .random(in: 1...9, using: &random))
+            unsettled.insert(range, commit: commit)
+            for block in range.start..<range.end { freed[block] = commit }
+            if commit % 7 == 0 {
+                let durable = UInt64.random(in: 1...commit, using: &random)
+                unsettled.settle(durable: durable)
+                freed = freed.filter { $0.value > durable }
+            }
+            for block in 0..<UInt64(70) {
+                #expect(
+                    unsettled.overlaps(BlockRange(start: block, end: block + 1))
+                        == (freed[block] != nil), "SEED=\(seed), block \(block)")
+            }
+        }
+        #expect(unsettled.isEmpty == freed.isEmpty)
+    }
+
     @Test func `so many freed blocks that they are not told apart are unsettled together`() {
         let blockGuard = BlockGuard()
-        for index in 0...UInt64(BlockGuard.maximumFreed) {
+        for index in 0...UInt64(UnsettledBlocks.most) {
             blockGuard.noteFreed(
                 BlockRange(start: index * 10 + 1000, end: index * 10 + 1001), commit: 7)
         }

@@ -140,6 +140,8 @@ final class VolumeStage: Stage {
         // An address space, of which a small volume uses little.
         options.metadataLimit = 1 << 32
         options.durableSeconds = 1e6
+        // As the tree in memory does.
+        options.passesOverUnsettled = false
         options.bootIdentity = "scenario-\(machine)"
         if let log { options.hookLogBytes = log }
         let volume = try Volume.open(path, options: options)

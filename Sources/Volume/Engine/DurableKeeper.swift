@@ -97,6 +97,7 @@ final class DurableKeeper: Sendable {
             switch requested {
             case .some(.some(let ticket)):
                 if isDirty { makePointOrStop() }
+                core.hasAskedForPoint.store(false, ordering: .relaxed)
                 state.withLock(notify: true) { $0.answered = ticket }
             case .some(.none): return
             case .none: if isDue { makePointOrStop() }
@@ -153,7 +154,6 @@ final class DurableKeeper: Sendable {
                 pin: pinned, number: number, dataWritten: dataWritten, time: monotonicSeconds())
         }
         core.writtenAtPoint.store(written, ordering: .relaxed)
-        core.hasAskedForPoint.store(false, ordering: .relaxed)
         core.lastDurable.store(pinned.commit, ordering: .releasing)
     }
 }

@@ -82,7 +82,8 @@ final class Inbox: Sendable {
     /// Takes the turn, if nobody has it and nothing waits; given back with `leave`.
     func enter() -> Bool {
         state.withLock {
-            guard !$0.isTaken, $0.isEmpty, !$0.isClosed else { return false }
+            // What was put off long enough is not put off further by callers who come in turn.
+            guard !$0.isTaken, $0.isEmpty, !$0.isLaterDue, !$0.isClosed else { return false }
             $0.isTaken = true
             return true
         }
@@ -93,7 +94,7 @@ final class Inbox: Sendable {
             precondition($0.isTaken, "a turn ended twice")
             $0.isTaken = false
             $0.isDoingLater = false
-            return !$0.isEmpty || $0.isClosed
+            return !$0.isEmpty || $0.isLaterDue || $0.isClosed
         }
         if isDue { state.notify() }
     }
@@ -192,7 +193,7 @@ final class Writer: @unchecked Sendable {
     /// - Returns: false where it is not the caller's turn, and nothing was done.
     func runHere(_ job: any Job) -> Bool {
         guard core.inbox.enter() else { return false }
-        operations.run(job)
+        operations.run([job])
         core.inbox.leave()
         return true
     }

@@ -13,6 +13,13 @@ protocol Job: AnyObject {
 
     /// Whether the work failed with an LMDBError: changes may be half made.
     var mustAbort: LMDBError? { get }
+
+    /// Whether it has a group of its own.
+    var isAlone: Bool { get }
+}
+
+extension Job {
+    var isAlone: Bool { false }
 }
 
 /// The work of one `perform`, and the caller who waits for it.

@@ -42,6 +42,7 @@ final class VolumeCore: Sendable {
     /// Whether the writer has asked for a durable point that is not made yet.
     let hasAskedForPoint = Atomic<Bool>(false)
     let durableBytes: UInt64
+    let passesOverUnsettled: Bool
     let hookLogBytes: Int
     /// Operations that were begun, and how long those who asked for them waited.
     let operations = Atomic<UInt64>(0)
@@ -67,6 +68,7 @@ final class VolumeCore: Sendable {
         isReadOnly = options.mode == .readOnly
         metadataLimit = options.metadataLimit
         durableBytes = options.durableBytes
+        passesOverUnsettled = options.passesOverUnsettled
         hookLogBytes = options.hookLogBytes
         clock = options.clock
         logger = options.logger

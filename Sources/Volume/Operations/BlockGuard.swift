@@ -27,36 +27,6 @@ struct BlockRange: Hashable, Sendable {
     func overlaps(_ other: BlockRange) -> Bool { start < other.end && other.start < end }
 }
 
-/// Blocks that were freed since the last durable point.
-struct UnsettledBlocks {
-    /// Whether any block may be one of them.
-    let isAnything: Bool
-    fileprivate let freed: [(commit: UInt64, range: BlockRange)]
-
-    func overlaps(_ range: BlockRange) -> Bool {
-        isAnything || freed.contains { $0.range.overlaps(range) }
-    }
-
-    /// The first `wanted` blocks of `range` in one piece that are none of them, else the longest
-    /// piece there is; nil where all of them are.
-    func settledPart(of range: BlockRange, _ wanted: UInt64) -> BlockRange? {
-        guard !isAnything else { return nil }
-        let inside = freed.lazy.map(\.range).filter { $0.overlaps(range) }
-            .sorted { $0.start < $1.start }
-        var best: BlockRange?
-        var from = range.start
-        for (start, end) in inside.map({ ($0.start, $0.end) }) + [(range.end, range.end)] {
-            if start > from {
-                let piece = BlockRange(start: from, end: min(start, from + wanted))
-                if piece.length == wanted { return piece }
-                if piece.length > best?.length ?? 0 { best = piece }
-            }
-            from = max(from, end)
-        }
-        return best
-    }
-}
-
 /// A claim on blocks; given back with `BlockGuard.unlock`.
 struct BlockLock: Sendable {
     fileprivate let ticket: UInt64
@@ -78,10 +48,7 @@ final class BlockGuard: Sendable {
         /// In the order of their tickets. One holds its blocks when none before it conflicts.
         var claims: [Claim] = []
         var lastTicket: UInt64 = 0
-        /// In the order of the commits.
-        var freed: [(commit: UInt64, range: BlockRange)] = []
-        /// Blocks freed up to this commit are no longer told apart: any may be among them.
-        var mergedUpTo: UInt64 = 0
+        var unsettled = UnsettledBlocks()
 
         mutating func claim(_ ranges: [BlockRange], isExclusive: Bool) -> Claim {
             lastTicket += 1
@@ -92,39 +59,28 @@ final class BlockGuard: Sendable {
     }
 
     private let state = Monitor(State())
-    /// Freed ranges told apart at the most: half a mebibyte of memory.
-    static let maximumFreed = 16384
 
     // MARK: Freed blocks
 
-    /// `commit`, under way on the writer thread, frees `range`.
+    /// `commit`, under way, frees `range`.
     func noteFreed(_ range: BlockRange, commit: UInt64) {
-        state.withLock { state in
-            if state.freed.count >= BlockGuard.maximumFreed {
-                state.freed.removeAll(keepingCapacity: true)
-                state.mergedUpTo = commit
-            }
-            if let last = state.freed.last, last.commit == commit, last.range.end == range.start {
-                state.freed[state.freed.count - 1].range.end = range.end
-            } else {
-                state.freed.append((commit, range))
-            }
-        }
+        state.withLock { $0.unsettled.insert(range, commit: commit) }
     }
 
     /// Whether none of `ranges` was freed after the commit `durable`, which survives any
     /// failure.
     func isSettled(_ ranges: [BlockRange], durable: UInt64) -> Bool {
-        let unsettled = unsettled(durable: durable)
-        return !ranges.contains { unsettled.overlaps($0) }
+        state.withLock { state in
+            state.unsettled.settle(durable: durable)
+            return !ranges.contains { state.unsettled.overlaps($0) }
+        }
     }
 
-    /// What was freed after the commit `durable`, which survives any failure.
+    /// What was freed after the commit `durable`.
     func unsettled(durable: UInt64) -> UnsettledBlocks {
         state.withLock { state in
-            state.freed.removeFirst(state.freed.prefix { $0.commit <= durable }.count)
-            return UnsettledBlocks(
-                isAnything: state.mergedUpTo > durable, freed: state.freed)
+            state.unsettled.settle(durable: durable)
+            return state.unsettled
         }
     }
 

@@ -18,8 +18,8 @@ extension Operations {
         let taken = FreeRecord(start: part.start, length: min(wanted, part.length))
         hasChanged = true
         try deleteFree(run)
-        for rest in [run.start..<taken.start, taken.end..<run.end] where !rest.isEmpty {
-            try putFree(FreeRecord(start: rest.lowerBound, length: UInt64(rest.count)))
+        for (start, end) in [(run.start, taken.start), (taken.end, run.end)] where start < end {
+            try putFree(FreeRecord(start: start, length: end - start))
         }
         counters.freeBlocks &-= taken.length
         return taken
@@ -55,40 +55,42 @@ extension Operations {
     private mutating func findFree(
         _ wanted: UInt64, near: UInt64?
     ) throws -> (run: FreeRecord, part: BlockRange)? {
-        let unsettled = core.blockGuard.unsettled(durable: core.durableCommit)
-        // From here on any block may be unsettled, until there is a point.
-        if unsettled.isAnything { askForPoint() }
         do {
-            if let near, let run = try freeRun(at: near),
-                let part = unsettled.settledPart(of: run.blocks, wanted), part.start == near
+            let adjoining = try near.flatMap { try freeRun(at: $0) }
+            guard let run = try adjoining ?? freeRun(of: wanted) else { return nil }
+            guard core.passesOverUnsettled else { return (run, run.blocks) }
+            let unsettled = core.blockGuard.unsettled(durable: core.durableCommit)
+            if unsettled.isAnything { askForPoint() }
+            if unsettled.isEmpty || unsettled.isAnything { return (run, run.blocks) }
+            let part = unsettled.settledPart(of: run.blocks, wanted)
+            if let part, adjoining == nil || part.start == run.start,
+                SettledSearch.isEnough(part, of: run, wanted)
             {
                 return (run, part)
             }
-            if let found = try settledRun(of: wanted, unsettled) { return found }
-            if let near, let run = try freeRun(at: near) { return (run, run.blocks) }
-            return try freeRun(of: wanted).map { ($0, $0.blocks) }
+            return try settledRun(of: wanted, unsettled) ?? (run, run.blocks)
         } catch let error as RecordDamage {
             throw damaged(TableName.freeByLength, "free run of about \(wanted) blocks", error)
         }
     }
 
-    /// Settled blocks, of the first runs that are long enough or of the longest ones: as many as
-    /// are wanted, or a piece that is worth an extent of its own.
+    /// Settled blocks of the first runs that are long enough, or of the longest ones.
     private func settledRun(
         of wanted: UInt64, _ unsettled: UnsettledBlocks
     ) throws -> (run: FreeRecord, part: BlockRange)? {
-        guard !unsettled.isAnything else { return nil }
         var cursor = try transaction.readCursor(core.tables.freeByLength)
         let key = FreeRecord.lengthKey(length: wanted, start: 0)
         let isLongEnough = try cursor.seek(key.span)
         var isThere = try isLongEnough || cursor.last()
-        var best: (run: FreeRecord, part: BlockRange)?
         var looked = 0
-        while isThere, looked < SettledSearch.runs {
-            let run = try FreeRecord(lengthKey: cursor.key, value: cursor.value)
-            if let part = unsettled.settledPart(of: run.blocks, wanted) {
-                if part.length == min(wanted, run.length) { return (run, part) }
-                if part.length > best?.part.length ?? 0 { best = (run, part) }
+        // A damaged run ends the search: it is not the one that has to be taken.
+        while isThere, looked < SettledSearch.runs,
+            let run = try? FreeRecord(lengthKey: cursor.key, value: cursor.value)
+        {
+            if let part = unsettled.settledPart(of: run.blocks, wanted),
+                SettledSearch.isEnough(part, of: run, wanted)
+            {
+                return (run, part)
             }
             looked += 1
             if !isLongEnough {
@@ -99,8 +101,7 @@ extension Operations {
                 isThere = try cursor.next()
             }
         }
-        guard let best, best.part.length >= SettledSearch.worthAnExtent else { return nil }
-        return best
+        return nil
     }
 
     private func freeRun(at start: UInt64) throws -> FreeRecord? {
@@ -161,6 +162,10 @@ private enum SettledSearch {
     static let runs = 8
     /// Blocks fewer than wanted are taken from so many on.
     static let worthAnExtent: UInt64 = 16
+
+    static func isEnough(_ part: BlockRange, of run: FreeRecord, _ wanted: UInt64) -> Bool {
+        part.length >= min(wanted, run.length, worthAnExtent)
+    }
 }
 
 extension FreeRecord {

@@ -10,13 +10,11 @@ internal import VolumeFormat
 extension Operations {
     /// Runs the jobs that were taken from the inbox, as one group or several.
     mutating func run(_ jobs: [any Job]) {
-        for job in jobs { runInGroup(job) }
-        if !transaction.isOver { _ = commitGroup() }
-    }
-
-    /// Runs a job as a group of its own.
-    mutating func run(_ job: any Job) {
-        runInGroup(job)
+        for job in jobs {
+            if job.isAlone, !transaction.isOver { _ = commitGroup() }
+            runInGroup(job)
+            if job.isAlone, !transaction.isOver { _ = commitGroup() }
+        }
         if !transaction.isOver { _ = commitGroup() }
     }
 

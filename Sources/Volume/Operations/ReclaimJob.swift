@@ -10,14 +10,20 @@ final class ReclaimJob: Job {
     private let core: VolumeCore
     private let cursor: InodeNumber
     private let last: InodeNumber
+    /// Whether it was in a group that could not be committed, for the sake of another perhaps.
+    let isAlone: Bool
     private var next: InodeNumber?
     private(set) var mustAbort: LMDBError?
 
     /// For the records of the inodes after `cursor`, up to `last`.
-    init(_ core: VolumeCore, after cursor: InodeNumber, through last: InodeNumber = .max) {
+    init(
+        _ core: VolumeCore, after cursor: InodeNumber, through last: InodeNumber = .max,
+        isAlone: Bool = false
+    ) {
         self.core = core
         self.cursor = cursor
         self.last = last
+        self.isAlone = isAlone
     }
 
     func run(_ operations: inout Operations) {
@@ -32,9 +38,11 @@ final class ReclaimJob: Job {
     }
 
     func end(_ failure: LMDBError?) {
-        guard failure == nil, let next else { return }
+        let from = failure == nil ? next : isAlone ? nil : cursor
+        guard let from else { return }
+        let job = ReclaimJob(core, after: from, through: last, isAlone: failure != nil)
         // Refused where the volume is being closed: the next opening goes on.
-        _ = core.inbox.add(ReclaimJob(core, after: next, through: last))
+        _ = failure == nil ? core.inbox.putOff(job) : core.inbox.add(job)
     }
 }
 
