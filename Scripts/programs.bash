@@ -3,8 +3,8 @@
 # `<name>_round`, which is given the number of the round and ends with the first failure; what has
 # to be there before the first is `<name>_start`. `$source` is a directory that is not on the mount.
 #
-# Who starts them sets `$work`, a directory for logs, `$point`, the mount point, `$source` and `$seed`,
-# and defines `finding`, which is told of a program that has failed, and does not return.
+# Who starts them sets `$work`, a directory for logs, `$point`, the mount point, `$source` and
+# `$seed`, and defines `finding`, which is told of a program that has failed, and does not return.
 
 programs=(git sqlite tar rsync swift fio dbench stress)
 
