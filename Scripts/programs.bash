@@ -2,6 +2,9 @@
 # whether what it reads is what it has written. To be sourced. One round of a program is a function
 # `<name>_round`, which is given the number of the round and ends with the first failure; what has
 # to be there before the first is `<name>_start`. `$source` is a directory that is not on the mount.
+#
+# Who starts them sets `$work`, a directory for logs, `$point`, the mount point, `$source` and
+# `$seed`, and defines `finding`, which is told of a program that has failed, and does not return.
 
 programs=(git sqlite tar rsync swift fio dbench stress)
 
@@ -183,4 +186,74 @@ stress_round() {
         timeout 300 stress-ng --"$one" 2 --timeout 4 --temp-path . --verify || status=$?
         [[ $status == 0 || $status == 3 || $status == 4 ]] || return "$status"
     done
+}
+
+# MARK: All of them at once
+
+declare -A children
+
+# Round after round of one program, until all are told to stop.
+program() {
+    local name="$1" round=0
+    mkdir "$point/$name"
+    cd "$point/$name"
+    RANDOM=$seed
+    "${name}_start"
+    while [[ ! -e "$work/stop" ]]; do
+        round=$((round + 1))
+        echo "== round $round"
+        "${name}_round" "$round"
+        echo "$round" >"$work/rounds-$name"
+    done
+}
+
+start_programs() {
+    local name
+    export root source point work seed
+    for name in "${programs[@]}"; do
+        echo 0 >"$work/rounds-$name"
+        # A process group of its own, to be ended as one.
+        set -m
+        (set -euo pipefail; program "$name") >"$work/log-$name" 2>&1 </dev/null &
+        set +m
+        children[$name]=$!
+    done
+}
+
+# None has found anything wrong so far.
+programs_must_be_well() {
+    local name status
+    for name in "${!children[@]}"; do
+        kill -0 "${children[$name]}" 2>/dev/null && continue
+        status=0
+        wait "${children[$name]}" || status=$?
+        unset "children[$name]"
+        ((status == 0)) && continue
+        tail -n 20 "$work/log-$name" >&2
+        finding "$name: its round $(($(<"$work/rounds-$name") + 1)) ended with $status"
+    done
+}
+
+# Each ends its round: there is a time in which every round is done.
+end_programs() {
+    touch "$work/stop"
+    local patience=1800
+    while ((${#children[@]} > 0)); do
+        programs_must_be_well
+        ((patience-- > 0)) || finding "${!children[*]}: still in a round after half an hour"
+        sleep 1
+    done
+}
+
+# Ends the programs and the mount, whatever state they are in: without its server a request fails.
+stop_all() {
+    local child
+    trap - EXIT
+    touch "$work/stop"
+    for child in "${children[@]}"; do kill -- "-$child" 2>/dev/null || true; done
+    # Where nothing is mounted, neither finds anything to do.
+    timeout 150 "$TIDEMARK" unmount "$point" --force >/dev/null 2>&1 \
+        || umount -l "$point" 2>/dev/null || true
+    for child in "${children[@]}"; do kill -9 -- "-$child" 2>/dev/null || true; done
+    for child in "${children[@]}"; do wait "$child" 2>/dev/null || true; done
 }
