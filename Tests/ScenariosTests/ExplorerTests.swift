@@ -100,6 +100,7 @@ import Tidemark
         options.states = 300
         options.walks = 40
         options.crashes = false
+        options.faults = false
         let found = try #require(try broken.explore(scenario, options).failures.first)
         let smallest = try #require(broken.shrink(found.scenario, options)).scenario
         let size = smallest.writers.reduce(0) { $0 + $1.transactions.count }
