@@ -41,6 +41,7 @@ public struct MountOptions: Sendable {
     public let mountPoint: String
     let logger: Logger
     let buffers = Buffers()
+    let pipes = AnswerPipes()
     let streams = DirectoryStreams()
     let meter = RequestMeter()
     let syncs: SyncQueue
