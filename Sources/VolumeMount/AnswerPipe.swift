@@ -3,7 +3,7 @@
 //
 // The kernel has taken what it was given when the call that gives it returns: it copies the bytes
 // from the referenced pages into those of its own cache. Pages are never given for good
-// (SPLICE_F_MOVE): docs of decision 41 say why.
+// (SPLICE_F_MOVE): decision 41 says why.
 
 internal import CSplice
 internal import Synchronization
