@@ -126,7 +126,7 @@ struct MountCallTests {
     }
 
     @Test
-    func `reads of all sizes find what is written, in one piece or many, and zeroes elsewhere`()
+    func `reads of all sizes find what is written, and zeroes where nothing is`()
         throws
     {
         try expectPython(

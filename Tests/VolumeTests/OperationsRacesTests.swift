@@ -75,7 +75,8 @@ import Glibc
         try small.write(a, 0, before)
         let pipe = Pipe(), done = DispatchSemaphore(value: 0)
         let seen = try volume.withContents(a, at: 0, 8192) { contents in
-            #expect(contents.splice(into: pipe.fileHandleForWriting.fileDescriptor))
+            let isSpliced = contents.splice(into: pipe.fileHandleForWriting.fileDescriptor)
+            #expect(isSpliced)
             DispatchQueue.global().async {
                 #expect(throws: Never.self) { try volume.write(a, at: 0, after.span.bytes) }
                 done.signal()
