@@ -15,7 +15,7 @@ internal import Glibc
 
 extension MountedVolume {
     /// The smallest read for which a pipe is faster (Docs/benchmarks.md).
-    private static let leastSpliced = 32 << 10
+    private static let leastSpliced = 64 << 10
 
     func answer(_ request: fuse_in_header, _ read: fuse_read_in) {
         do {

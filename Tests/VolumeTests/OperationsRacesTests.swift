@@ -81,7 +81,7 @@ import Glibc
                 #expect(throws: Never.self) { try volume.write(a, at: 0, after.span.bytes) }
                 done.signal()
             }
-            while volume.core.blockGuard.claims < 2 { usleep(1000) }
+            for _ in 0..<5000 where volume.core.blockGuard.claims < 2 { usleep(1000) }
             #expect(done.wait(timeout: .now() + .milliseconds(50)) == .timedOut)
             // Taken from the pages themselves.
             return [UInt8](pipe.fileHandleForReading.readData(ofLength: 8192))
