@@ -2,8 +2,7 @@
 //
 // The kernel hands requests to those who wait in turn. With many waiting, one request after
 // another, as a single program sends them, wakes one thread after another, each of which has slept
-// longest and finds the processor's caches cold: half of the time of a small read, as measured. So
-// two wait at the most. Whoever takes the last place among them with it, to work, calls one of
+// longest and finds the processor's caches cold. So two wait at the most (decision 41). Whoever takes the last place among them with it, to work, calls one of
 // those who stand by, the one that worked last.
 
 internal import Synchronization
