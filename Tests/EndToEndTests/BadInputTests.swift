@@ -106,7 +106,10 @@ extension WriteTransaction {
                 let text = try? String(contentsOfFile: volume + "/lock", encoding: .utf8)
                 return text.flatMap { Int32($0.trimmingCharacters(in: .whitespacesAndNewlines)) }
             }
-            for _ in 0..<3000 where holder() != writer.number { usleep(10_000) }
+            for _ in 0..<3000 {
+                if holder() == writer.number { break }
+                usleep(10_000)
+            }
             try #require(holder() == writer.number && writer.isRunning)
             let empty = volume + "-empty"
             mkdir(empty, 0o755)

@@ -85,12 +85,31 @@ import Testing
         }
     }
 
+    @Test func `a run that was stopped goes on with the limits that it had`() throws {
+        try withSlowRepair(["--speed-limit", "50", "--stop-after", "41"]) { volume, repair in
+            try json("set", volume, "--share", "60")
+            try json("stop", volume)
+            _ = repair.wait()
+            let resumed = try Started(tidemark, ["resume", volume, "--json", "--queue", "1M"])
+            try untilServed(volume, resumed)
+            let limits = try only(volume)["limits"]
+            #expect(limits.int("speedLimit") == 50)
+            #expect(limits.int("share") == 60)
+            #expect(limits.int("queueBytes") == 1 << 20)
+            try json("set", volume, "--speed-limit", "none", "--share", "100")
+            let ended = resumed.wait()
+            #expect(ended.status == 0, "\(ended.errors)")
+            #expect(try ended.document().string("outcome") == "repaired")
+        }
+    }
+
     @Test func `a stop ends a stress with its run, and while it waits for the next`() throws {
         try withVolume(files: 200) { volume in
             for arguments in [["--index", "rmap", "--speed-limit", "20"], []] {
                 let stress = try Started(
                     tidemark, ["stress", volume, "--seconds", "600", "--json"] + arguments)
-                for _ in 0..<1000 where try !json("status", volume)["live"].has("process") {
+                for _ in 0..<1000 {
+                    if try json("status", volume)["live"].has("process") { break }
                     usleep(10_000)
                 }
                 if !arguments.isEmpty { try untilServed(volume, stress) }

@@ -164,6 +164,10 @@ struct ServedTests {
             let left = try #require(try json("status", volume).list("runs").last)
             #expect(left.string("state") == (signal == SIGTERM ? "paused" : "crashed"))
             try json("mount", volume, point)
+            try untilAtWork(volume)
+            let limits = try live(volume).list("runs").first?["limits"]
+            #expect(limits?.int("speedLimit") == 300)
+            try json("set", volume, "--speed-limit", "none")
             try until {
                 try json("status", volume).list("runs").last?.string("state") == "completed"
             }

@@ -96,6 +96,7 @@ public final class RunDriver: @unchecked Sendable {
         let limits = controls.limits
         run.hook.limitQueue(bytes: limits.queueBytes)
         run.tally.stop(after: limits.stopAfter)
+        run.kept?.note(limits)
         if let stop = controls.stop { run.hook.abort(stop) }
     }
 

@@ -61,6 +61,9 @@ final class KeptRecord: Sendable {
 
     var value: RunRecord { record.withLock { $0 } }
 
+    /// To be stored with the next change: a crash before it takes back what was asked for last.
+    func note(_ limits: RunLimits) { record.withLock { $0.limits = limits } }
+
     /// Changes it, and stores it while the commit lock is held.
     func store(
         at boundary: any CommitBoundary, _ change: (inout RunRecord) -> Void

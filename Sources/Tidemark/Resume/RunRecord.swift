@@ -14,6 +14,8 @@ public struct RunRecord: Sendable, Hashable, Codable {
     /// What it is limited to, in its owner's words; nil: nothing. What that came to when the run
     /// began stands in its checkpoints.
     public var scope: String?
+    /// What its operator allowed it when the record was stored; nil: nobody could steer it.
+    public var limits: RunLimits?
     /// Seconds since 1970. The owner fills them in when the record is stored.
     public var started = 0.0, updated = 0.0, ended: Double?
     /// How often it went on after a crash or a stop.

@@ -17,6 +17,9 @@ struct Resume: ServableCommand {
             side file is gone or damaged, or so much has changed that the volume has given the \
             position up), that is said, and the run starts again from the beginning.
 
+            It has the limits that it had, but for a number of discrepancies to stop after; those \
+            that are given here come in their place. A duration begins anew.
+
             Without RUN it is the last one that was interrupted. `tidemark status` lists them.
 
             Exit status: that of the run, as for `tidemark repair`; 4 also where there is nothing \
@@ -47,7 +50,7 @@ struct Resume: ServableCommand {
         let list = try LineList(path: list, output)
         return try withVolume(target, .readWrite, output) { volume in
             let record = try interrupted(volume)
-            let limits = try limits.limits()
+            let limits = try limits.limits(from: allowed(record))
             let report = try withSeat(volume, Resume._commandName, limits, output) { seat in
                 var execution = try RunExecution(
                     volume: volume, of: record, seat: seat, output: output)
@@ -71,6 +74,15 @@ struct Resume: ServableCommand {
                     + "paused; `tidemark status` shows what it does")
         }
         return try steer(RunVerbs.resume, SteerRequest(run: run.map { Int(clamping: $0) }), output)
+    }
+
+    /// The limits that the run had. It rests no longer, and is not stopped again by what it found
+    /// before.
+    private func allowed(_ record: RunRecord) -> RunLimits {
+        var limits = record.limits ?? RunLimits()
+        limits.isPaused = false
+        limits.stopAfter = nil
+        return limits
     }
 
     private func interrupted(_ volume: Volume) throws -> RunRecord {

@@ -1,5 +1,5 @@
 // Whoever serves a volume goes on with the runs that a crash, or a closing, has interrupted, beside
-// everything else; not with those that somebody has stopped.
+// everything else, with the limits that they had; not with those that somebody has stopped.
 
 internal import Logging
 internal import Threads
@@ -41,7 +41,7 @@ extension ServedVolume {
         guard let record = try volume.interruptedRuns.first(where: { $0.number == number })
         else { return }
         output.note("run \(record.number) was interrupted, and goes on")
-        let report = try desk.seated(RunLimits()) { seat in
+        let report = try desk.seated(record.limits ?? RunLimits()) { seat in
             try RunExecution(volume: volume, of: record, seat: seat, output: output)
                 .resume(record)
         }

@@ -97,5 +97,5 @@ struct LimitOptions: ParsableArguments {
     }
 
     /// The limits that a run begins with.
-    func limits() throws -> RunLimits { try change.applied(to: RunLimits()) }
+    func limits(from: RunLimits = RunLimits()) throws -> RunLimits { try change.applied(to: from) }
 }
