@@ -57,7 +57,7 @@ let package = Package(
         .target(
             name: "Volume",
             dependencies: [
-                "Bytes", "LMDB", "Meters", "Threads", "Tidemark", "VolumeFormat",
+                "Bytes", "CSplice", "LMDB", "Meters", "Threads", "Tidemark", "VolumeFormat",
                 "VolumeIndexes",
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -65,7 +65,7 @@ let package = Package(
         .target(
             name: "VolumeMount",
             dependencies: [
-                "CFUSE", "LMDB", "Meters", "Threads", "Volume", "VolumeFormat",
+                "CFUSE", "CSplice", "LMDB", "Meters", "Threads", "Volume", "VolumeFormat",
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: pointers),
@@ -90,6 +90,7 @@ let package = Package(
                 .embedInCode("page.html"), .embedInCode("page.css"), .embedInCode("page.js"),
             ],
             swiftSettings: strict),
+        .systemLibrary(name: "CSplice"),
         .systemLibrary(name: "CXattr"),
         .target(name: "HostFiles", dependencies: ["CXattr"], swiftSettings: pointers),
         .executableTarget(

@@ -1,5 +1,5 @@
 // Requests about contents: on the worker's thread, from and to the data file. Only what changes
-// the map of a file goes through the volume's writer.
+// the map of a file goes through the volume's writer. Reads are in MountedVolume+Reading.swift.
 
 internal import CFUSE
 internal import Meters
@@ -12,20 +12,6 @@ internal import Glibc
 extension MountedVolume {
     /// Bytes that one request copies from file to file, so that others get their turn.
     private static let copyLimit = 64 << 20
-
-    func readFile(_ n: InodeNumber, _ size: Int, _ offset: off_t) throws -> Answer {
-        guard offset >= 0 else { throw VolumeError.invalid("a read at \(offset)") }
-        let buffer = buffers.take()
-        do {
-            let count = try buffer.withBytes(min(size, Buffer.size)) {
-                try volume.read(n, at: UInt64(offset), into: &$0, access: .now)
-            }
-            return .bytes(buffer, count)
-        } catch {
-            buffers.give(buffer)
-            throw error
-        }
-    }
 
     func write(
         _ n: InodeNumber, _ bytes: UnsafeRawBufferPointer, _ offset: off_t, isWriteback: Bool

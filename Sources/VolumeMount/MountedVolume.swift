@@ -41,6 +41,8 @@ public struct MountOptions: Sendable {
     public let mountPoint: String
     let logger: Logger
     let buffers = Buffers()
+    let pipes = AnswerPipes()
+    private let crew = Crew()
     let streams = DirectoryStreams()
     let meter = RequestMeter()
     let syncs: SyncQueue
@@ -123,8 +125,10 @@ public struct MountOptions: Sendable {
     private func work() {
         guard let session = unsafe session else { preconditionFailure("no session") }
         var buffer = unsafe fuse_buf()
-        while unsafe fuse_session_exited(session) == 0 {
+        let call = Crew.Call(false)
+        while unsafe fuse_session_exited(session) == 0, crew.enter(call) {
             let count = unsafe fuse_session_receive_buf(session, &buffer)
+            crew.leave()
             if count == -EINTR { continue }
             guard count > 0 else { break }
             unsafe meter.measured(buffer) {
@@ -132,6 +136,7 @@ public struct MountOptions: Sendable {
                 unsafe fuse_session_process_buf(session, &buffer)
             }
         }
+        crew.end()
         unsafe free(buffer.mem)
         working.withLock(notify: true) { $0 -= 1 }
     }
@@ -172,6 +177,7 @@ public struct MountOptions: Sendable {
     private func leave() {
         guard let session = unsafe session else { return }
         unsafe fuse_session_exit(session)
+        crew.end()
         threads.withLock { for thread in $0 { thread.interrupt() } }
     }
 

@@ -4,6 +4,7 @@
 //   kernel is told so once, when it first opens one, and asks no more
 //   (`FUSE_CAP_NO_OPEN_SUPPORT`). libfuse 3.14 would answer that it is open, each time.
 // - create: the kernel then makes a node and opens it, which is one request, not two.
+// - read: answered before libfuse sees it (MountedVolume+Reading.swift).
 // - access: the kernel checks permissions (`default_permissions`).
 // - getlk, setlk, flock: the kernel keeps the locks of a filesystem that is mounted once.
 // - write_buf: requests are read into memory. Through a pipe writes of 1 MiB are somewhat faster,
@@ -96,9 +97,6 @@ private func addAttributes(_ table: inout fuse_lowlevel_ops) {
 
 private func addFiles(_ table: inout fuse_lowlevel_ops) {
     unsafe table.open = { request, _, _ in _ = unsafe fuse_reply_err(request, ENOSYS) }
-    unsafe table.read = { request, n, size, offset, _ in
-        unsafe serve(request) { try $0.readFile(n, size, offset) }
-    }
     unsafe table.write = { request, n, bytes, size, offset, info in
         unsafe serve(request) {
             unsafe try $0.write(

@@ -1,6 +1,7 @@
-// What the kernel can do and libfuse 3.14 does not know: looked at before libfuse sees a request,
+// What libfuse 3.14 does not know, or not as we need it: looked at before libfuse sees a request,
 // by the kernel's own protocol (`linux/fuse.h`).
 //
+// - Reads are answered with pages of the data file (MountedVolume+Reading.swift).
 // - O_TMPFILE is a request of its own; libfuse has no operation for it.
 // - setuid and setgid bits go when others write to a file. Left to the kernel, that costs a
 //   request for each write(2). It leaves it to us (FUSE_HANDLE_KILLPRIV_V2), and says with which
@@ -22,6 +23,10 @@ extension MountedVolume {
         guard let header = unsafe bytes.value(fuse_in_header.self, at: 0) else { return false }
         let body = MemoryLayout<fuse_in_header>.size
         switch header.opcode {
+        case FUSE_READ.rawValue:
+            guard let read = unsafe bytes.value(fuse_read_in.self, at: body) else { return false }
+            answer(header, read)
+            return true
         case FUSE_TMPFILE.rawValue:
             guard let create = unsafe bytes.value(fuse_create_in.self, at: body) else {
                 return false
@@ -73,7 +78,7 @@ extension MountedVolume {
         }
     }
 
-    private func refuse(_ request: fuse_in_header, _ number: Int32) {
+    func refuse(_ request: fuse_in_header, _ number: Int32) {
         var header = fuse_out_header(
             len: UInt32(MemoryLayout<fuse_out_header>.size), error: -number,
             unique: request.unique)

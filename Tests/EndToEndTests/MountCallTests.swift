@@ -125,6 +125,85 @@ struct MountCallTests {
             """)
     }
 
+    @Test
+    func `reads of all sizes find what is written, and zeroes where nothing is`()
+        throws
+    {
+        try expectPython(
+            """
+            import random
+            size, part = (3 << 20) + 777, 200 << 10
+            file, other = make("f"), make("other")
+            expected = bytearray(os.urandom(size))
+            # Pieces of two files in turn, so that they lie apart.
+            for at in range(0, size, part):
+                os.pwrite(file, expected[at:at + part], at); os.fdatasync(file)
+                os.pwrite(other, b"o" * part, at); os.fdatasync(other)
+            def allocate(mode, offset, length):
+                assert code(libc.fallocate(
+                    file, mode, ctypes.c_long(offset), ctypes.c_long(length))) == ""
+                expected[offset:offset + length] = bytes(length)
+            allocate(0x03, 700 << 10, 100 << 10)
+            allocate(0x10, 1500 << 10, 64 << 10)
+            allocate(0x03, (2 << 20) + 300, 5000)
+            os.fsync(file)
+            direct = os.open("f", os.O_RDONLY | os.O_DIRECT)
+            memory = mmap.mmap(-1, 4 << 20)
+            def check(offset, count):
+                got = os.preadv(direct, [memoryview(memory)[:count]], offset)
+                assert memory[:got] == expected[offset:offset + count], ("direct", offset, count)
+                os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+                got = os.pread(file, count, offset)
+                assert got == expected[offset:offset + count], ("cached", offset, count)
+            for count in [4096, 28672, 32768, 36864, 65536, 131072, 1 << 20, 4 << 20]:
+                for offset in [0, 4096, 192 << 10, (1 << 20) - 8192, 2 << 20, 3 << 20]:
+                    check(offset, count)
+            source = random.Random(7)
+            for _ in range(100):
+                check(source.randrange(size), source.randrange(1, 1 << 20))
+            """)
+    }
+
+    @Test func `a read beside overwrites and truncates sees no bytes of another file`() throws {
+        try expectPython(
+            """
+            import threading, time
+            end, seen = time.monotonic() + 3, [0]
+            size = 512 << 10
+            failures = []
+            def block(byte):
+                memory = mmap.mmap(-1, size); memory.write(byte * size); return memory
+            def write(name, byte, after):
+                try:
+                    contents = block(byte)
+                    file = os.open(name, os.O_RDWR | os.O_CREAT | os.O_DIRECT)
+                    while time.monotonic() < end:
+                        os.pwritev(file, [contents], 0)
+                        os.pwritev(file, [contents], 0)
+                        after(file)
+                except Exception as failure: failures.append(repr(failure))
+            def read(name, byte):
+                try:
+                    memory = mmap.mmap(-1, size)
+                    file = os.open(name, os.O_RDONLY | os.O_CREAT | os.O_DIRECT)
+                    while time.monotonic() < end:
+                        got = os.preadv(file, [memory], 0)
+                        wrong = memory[:got].translate(None, b"\\0" + byte)
+                        if wrong: failures.append((name, got, wrong[:10]))
+                        seen[0] += got > 0
+                except Exception as failure: failures.append(repr(failure))
+            threads = [threading.Thread(target=work, args=words) for work, *words in [
+                (write, "a", b"A", lambda file: os.ftruncate(file, 0)),
+                (write, "b", b"B", lambda file: os.ftruncate(file, 4096)),
+                (write, "c", b"C", lambda file: os.unlink("c") if os.path.exists("c") else None),
+                (read, "a", b"A"), (read, "b", b"B")]]
+            for thread in threads: thread.start()
+            for thread in threads: thread.join()
+            assert not failures, failures[:3]
+            assert seen[0] > 20, seen
+            """, size: "8M")
+    }
+
     @Test func `attributes of all kinds and sizes are kept, and lists of access rights refused`()
         throws
     {

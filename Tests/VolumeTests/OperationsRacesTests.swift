@@ -2,6 +2,7 @@
 
 import Bytes
 import Dispatch
+import Foundation
 import Synchronization
 import Testing
 import VolumeFormat
@@ -64,6 +65,56 @@ import Glibc
             try $0.read(a, at: 0, 3000)
         }
         #expect(try result.get() == [])
+    }
+
+    @Test func `what a reader hands on as pages is not written over before it has done so`() throws
+    {
+        let small = try SmallVolume(blocks: 40), volume = small.volume
+        let a = try small.create("a")
+        let before = [UInt8](repeating: 1, count: 8192), after = [UInt8](repeating: 2, count: 8192)
+        try small.write(a, 0, before)
+        let pipe = Pipe(), done = DispatchSemaphore(value: 0)
+        let seen = try volume.withContents(a, at: 0, 8192) { contents in
+            let isSpliced = contents.splice(into: pipe.fileHandleForWriting.fileDescriptor)
+            #expect(isSpliced)
+            DispatchQueue.global().async {
+                #expect(throws: Never.self) { try volume.write(a, at: 0, after.span.bytes) }
+                done.signal()
+            }
+            for _ in 0..<5000 where volume.core.blockGuard.claims < 2 { usleep(1000) }
+            #expect(done.wait(timeout: .now() + .milliseconds(50)) == .timedOut)
+            // Taken from the pages themselves.
+            return [UInt8](pipe.fileHandleForReading.readData(ofLength: 8192))
+        }
+        done.wait()
+        #expect(seen == before)
+        #expect(try volume.read(a, at: 0, 8192) == after)
+    }
+
+    @Test func `only contents that are there whole are handed on as pages`() throws {
+        let small = try SmallVolume(blocks: 60), volume = small.volume
+        let a = try small.create("a")
+        try small.write(a, 0, [UInt8](repeating: 1, count: 5000))
+        try small.write(a, 8192, [UInt8](repeating: 2, count: 100))
+        try volume.perform { try $0.allocate(a, 10240, 2048, .reserve(keepSize: false)) }
+        func splices(_ offset: UInt64, _ count: Int) throws -> [UInt8]? {
+            let pipe = Pipe()
+            return try volume.withContents(a, at: offset, count) { contents in
+                guard contents.splice(into: pipe.fileHandleForWriting.fileDescriptor) else {
+                    return nil
+                }
+                let count = contents.count
+                return [UInt8](pipe.fileHandleForReading.readData(ofLength: count))
+            }
+        }
+        #expect(try splices(10, 4000) == [UInt8](repeating: 1, count: 4000))
+        #expect(
+            try splices(4990, 20) == [UInt8](repeating: 1, count: 10)
+                + [UInt8](repeating: 0, count: 10))
+        #expect(try splices(0, 8192) == nil)
+        #expect(try splices(8000, 300) == nil)
+        #expect(try splices(10240, 2048) == nil)
+        #expect(try splices(99999, 10) == [])
     }
 
     @Test func `a write never touches blocks that another file got meanwhile`() throws {

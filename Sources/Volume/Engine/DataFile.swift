@@ -1,6 +1,7 @@
 // The data area: the file or block device that extents point into.
 
 internal import Bytes
+internal import CSplice
 internal import Synchronization
 internal import VolumeFormat
 #if canImport(Glibc)
@@ -62,6 +63,20 @@ final class DataFile: Sendable {
             return nil
         }
         if let failure { throw failure }
+    }
+
+    /// Puts `count` bytes from `offset` into a pipe that does not block, as references to the
+    /// kernel's pages of the file.
+    /// - Returns: whether it did. Where not, whoever reads these bytes is told why.
+    func splice(_ count: Int, at offset: UInt64, into pipe: Int32) -> Bool {
+        var done = 0
+        while done < count {
+            let moved = splice_shim_fill(file, Int64(offset) + Int64(done), pipe, count - done)
+            if moved < 0, Glibc.errno == EINTR { continue }
+            guard moved > 0 else { return false }
+            done += moved
+        }
+        return true
     }
 
     func write(_ bytes: RawSpan, at offset: UInt64) throws(VolumeError) {

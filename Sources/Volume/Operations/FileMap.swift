@@ -32,6 +32,13 @@ extension ExtentRecord {
     var blocks: BlockRange { BlockRange(start: start, end: startEnd) }
 }
 
+/// Bytes of a file that lie in one piece on the volume.
+struct FilePart {
+    let offset: UInt64
+    let place: UInt64
+    let count: UInt64
+}
+
 package enum FileMap {
     /// `extents` in the order of their offsets, neighbours joined where they can be.
     package static func normalized(_ extents: [ExtentRecord]) -> [ExtentRecord] {
@@ -73,6 +80,21 @@ package enum FileMap {
         }
         if from < range.upperBound { gaps.append(from..<range.upperBound) }
         return gaps
+    }
+
+    /// The bytes of `[offset, offset + count)` that `extents` cover, in order.
+    static func parts(
+        _ extents: [ExtentRecord], from offset: UInt64, _ count: UInt64, _ blockSize: UInt64
+    ) -> some Sequence<FilePart> {
+        extents.lazy.compactMap { extent in
+            let first = extent.offset * blockSize
+            let lower = max(first, offset)
+            let upper = min(extent.offsetEnd * blockSize, offset + count)
+            guard lower < upper else { return nil }
+            return FilePart(
+                offset: lower, place: extent.start * blockSize + (lower - first),
+                count: upper - lower)
+        }
     }
 
     /// The blocks that `[offset, offset + count)`, in bytes, touches.

@@ -1,7 +1,7 @@
-// Files as their users see them: open, read, write, fsync, extended attributes, on the
-// caller's thread. Each is one or more short jobs for the writer thread, with the data I/O
-// between them. The order of a write is in Operations+DataWrite.swift, what keeps I/O away
-// from blocks that have changed hands in BlockGuard.swift.
+// Files as their users see them: open, write, fsync, extended attributes, on the caller's
+// thread. Each is one or more short jobs for the writer thread, with the data I/O between them.
+// The order of a write is in Operations+DataWrite.swift, what keeps I/O away from blocks that
+// have changed hands in BlockGuard.swift, and reading in Volume+Reading.swift.
 
 internal import LMDB
 public import VolumeFormat
@@ -56,98 +56,6 @@ extension Operations {
     }
 }
 
-// MARK: Reading
-
-/// What a read found: to be found again once the blocks are locked.
-private struct ReadPlan: Hashable {
-    let generation: UInt32
-    /// Bytes of the file in the range asked for.
-    let count: UInt64
-    let map: [ExtentRecord]
-}
-
-extension Volume {
-    /// Up to `count` bytes from `offset`; fewer only at the end of the file. Holes and what
-    /// is not yet written read as zeroes. The time of access is not changed.
-    public func read(
-        _ n: InodeNumber, generation: UInt32? = nil, at offset: UInt64, _ count: Int
-    ) throws -> [UInt8] {
-        precondition(count >= 0, "a read of less than nothing")
-        return try withReadPlan(n, generation, offset, UInt64(count)) { plan, _ in
-            var bytes = [UInt8](repeating: 0, count: Int(plan.count))
-            var span = bytes.mutableSpan
-            var whole = unsafe span.mutableBytes
-            try core.data.read(
-                plan.map, from: offset, Int(plan.count), into: &whole, core.geometry)
-            return bytes
-        }
-    }
-
-    /// As many bytes from `offset` as `buffer` takes; fewer only at the end of the file.
-    /// - Parameter access: when it happens, where the time of access is to be kept as mount(8)
-    ///   says of `relatime`.
-    /// - Returns: how many bytes of `buffer` were filled.
-    public func read(
-        _ n: InodeNumber, at offset: UInt64, into buffer: inout MutableRawSpan,
-        access: Timestamp? = nil
-    ) throws -> Int {
-        let count = UInt64(buffer.byteCount)
-        return try withReadPlan(n, nil, offset, count) { plan, inode in
-            if plan.count > 0 {
-                try core.data.read(
-                    plan.map, from: offset, Int(plan.count), into: &buffer, core.geometry)
-            }
-            if let access, inode.isAccessDue(access) { noteAccess(n, at: access) }
-            return Int(plan.count)
-        }
-    }
-
-    /// Runs `body` while the blocks that the plan names are locked and still the file's.
-    private func withReadPlan<R>(
-        _ n: InodeNumber, _ generation: UInt32?, _ offset: UInt64, _ count: UInt64,
-        _ body: (ReadPlan, InodeRecord) throws -> R
-    ) throws -> R {
-        while true {
-            let (plan, inode, commit) = try planRead(n, generation, offset, count)
-            guard !plan.map.isEmpty else { return try body(plan, inode) }
-            let lock = core.blockGuard.lock(plan.map.map(\.blocks), exclusive: false)
-            defer { core.blockGuard.unlock(lock) }
-            // Where nothing was committed since, nothing has changed.
-            guard
-                try core.environment.lastCommit == commit
-                    || planRead(n, generation, offset, count).plan == plan
-            else { continue }
-            return try body(plan, inode)
-        }
-    }
-
-    private func planRead(
-        _ n: InodeNumber, _ generation: UInt32?, _ offset: UInt64, _ count: UInt64
-    ) throws -> (plan: ReadPlan, inode: InodeRecord, commit: UInt64) {
-        let snapshot = try read()
-        let inode = try snapshot.existing(n)
-        if let generation, inode.generation != generation {
-            throw VolumeError.noEntry("inode \(n) of generation \(generation)")
-        }
-        if inode.type == .directory { throw VolumeError.isDirectory("inode \(n)") }
-        guard inode.type == .regular else {
-            throw VolumeError.invalid("inode \(n): a \(inode.type) has no contents")
-        }
-        let present = offset < inode.size ? min(count, inode.size - offset) : 0
-        let blocks = FileMap.blocks(offset, present, UInt64(core.geometry.blockSize))
-        let map = try snapshot.map(n, .data, blocks).filter { $0.state == .written }
-        let plan = ReadPlan(generation: inode.generation, count: present, map: map)
-        return (plan, inode, snapshot.commit)
-    }
-}
-
-extension InodeRecord {
-    /// Whether a read at `time` is to be noted: the first since the last change, or in a day.
-    public func isAccessDue(_ time: Timestamp) -> Bool {
-        accessed <= modified || accessed <= changed || time.seconds - accessed.seconds >= 86400
-    }
-}
-
 // MARK: Writing
 
 extension Volume {
@@ -161,7 +69,7 @@ extension Volume {
     ) throws {
         let count = UInt64(bytes.byteCount)
         guard count > 0 else {
-            _ = try planRead(n, generation, offset, 0)
+            try checkIsFile(n, generation)
             return
         }
         var generation = generation
@@ -255,37 +163,6 @@ extension DataFile {
             try writeZeroes(at: place + (upper - first), count: extent.offsetEnd * size - upper)
         }
     }
-
-    /// Fills `buffer` with `count` bytes of a file from `offset` on; what `map` doesn't cover
-    /// is zero.
-    fileprivate func read(
-        _ map: [ExtentRecord], from offset: UInt64, _ count: Int,
-        into buffer: inout MutableRawSpan, _ geometry: Geometry
-    ) throws(VolumeError) {
-        let size = UInt64(geometry.blockSize)
-        let end = offset + UInt64(count)
-        var done = 0
-        for extent in map {
-            let lower = max(extent.offset * size, offset + UInt64(done))
-            let upper = min(extent.offsetEnd * size, end)
-            guard lower < upper else { continue }
-            let part = Int(lower - offset)..<Int(upper - offset)
-            buffer.zero(done..<part.lowerBound)
-            let place = extent.start * size + (lower - extent.offset * size)
-            try read(into: &buffer, part, at: place)
-            done = part.upperBound
-        }
-        buffer.zero(done..<count)
-    }
-}
-
-extension MutableRawSpan {
-    fileprivate mutating func zero(_ range: Range<Int>) {
-        unsafe withUnsafeMutableBytes {
-            _ = unsafe UnsafeMutableRawBufferPointer(rebasing: $0[range])
-                .initializeMemory(as: UInt8.self, repeating: 0)
-        }
-    }
 }
 
 // MARK: Extended attributes
@@ -321,7 +198,7 @@ extension Volume {
             var bytes = unsafe span.mutableBytes
             try core.data.read(
                 place.map, from: offset * UInt64(core.geometry.blockSize), Int(length),
-                into: &bytes, core.geometry)
+                into: &bytes, UInt64(core.geometry.blockSize))
             return value
         }
     }
