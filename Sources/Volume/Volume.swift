@@ -48,10 +48,10 @@ public final class Volume: Sendable {
     /// Where the side files of checks and repairs are kept.
     public var runsDirectory: String { core.path + "/runs" }
 
-    /// Runs `body`, here or on the writer thread, and returns when what it did has committed. Several
-    /// jobs may share a transaction; a long job may take several (`Operations.begin`), so
-    /// only each single operation is all or nothing. What `body` throws is thrown here,
-    /// after the operations before it have committed.
+    /// Runs `body`, here or on the writer thread, and returns when what it did has committed.
+    /// Several jobs may share a transaction; a long job may take several (`Operations.begin`),
+    /// so only each single operation is all or nothing. What `body` throws is thrown here, after
+    /// the operations before it have committed.
     public func perform<R>(_ body: (inout Operations) throws -> R) throws -> R {
         guard !core.isReadOnly else { throw VolumeError.readOnly("volume \(path)") }
         try core.checkNotStopped()

@@ -2,8 +2,9 @@
 //
 // The kernel hands requests to those who wait in turn. With many waiting, one request after
 // another, as a single program sends them, wakes one thread after another, each of which has slept
-// longest and finds the processor's caches cold. So two wait at the most (decision 41). Whoever takes the last place among them with it, to work, calls one of
-// those who stand by, the one that worked last.
+// longest and finds the processor's caches cold. So two wait at the most (decision 41). Whoever
+// leaves to work, and leaves nobody waiting, calls one of those who stand by: the one that worked
+// last.
 
 internal import Synchronization
 internal import Threads
