@@ -1,4 +1,4 @@
-// Commit boundaries: the moments between two groups, on the writer thread.
+// Commit boundaries: the moments between two groups, in the writer's turn.
 
 internal import Bytes
 internal import LMDB
@@ -35,7 +35,7 @@ final class BoundaryWork<Result>: BoundaryJob, @unchecked Sendable {
 }
 
 extension VolumeCore {
-    /// Runs `body` on the writer thread at the next commit boundary, and waits for it.
+    /// Runs `body` in the writer's turn at the next commit boundary, and waits for it.
     func atBoundary<R>(_ body: (inout Operations) throws -> R) throws -> R {
         try withoutActuallyEscaping(body) { body in
             let work = BoundaryWork(body)

@@ -1,6 +1,6 @@
 // What waits to be done to the volume: jobs, in the order in which they came, and work for the
 // next commit boundary, which goes before them. And whose turn it is: one thread at a time makes
-// changes; where comments speak of the writer thread, they mean the one that has the turn.
+// changes, and is *the writer* meanwhile.
 //
 // A caller who finds nothing waiting, and nobody at work, runs its job itself: handing it to
 // another thread and waiting for that costs more than most jobs. What comes meanwhile waits for

@@ -1,4 +1,4 @@
-// One secondary index as the writer thread keeps it up: the active generation, at most one that
+// One secondary index as the writer keeps it up: the active generation, at most one that
 // a run is loading, and at most one that a rebuild has replaced and that is kept.
 //
 // The cursor rule in index-key order: an entry below the load cursor is changed in both
@@ -24,7 +24,7 @@ internal import VolumeFormat
 struct Generation: Sendable {
     let number: UInt32
     let table: Table
-    /// See `GenerationRecord`. Written by the writer thread only.
+    /// See `GenerationRecord`. Written by the writer only.
     var entries: UInt64
     var sum: UInt64
     /// Whether `entries` or `sum` differ from what is stored.

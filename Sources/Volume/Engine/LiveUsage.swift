@@ -1,4 +1,4 @@
-// Quota usage as the writer thread keeps it up. Counters are changed by increments, modulo
+// Quota usage as the writer keeps it up. Counters are changed by increments, modulo
 // 2^64, and a counter that is missing or can't be decoded counts as zero: so the difference
 // between what a counter is and what it should be never changes by itself, and a correction that
 // was found at any commit is right at every later one (`Summary`).

@@ -1,5 +1,5 @@
 // What the framework may do while the commit lock is held: see `CommitBoundary`. Each
-// change is a transaction of its own, on the writer thread, between two groups.
+// change is a transaction of its own, in the writer's turn, between two groups.
 
 internal import Bytes
 internal import LMDB

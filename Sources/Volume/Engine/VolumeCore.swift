@@ -1,6 +1,6 @@
 // What all parts of an open volume share: the environment with its tables, the geometry,
 // the data area, and small state with its own locks. What changes with commits is not
-// here but in `GroupState`, which the writer thread has to itself.
+// here but in `GroupState`, which the writer has to itself.
 
 internal import LMDB
 internal import Logging

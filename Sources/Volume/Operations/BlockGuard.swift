@@ -11,8 +11,8 @@
 //    Threads lock the blocks for the time of their I/O (`lock`), and look again, once they
 //    have the lock, whether the blocks are still those of the file.
 //
-// A lock waits only for locks that were asked for before it, never for the writer thread, so
-// locks can't wait for each other in a circle. The writer thread itself never waits: it asks
+// A lock waits only for locks that were asked for before it, never for the writer, so
+// locks can't wait for each other in a circle. The writer itself never waits: it asks
 // `isIdle` and takes other blocks.
 
 internal import Threads
@@ -96,7 +96,7 @@ final class BlockGuard: Sendable {
 
     // MARK: Locks
 
-    /// Waits for the locks on `ranges` that were asked for earlier. Never on the writer thread.
+    /// Waits for the locks on `ranges` that were asked for earlier. Never in the writer's turn.
     func lock(_ ranges: [BlockRange], exclusive: Bool) -> BlockLock {
         var claim: Claim?
         return state.wait { state in

@@ -1,7 +1,7 @@
 // Extended attributes.
 //
 // A short value stands in its record. A long one stands in blocks of the attribute fork,
-// which are written here, on the writer thread, before the commit that makes them
+// which are written here, in the writer's turn, before the commit that makes them
 // reachable: at most 64 KiB. Only blocks that nobody uses and that were free at the last
 // durable point are taken for it (BlockGuard), so nothing waits and nothing else is
 // overwritten; `Volume.setXattr` makes a durable point and tries again where there are none.

@@ -1,4 +1,4 @@
-// The two halves of a write that need the writer thread. Between them the caller's thread
+// The two halves of a write that need the writer. Between them the caller's thread
 // writes the data (Volume+Files.swift).
 //
 // 1. `prepareWrite` gives every block of the range its place, as unwritten where it is new:

@@ -1,4 +1,4 @@
-// The changes of one group. Jobs run on the writer thread, one after the other, with the
+// The changes of one group. Jobs run in the writer's turn, one after the other, with the
 // one `Operations` value; all that they change is in one LMDB transaction, which the writer
 // commits when no job waits any more, or when it has grown large (group commit).
 //
@@ -128,7 +128,7 @@ enum GroupLimits {
     static let pagesPerOperation = 24
 }
 
-/// The in-memory state that goes with a commit. Only the writer thread has it.
+/// The in-memory state that goes with a commit. Only the writer has it.
 struct GroupState: Sendable {
     var counters: Counters
     /// What is stored, to see whether a commit has to store it again.

@@ -1,5 +1,5 @@
 // Reclaim in the background: what an operation leaves for later, and what a crash left, is
-// given back on the writer thread, one bounded piece in each group, between the jobs of
+// given back in the writer's turn, one bounded piece in each group, between the jobs of
 // others. A piece that ends queues the next.
 
 internal import LMDB

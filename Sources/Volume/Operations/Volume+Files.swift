@@ -1,5 +1,5 @@
 // Files as their users see them: open, write, fsync, extended attributes, on the caller's
-// thread. Each is one or more short jobs for the writer thread, with the data I/O between them.
+// thread. Each is one or more short jobs for the writer, with the data I/O between them.
 // The order of a write is in Operations+DataWrite.swift, what keeps I/O away from blocks that
 // have changed hands in BlockGuard.swift, and reading in Volume+Reading.swift.
 

@@ -58,7 +58,7 @@ extension Volume {
     private static let mostHurried = 256
 
     /// Has `body` called with the inodes whose link counts a run has corrected, after each commit
-    /// of such, on the writer's thread; nil ends it. Nothing else changes an inode that a mount
+    /// of such, in the writer's turn; nil ends it. Nothing else changes an inode that a mount
     /// knows without a request of the mount.
     public func watchCorrections(_ body: (@Sendable ([InodeNumber]) -> Void)?) {
         core.watchers.withLock { $0.corrections = body }

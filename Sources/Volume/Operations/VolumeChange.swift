@@ -1,5 +1,5 @@
 // What operations change, in the terms of the calls that ask for it: for whoever records what
-// happens to a volume. Told on the writer's thread, after the commit, in the order in which it
+// happens to a volume. Told in the writer's turn, after the commit, in the order in which it
 // was done; nothing is collected where nobody watches.
 
 internal import Synchronization
