@@ -101,7 +101,7 @@ import Testing
         #expect(
             try line("run 7", lines)
                 == "run 7       rmap, parents, quota, links; 2.50 s so far, "
-                + "about 3.50 s left in all")
+                + "about 3.50 s left")
         #expect(
             try line("scanning", lines)
                 == "  scanning  [##############..............] 50 %  210,396 records, 81,877/s")
@@ -121,6 +121,21 @@ import Testing
             try line("writers", lines)
                 == "writers     35,123 operations/s; 50 % 120 µs, "
                 + "99 % 3.10 ms, longest 5.60 ms")
+    }
+
+    @Test func `limits that don't fit are left out, not cut`() throws {
+        #expect(
+            try line("limits", lines(live(), style(80)))
+                == "  limits    windows of 32,768; memory 64.0 MiB")
+        let many = try live {
+            $0.limits.recordsPerSecond = 856
+            $0.limits.share = 50
+            $0.limits.isBackground = true
+            $0.limits.stopAfter = 9
+        }
+        #expect(
+            try line("limits", lines(many, style(80)))
+                == "  limits    856 records/s at the most; 50 % of the time; in the background")
     }
 
     @Test func `120 columns give the bars more room`() throws {

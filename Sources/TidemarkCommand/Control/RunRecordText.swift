@@ -30,15 +30,19 @@ extension RunRecord {
         return members
     }
 
+    /// In which state it is, and since when.
+    var standing: String {
+        var text = state.rawValue
+        if let outcome, outcome.rawValue != state.rawValue { text += ", \(outcome.rawValue)" }
+        text += "; " + (ended.map { "ended \(timestamp($0))" } ?? "since \(timestamp(updated))")
+        if resumes > 0 { text += "; resumed \(counted(resumes, "time"))" }
+        return text
+    }
+
     /// One line of what it is, and one for each index with a result.
     var lines: [String] {
         let part = scope.map { " of \($0)" } ?? ""
-        var line =
-            "  run \(number), \(indexes.joined(separator: ", "))\(part): \(state.rawValue)"
-        if let outcome, outcome.rawValue != state.rawValue { line += ", \(outcome.rawValue)" }
-        line += "; " + (ended.map { "ended \(timestamp($0))" } ?? "since \(timestamp(updated))")
-        if resumes > 0 { line += "; resumed \(counted(resumes, "time"))" }
-        var lines = [line]
+        var lines = ["  run \(number), \(indexes.joined(separator: ", "))\(part): \(standing)"]
         if let reason { lines.append("    \(reason)") }
         if state.isResumable {
             let read = counted(progress.primaryRecords, "primary record")

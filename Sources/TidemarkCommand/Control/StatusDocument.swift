@@ -153,6 +153,11 @@ extension RunLimits {
     }
 
     var text: String {
+        words.joined(separator: "; ") + ", queue \(binarySize(queueBytes))"
+    }
+
+    /// Each limit that there is, but for the queue's.
+    var words: [String] {
         var words: [String] = []
         if let rate = recordsPerSecond { words.append("\(grouped(rate)) records/s at the most") }
         if share < 100 { words.append("\(share) % of the time") }
@@ -162,8 +167,8 @@ extension RunLimits {
         }
         if let maximumSeconds { words.append("\(duration(maximumSeconds)) at the most") }
         words.append("windows of \(grouped(windowRecords))")
-        words.append("memory \(binarySize(memoryBytes)), queue \(binarySize(queueBytes))")
-        return words.joined(separator: "; ")
+        words.append("memory \(binarySize(memoryBytes))")
+        return words
     }
 }
 

@@ -55,7 +55,7 @@ struct WatchView {
     private func lines(of run: LiveRun) -> [WatchLine] {
         let now = run.progress
         var words = run.indexes.joined(separator: ", ") + "; \(duration(now.seconds)) so far"
-        if let left = now.secondsLeft { words += ", about \(duration(left)) left in all" }
+        if let left = now.secondsLeft { words += ", about \(duration(left)) left" }
         var head = WatchLine("run \(run.number)".padded(to: WatchView.margin), .bold)
         head.add(words)
         var lines = [head, phase(now), keys(now), hooks(run), queue(now), lock(now)]
@@ -66,9 +66,20 @@ struct WatchView {
                     "found",
                     counted(now.discrepancies, "discrepancy", "discrepancies") + first, .yellow)
                 : line("found", "no discrepancy so far"))
-        lines.append(line("limits", now.limits.text))
+        lines.append(line("limits", limits(now.limits)))
         if let reason = now.stopReason { lines.append(line("ending", reason, .red)) }
         return lines
+    }
+
+    /// As many as fit: what limits most comes first, and the queue has a line of its own.
+    private func limits(_ limits: RunLimits) -> String {
+        var text = ""
+        for word in limits.words {
+            let longer = text.isEmpty ? word : text + "; " + word
+            guard longer.count <= style.columns - WatchView.margin else { break }
+            text = longer
+        }
+        return text
     }
 
     private func phase(_ now: RunProgress) -> WatchLine {
@@ -174,9 +185,9 @@ struct WatchView {
         let ended = live.recorded?.last { record in
             !live.runs.contains { $0.number == Int(clamping: record.number) }
         }
-        guard let ended, let text = ended.lines.first else { return [] }
+        guard let ended else { return [] }
         var line = WatchLine("last".padded(to: WatchView.margin), .bold)
-        line.add(String(text.drop { $0 == " " }))
+        line.add("run \(ended.number): \(ended.standing)")
         return [line]
     }
 }
