@@ -3,6 +3,7 @@
 
 import Dispatch
 import Glibc
+import LMDB
 import Synchronization
 import Testing
 import VolumeFormat
@@ -94,6 +95,49 @@ import VolumeFormat
         }
     }
 
+    @Test func `what was put off is tried again where another job spoils its group`() throws {
+        let small = try SmallVolume()
+        let forgotten = try (0..<5).map { try makeForgotten(small, "gone \($0)") }
+        let (entered, leave) = (DispatchSemaphore(value: 0), DispatchSemaphore(value: 0))
+        let volume = small.volume, all = DispatchGroup()
+        DispatchQueue.global().async(group: all) {
+            try? volume.perform { _ in
+                entered.signal()
+                leave.wait()
+            }
+        }
+        entered.wait()
+        let spoiling = SpoilingJob()
+        for n in forgotten.prefix(3) { volume.forget(n) }
+        #expect(volume.core.inbox.putOff(spoiling))
+        for n in forgotten.dropFirst(3) { volume.forget(n) }
+        leave.signal()
+        all.wait()
+        let start = monotonicSeconds()
+        while try forgotten.contains(where: { try small.inode($0) != nil }),
+            monotonicSeconds() - start < 20
+        {
+            usleep(1000)
+        }
+        #expect(spoiling.runs.load(ordering: .relaxed) == 1)
+        for n in forgotten { #expect(try small.inode(n) == nil) }
+    }
+
+    @Test func `a volume that is closed waits for the caller who has the turn`() throws {
+        let small = try SmallVolume()
+        let entered = DispatchSemaphore(value: 0), volume = small.volume
+        DispatchQueue.global().async {
+            _ = try? volume.perform { operations in
+                entered.signal()
+                usleep(200_000)
+                return try operations.create(.root, bytes("late"))
+            }
+        }
+        entered.wait()
+        try small.reopen()
+        #expect(try small.snapshot().lookup(.root, bytes("late")) != nil)
+    }
+
     @Test func `what was put off is done before a volume is closed`() throws {
         let small = try SmallVolume()
         let n = try forget(small)
@@ -104,12 +148,27 @@ import VolumeFormat
 
     /// Makes a file with contents that is held, takes its name away, and forgets it.
     private func forget(_ small: SmallVolume) throws -> InodeNumber {
-        let n = try small.create("gone")
-        try small.write(n, 0, [UInt8](repeating: 7, count: 5000))
-        small.volume.hold(n)
-        try small.volume.perform { try $0.unlink(.root, bytes("gone")) }
-        #expect(try small.inode(n)?.links == 0)
+        let n = try makeForgotten(small, "gone")
         small.volume.forget(n)
         return n
     }
+
+    /// The same, and leaves it held.
+    private func makeForgotten(_ small: SmallVolume, _ name: String) throws -> InodeNumber {
+        let n = try small.create(name)
+        try small.write(n, 0, [UInt8](repeating: 7, count: 5000))
+        small.volume.hold(n)
+        try small.volume.perform { try $0.unlink(.root, bytes(name)) }
+        #expect(try small.inode(n)?.links == 0)
+        return n
+    }
+}
+
+/// Has the group that it is in aborted.
+private final class SpoilingJob: Job, Sendable {
+    let runs = Atomic<Int>(0)
+    var mustAbort: LMDBError? { LMDBError(code: .mapFull, operation: "spoil", object: "a group") }
+
+    func run(_ operations: inout Operations) { runs.add(1, ordering: .relaxed) }
+    func end(_ failure: LMDBError?) {}
 }
