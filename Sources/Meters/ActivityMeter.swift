@@ -1,5 +1,6 @@
 // What happened in the last second, of what is only counted: it is looked at four times a second,
-// by a thread of its own, and the last look is compared with the one a second before it.
+// by a thread of its own. Who asks has what is counted at that moment compared with the look a
+// second before it.
 
 internal import Synchronization
 internal import Threads
@@ -75,11 +76,13 @@ public final class ActivityMeter: Sendable {
     /// How long ago the sample is that the last one is compared with, in nanoseconds.
     private static let span: UInt64 = 1_000_000_000
     private let state = Monitor(State())
+    private let look: @Sendable () -> [ActivityCount]
     private let thread = Mutex<DedicatedThread?>(nil)
 
-    /// - Parameter look: what is counted, always in the same order.
+    /// - Parameter look: what is counted, always in the same order; asked on several threads.
     public init(_ look: @escaping @Sendable () -> [ActivityCount]) {
         let state = state
+        self.look = look
         let first = Sample(time: monotonicTime(), counts: look())
         state.withLock { $0.samples = [first] }
         thread.withLock {
@@ -100,12 +103,12 @@ public final class ActivityMeter: Sendable {
     }
 
     public var activities: [Activity] {
-        let (first, last) = state.withLock { ($0.samples.first, $0.samples.last) }
-        guard let first, let last else { return [] }
-        return last.counts.enumerated().map { index, now in
+        guard let first = state.withLock({ $0.samples.first }) else { return [] }
+        let now = Sample(time: monotonicTime(), counts: look())
+        return now.counts.enumerated().map { index, count in
             Activity(
-                now, since: index < first.counts.count ? first.counts[index] : nil,
-                elapsed: last.time - first.time)
+                count, since: index < first.counts.count ? first.counts[index] : nil,
+                elapsed: now.time - first.time)
         }
     }
 

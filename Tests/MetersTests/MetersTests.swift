@@ -1,3 +1,4 @@
+import Synchronization
 import Testing
 import Threads
 
@@ -62,6 +63,19 @@ import Threads
         for thread in threads { thread.join() }
         #expect(recorder.latencies.count == 80_000)
         #expect(recorder.latencies.maximum == 23_999)
+    }
+
+    @Test func `what is counted, and what came to be counted, is told at once`() {
+        let recorder = LatencyRecorder(), more = Atomic(false)
+        let meter = ActivityMeter {
+            let counted = ActivityCount("a", operations: 7, recorder.latencies)
+            return more.load(ordering: .relaxed) ? [counted, counted] : [counted]
+        }
+        defer { meter.end() }
+        #expect(meter.activities.map(\.recorded) == [0])
+        recorder.record(5000)
+        more.store(true, ordering: .relaxed)
+        #expect(meter.activities.map(\.recorded) == [1, 1])
     }
 
     @Test func `an activity is told by the second, and as a whole`() {
