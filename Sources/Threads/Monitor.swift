@@ -38,8 +38,9 @@ public final class Monitor<State>: @unchecked Sendable {
     ) throws(E) -> R {
         unsafe pthread_mutex_lock(mutex)
         defer {
-            if notify { unsafe pthread_cond_broadcast(changed) }
             unsafe pthread_mutex_unlock(mutex)
+            // Whoever wakes finds the mutex free.
+            if notify { unsafe pthread_cond_broadcast(changed) }
         }
         return try body(&state)
     }

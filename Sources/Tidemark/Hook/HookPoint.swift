@@ -100,6 +100,8 @@ package final class HookPoint: CommitHook {
         var head = 0
         /// Bytes of the items that are not handled yet.
         var queuedBytes = 0
+        /// Bytes that commits have added to them, of which nobody was told yet.
+        var untoldBytes = 0
         /// The batches that deltas are being appended to: those of the last item.
         var tail: [EntryBatch?]?
         /// Void ranges to be read again.
@@ -143,6 +145,10 @@ package final class HookPoint: CommitHook {
         var patience = 2.0
         /// Bytes of one batch of deltas.
         var batch = 256 << 10
+        /// Bytes of deltas for which whoever waits for them is woken: to be woken for each commit
+        /// would cost writers more than the rest of what a run does to them. What is less is
+        /// found by whoever looks now and then.
+        var wake = 64 << 10
     }
 
     let monitor: Monitor<State>
@@ -181,17 +187,29 @@ package final class HookPoint: CommitHook {
     package func isAbout(_ index: IndexSlot) -> Bool { about.contains(index) }
 
     package func committed(_ commit: UInt64, deltas: borrowing DeltaBatch) {
-        monitor.withLock(notify: deltas.count > 0) { state in
+        let isTold = monitor.withLock { state in
             precondition(commit > state.lastCommit, "commits are reported in order, once")
             state.lastCommit = commit
-            guard !state.isDead else { return }
+            guard !state.isDead else { return false }
+            let queued = state.queuedBytes, items = state.items.count
             var position = 0
             for ordinal in 0..<deltas.count {
                 let delta = deltas.delta(at: position)
                 position = delta.end
                 report(delta, SequenceNumber(commit: commit, ordinal: ordinal), &state)
             }
+            return isWorthTelling(&state, bytes: state.queuedBytes - queued, items: items)
         }
+        if isTold { monitor.notify() }
+    }
+
+    /// Whether those who wait are to be woken after a commit that has added so many bytes.
+    private func isWorthTelling(_ state: inout State, bytes: Int, items: Int) -> Bool {
+        state.untoldBytes += bytes
+        var isTold = state.untoldBytes >= limits.wake || state.queuedBytes >= state.queueLimit / 2
+        for case .void in state.items[items...] { isTold = true }
+        if isTold { state.untoldBytes = 0 }
+        return isTold
     }
 
     private func report(_ delta: Delta, _ sequence: SequenceNumber, _ state: inout State) {
