@@ -25,6 +25,7 @@ final class VolumeCore: Sendable {
     let logger: Logger
     let opens = OpenInodes()
     let blockGuard = BlockGuard()
+    let reserved = ReservedBlocks()
     /// See `durableCommit`. Written when a durable point has been made.
     let lastDurable = Atomic<UInt64>(0)
     let generations = GenerationTables()

@@ -1,12 +1,13 @@
 // The two halves of a write that need the writer. Between them the caller's thread
 // writes the data (Volume+Files.swift).
 //
-// 1. `prepareWrite` gives every block of the range its place, as unwritten where it is new:
-//    nothing that a reader can see has changed.
+// 1. `prepareWrite` chooses a place for every block of the range that has none, and reserves it:
+//    nothing has changed. Where that can't be had, the blocks are taken, as unwritten: nothing that
+//    a reader can see has changed.
 // 2. The bytes go to the data file.
-// 3. `finishWrite` makes them readable: written, and below the end of the file. It first looks
-//    whether the file is still as it was prepared. Where it isn't, because the range was
-//    truncated or punched in between, nothing changes and the write starts again.
+// 3. `finishWrite` makes them readable: the blocks the file's, written, and below its end. It
+//    first looks whether the file is still as it was prepared. Where it isn't, because the range
+//    was written, truncated or punched in between, nothing changes and the write starts again.
 //
 // Writes that make a file longer meet at the block that holds its end, if that is written: each
 // writes zeroes from the old end to its own start there. So whoever is to do that looks, with the
@@ -25,8 +26,13 @@ struct WritePlan: Hashable, Sendable {
     let count: UInt64
     /// The size of the file when the write was prepared.
     let size: UInt64
-    /// The extents of the range's blocks, clipped to them, neighbours joined.
+    /// The extents of the range's blocks, clipped to them, neighbours joined: those that were
+    /// found, and as unwritten those that are reserved.
     let map: [ExtentRecord]
+    /// What of it the file had when the write was prepared.
+    let found: [ExtentRecord]
+    /// What of it is the file's only when the write is finished.
+    let reserved: [ExtentRecord]
     /// Where the block that holds the end of the file has its place, when the write makes
     /// the file longer and that block has bytes behind the end.
     let tail: ExtentRecord?
@@ -40,8 +46,10 @@ struct WritePlan: Hashable, Sendable {
 }
 
 extension Operations {
+    /// - Parameter ticket: what blocks are reserved under; nil: they are taken.
     mutating func prepareWrite(
-        _ n: InodeNumber, generation: UInt32?, _ offset: UInt64, _ count: UInt64
+        _ n: InodeNumber, generation: UInt32?, _ offset: UInt64, _ count: UInt64,
+        _ ticket: ReservedBlocks.Ticket? = nil
     ) throws -> WritePlan {
         try begin(growing: true)
         var inode = try existing(n)
@@ -53,9 +61,13 @@ extension Operations {
         let grows = offset + count > inode.size
         if grows { try finishReclaim(n, &inode) }
         let range = FileMap.blocks(offset, count, blockSize)
-        let before = inode.blocks
-        try fill(n, &inode, .data, range, .unwritten)
-        if inode.blocks != before { try put(inode, n) }
+        let reserved = try ticket.flatMap { try reserve(n, range, $0) }
+        if reserved == nil {
+            let before = inode.blocks
+            try fill(n, &inode, .data, range, .unwritten)
+            if inode.blocks != before { try put(inode, n) }
+        }
+        let found = try map(n, .data, range)
         var tail: ExtentRecord?
         if grows, inode.size % blockSize > 0 {
             let block = inode.size / blockSize
@@ -63,8 +75,23 @@ extension Operations {
         }
         return WritePlan(
             inode: n, generation: inode.generation, offset: offset, count: count,
-            size: inode.size, map: try map(n, .data, range), tail: tail,
-            commit: transaction.commit)
+            size: inode.size, map: FileMap.normalized(found + (reserved ?? [])), found: found,
+            reserved: reserved ?? [], tail: tail, commit: transaction.commit)
+    }
+
+    /// Reserves blocks for the gaps of `range`.
+    /// - Returns: nil where they are to be taken instead: too few are free, or the map is long.
+    private mutating func reserve(
+        _ n: InodeNumber, _ range: Range<UInt64>, _ ticket: ReservedBlocks.Ticket
+    ) throws -> [ExtentRecord]? {
+        let limit = Operations.mapPiece
+        let around = try extents(
+            n, .data, from: max(range.lowerBound, 1) - 1, to: range.upperBound + 1, limit: limit)
+        guard around.count < limit, UInt64(range.count) <= counters.freeBlocks else { return nil }
+        let gaps = FileMap.gaps(around, range)
+        if let reserved = try reserve(n, .data, gaps, around: around, ticket) { return reserved }
+        core.reserved.end(ticket)
+        return nil
     }
 
     /// - Returns: false, and nothing changes, where the file is no longer as it was prepared.
@@ -77,8 +104,12 @@ extension Operations {
         }
         if plan.sharesEnd, inode.size != plan.size { return false }
         let range = FileMap.blocks(plan.offset, plan.count, blockSize)
-        guard try map(n, .data, range) == plan.map else { return false }
-        try convert(n, &inode, .data, range, .written)
+        guard try map(n, .data, range) == plan.found else { return false }
+        if plan.reserved.isEmpty {
+            try convert(n, &inode, .data, range, .written)
+        } else {
+            try takeReserved(n, &inode, .data, range, plan.reserved)
+        }
         inode.size = max(inode.size, plan.offset + plan.count)
         if plan.touches { inode.touch(now) }
         try put(inode, n)

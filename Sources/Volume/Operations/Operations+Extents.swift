@@ -14,6 +14,8 @@ internal import VolumeFormat
 extension Operations {
     /// Extents changed between two places where the group may roll over.
     static var mapPiece: Int { 1024 }
+    /// Pieces that are reserved for one write at the most.
+    private static var reservedPieces: Int { 64 }
 
     var blockSize: UInt64 { UInt64(core.geometry.blockSize) }
 
@@ -141,6 +143,49 @@ extension Operations {
             throw error
         }
         return taken
+    }
+
+    /// Chooses free blocks for `gaps` as `take` does, reserves them, and changes nothing.
+    /// - Returns: nil where there are not enough, or only in many pieces.
+    mutating func reserve(
+        _ n: InodeNumber, _ fork: Fork, _ gaps: [Range<UInt64>], around: [ExtentRecord],
+        _ ticket: ReservedBlocks.Ticket
+    ) throws -> [ExtentRecord]? {
+        var chosen: [ExtentRecord] = []
+        for gap in gaps {
+            var from = gap.lowerBound
+            var near = around.last { $0.offsetEnd == from }?.startEnd
+            while from < gap.upperBound {
+                let wanted = min(gap.upperBound - from, UInt64(ExtentRecord.maximumLength))
+                guard chosen.count < Operations.reservedPieces,
+                    let blocks = try chooseFree(wanted, near: near)
+                else { return nil }
+                core.reserved.add(blocks, to: ticket)
+                chosen.append(
+                    ExtentRecord(
+                        inode: n, fork: fork, offset: from, start: blocks.start,
+                        length: UInt32(blocks.length), state: .unwritten))
+                from += blocks.length
+                near = blocks.end
+            }
+        }
+        return chosen
+    }
+
+    /// Gives the file the blocks that were reserved for the gaps of `range`; all of the range is
+    /// written.
+    mutating func takeReserved(
+        _ n: InodeNumber, _ inode: inout InodeRecord, _ fork: Fork, _ range: Range<UInt64>,
+        _ reserved: [ExtentRecord]
+    ) throws {
+        // Neighbours are joined.
+        let around = try extents(
+            n, fork, from: max(range.lowerBound, 1) - 1, to: range.upperBound + 1)
+        for extent in reserved { try takeFree(extent.blocks) }
+        inode.blocks += reserved.reduce(0) { $0 + UInt64($1.length) }
+        var parts = FileMap.inside(around, range) + reserved
+        for index in parts.indices { parts[index].state = .written }
+        try remap(around, FileMap.outside(around, range) + parts)
     }
 
     /// `takeFree` for a caller that gives back what it has taken when this fails.

@@ -13,6 +13,8 @@ struct UnsettledBlocks {
     private var freed: [Freed] = []
     /// Any block may have been freed by a commit up to this one; 0: by none.
     private var anyUpTo: UInt64 = 0
+    /// What was freed by commits up to this one has been dropped.
+    private var settledUpTo: UInt64 = 0
     /// Ranges told apart at the most: less than half a mebibyte of memory.
     static let most = 16384
 
@@ -49,6 +51,8 @@ struct UnsettledBlocks {
 
     /// All commits up to `durable` survive any failure.
     mutating func settle(durable: UInt64) {
+        guard durable > settledUpTo else { return }
+        settledUpTo = durable
         if anyUpTo <= durable { anyUpTo = 0 }
         freed.removeAll { $0.commit <= durable }
     }

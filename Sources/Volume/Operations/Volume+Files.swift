@@ -76,10 +76,12 @@ extension Volume {
         while true {
             // Over bytes that are there already nothing but the times changes.
             let over = try planOverwrite(n, generation, offset, count)
+            let ticket = over == nil ? core.reserved.begin() : nil
+            defer { if let ticket { core.reserved.end(ticket) } }
             var plan =
                 try over
                 ?? perform {
-                    try $0.prepareWrite(n, generation: generation, offset, count)
+                    try $0.prepareWrite(n, generation: generation, offset, count, ticket)
                 }
             plan.touches = touching
             // Another inode may get the number before the next try.
@@ -120,7 +122,8 @@ extension Volume {
         }
         return WritePlan(
             inode: n, generation: inode.generation, offset: offset, count: count,
-            size: inode.size, map: map, tail: nil, commit: snapshot.commit)
+            size: inode.size, map: map, found: map, reserved: [], tail: nil,
+            commit: snapshot.commit)
     }
 
     /// Whether the blocks that the plan found are the file's, and what it is about to zero lies
@@ -130,7 +133,7 @@ extension Volume {
         guard let inode = try snapshot.inode(plan.inode), inode.generation == plan.generation
         else { return false }
         let blocks = FileMap.blocks(plan.offset, plan.count, UInt64(core.geometry.blockSize))
-        guard try snapshot.map(plan.inode, .data, blocks) == plan.map else { return false }
+        guard try snapshot.map(plan.inode, .data, blocks) == plan.found else { return false }
         guard let tail = plan.tail else { return true }
         guard inode.size == plan.size else { return false }
         return try snapshot.map(plan.inode, .data, tail.offset..<tail.offsetEnd) == [tail]

@@ -1,0 +1,196 @@
+// Blocks that a write chooses, fills, and takes with the commit that makes them the file's.
+
+import Bytes
+import LMDB
+import Testing
+import VolumeFormat
+import VolumeVerify
+
+@testable import Volume
+
+#if canImport(Glibc)
+import Glibc
+#endif
+
+@Suite struct ReservedBlocksTests {
+    private func expectVerified(_ small: SmallVolume) throws {
+        try small.volume.sync()
+        let report = try Verifier.verify(metadata: small.directory + "/v/meta.mdb")
+        #expect(report.isClean, "\(report.examples)")
+    }
+
+    private func prepare(
+        _ small: SmallVolume, _ n: InodeNumber, _ offset: UInt64, _ count: UInt64
+    ) throws -> (plan: WritePlan, ticket: ReservedBlocks.Ticket) {
+        let ticket = small.volume.core.reserved.begin()
+        let plan = try small.volume.perform {
+            try $0.prepareWrite(n, generation: nil, offset, count, ticket)
+        }
+        return (plan, ticket)
+    }
+
+    private func free(_ small: SmallVolume) throws -> UInt64 {
+        try small.snapshot().fileSystemStatistics().freeBlocks
+    }
+
+    @Test func `a write to where nothing was is one commit`() throws {
+        let small = try SmallVolume()
+        let n = try small.create("a")
+        let before = small.volume.core.environment.lastCommit
+        try small.write(n, 0, [UInt8](repeating: 1, count: 3000))
+        #expect(small.volume.core.environment.lastCommit == before + 1)
+        // Over its end, and a gap.
+        try small.write(n, 2500, [UInt8](repeating: 2, count: 4000))
+        try small.write(n, 20_000, [UInt8](repeating: 3, count: 10))
+        #expect(small.volume.core.environment.lastCommit == before + 3)
+        let expected =
+            [UInt8](repeating: 1, count: 2500) + [UInt8](repeating: 2, count: 4000)
+            + [UInt8](repeating: 0, count: 13_500) + [UInt8](repeating: 3, count: 10)
+        #expect(try small.volume.read(n, at: 0, 99_999) == expected)
+        #expect(try small.snapshot().extents(n).allSatisfy { $0.state == .written })
+        try expectVerified(small)
+    }
+
+    @Test func `what a write has reserved nobody else takes, and it is the file's in the end`()
+        throws
+    {
+        let small = try SmallVolume()
+        let (a, b) = (try small.create("a"), try small.create("b"))
+        let all = try free(small)
+        let (plan, ticket) = try prepare(small, a, 0, 512 * 10)
+        #expect(try free(small) == all)
+        #expect(try small.snapshot().extents(a).isEmpty)
+        // All there is but what is reserved.
+        try small.volume.perform {
+            try $0.allocate(b, 0, (all - 10) * 512, .reserve(keepSize: false))
+        }
+        #expect(try errnoOf { try small.write(try small.create("c"), 0, [1]) } == ENOSPC)
+        #expect(try small.volume.perform { try $0.finishWrite(plan) })
+        small.volume.core.reserved.end(ticket)
+        #expect(try small.snapshot().extents(a).map(\.blocks) == plan.reserved.map(\.blocks))
+        #expect(try free(small) == 0)
+        try expectVerified(small)
+    }
+
+    @Test func `what a write that ends without taking has reserved can be taken`() throws {
+        let small = try SmallVolume()
+        let (a, b) = (try small.create("a"), try small.create("b"))
+        let all = try free(small)
+        let (plan, ticket) = try prepare(small, a, 0, all * 512)
+        #expect(plan.reserved.reduce(0) { $0 + UInt64($1.length) } == all)
+        #expect(try errnoOf { try small.write(b, 0, [1]) } == ENOSPC)
+        small.volume.core.reserved.end(ticket)
+        try small.write(b, 0, [1])
+        // The blocks are another's now: the write can't be finished with them.
+        #expect(throws: VolumeError.self) {
+            try small.volume.perform { _ = try $0.finishWrite(plan) }
+        }
+        #expect(try small.inode(a)?.blocks == 0)
+        try expectVerified(small)
+    }
+
+    @Test func `of two writes to one gap the second starts again`() throws {
+        let small = try SmallVolume()
+        let n = try small.create("a")
+        let first = try prepare(small, n, 0, 600), second = try prepare(small, n, 500, 600)
+        #expect(!first.plan.reserved[0].blocks.overlaps(second.plan.reserved[0].blocks))
+        #expect(try small.volume.perform { try $0.finishWrite(second.plan) })
+        #expect(try small.volume.perform { try $0.finishWrite(first.plan) } == false)
+        for ticket in [first.ticket, second.ticket] { small.volume.core.reserved.end(ticket) }
+        #expect(try small.snapshot().extents(n).count == 1)
+        try small.write(n, 0, [UInt8](repeating: 1, count: 600))
+        try expectVerified(small)
+    }
+
+    @Test func `a file that changes in between has its write start again`() throws {
+        let small = try SmallVolume()
+        let n = try small.create("a")
+        let (plan, ticket) = try prepare(small, n, 1024, 600)
+        try small.volume.perform {
+            try $0.allocate(n, 1024, 512, .reserve(keepSize: true))
+        }
+        #expect(try small.volume.perform { try $0.finishWrite(plan) } == false)
+        small.volume.core.reserved.end(ticket)
+        // Gone, and another in its place.
+        let other = try prepare(small, n, 4096, 600)
+        try small.volume.perform { operations in
+            try operations.unlink(.root, bytes("a"))
+            #expect(try operations.create(.root, bytes("a")).number == n)
+        }
+        #expect(
+            try errnoOf { _ = try small.volume.perform { try $0.finishWrite(other.plan) } }
+                == ENOENT)
+        small.volume.core.reserved.end(other.ticket)
+        #expect(small.volume.core.reserved.ranges.isEmpty)
+        try expectVerified(small)
+    }
+
+    @Test func `where too little is free the error says so, and nothing stays reserved`() throws {
+        let small = try SmallVolume()
+        let n = try small.create("a")
+        let all = try free(small)
+        let size = Int(all + 1) * 512
+        #expect(try errnoOf { try small.write(n, 0, [UInt8](repeating: 1, count: size)) } == ENOSPC)
+        #expect(small.volume.core.reserved.ranges.isEmpty)
+        try small.write(n, 0, [UInt8](repeating: 1, count: Int(all) * 512))
+        #expect(try free(small) == 0)
+        try expectVerified(small)
+    }
+
+    @Test(arguments: 1...4 as ClosedRange<UInt64>)
+    func `free space in many pieces is taken all the same`(seed: UInt64) throws {
+        let small = try SmallVolume(blocks: 1024)
+        var random = SplitMix64(seed: seed)
+        let holder = try small.create("holder"), n = try small.create("a")
+        let all = try free(small)
+        try small.volume.perform { operations in
+            try operations.allocate(holder, 0, all * 512, .reserve(keepSize: false))
+            for block in 0..<all where Bool.random(using: &random) {
+                try operations.allocate(holder, block * 512, 512, .punchHole)
+            }
+        }
+        try small.volume.sync()
+        let left = Int(try free(small))
+        let contents = (0..<(left * 512)).map { UInt8(truncatingIfNeeded: $0 / 100) }
+        try small.write(n, 0, contents)
+        #expect(try small.volume.read(n, at: 0, 1 << 20) == contents, "SEED=\(seed)")
+        #expect(try free(small) == 0)
+        try expectVerified(small)
+    }
+
+    @Test(arguments: 1...20 as ClosedRange<UInt64>)
+    func `the part of a run that is chosen is neither reserved nor unsettled`(seed: UInt64) {
+        var random = SplitMix64(seed: seed)
+        func pieces(_ count: Int) -> [BlockRange] {
+            var from: UInt64 = 0
+            return (0..<count).map { _ in
+                let start = from + .random(in: 0...20, using: &random)
+                from = start + .random(in: 1...20, using: &random)
+                return BlockRange(start: start, end: from)
+            }
+        }
+        for _ in 0..<200 {
+            let reserved = pieces(.random(in: 0...4, using: &random))
+            var unsettled = UnsettledBlocks()
+            for range in pieces(.random(in: 1...4, using: &random)) {
+                unsettled.insert(range, commit: 1)
+            }
+            let passes = Bool.random(using: &random)
+            let filter = FreeBlockFilter(
+                reserved: reserved, unsettled: passes ? unsettled : nil)
+            let start = UInt64.random(in: 0...50, using: &random)
+            let run = BlockRange(start: start, end: start + .random(in: 1...60, using: &random))
+            let wanted = UInt64.random(in: 1...40, using: &random)
+            let free = (run.start..<run.end).filter { block in
+                !reserved.contains { $0.start <= block && block < $0.end }
+            }
+            guard let (part, isSettled) = filter.part(of: run, wanted) else {
+                #expect(free.isEmpty, "SEED=\(seed)")
+                continue
+            }
+            let blocks = part.start..<part.end
+            #expect(!blocks.isEmpty && Set(blocks).isSubset(of: free), "SEED=\(seed)")
+            if isSettled, passes { #expect(!unsettled.overlaps(part), "SEED=\(seed)") }
+        }
+    }
+}
