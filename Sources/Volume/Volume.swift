@@ -75,8 +75,12 @@ public final class Volume: Sendable {
 
     /// The volume as of the last commit, or a newer one. Waits for nobody.
     public func read() throws -> VolumeSnapshot {
-        guard !isClosed.withLock({ $0 }) else { throw VolumeError.closed(path) }
+        try checkNotClosed()
         return try VolumeSnapshot(core)
+    }
+
+    func checkNotClosed() throws(VolumeError) {
+        guard !isClosed.withLock({ $0 }) else { throw VolumeError.closed(path) }
     }
 
     /// Waits until everything acknowledged before is durable.

@@ -26,6 +26,7 @@ final class VolumeCore: Sendable {
     let opens = OpenInodes()
     let blockGuard = BlockGuard()
     let reserved = ReservedBlocks()
+    let maps = FileMapCache()
     /// See `durableCommit`. Written when a durable point has been made.
     let lastDurable = Atomic<UInt64>(0)
     let generations = GenerationTables()

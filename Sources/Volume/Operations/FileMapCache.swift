@@ -1,0 +1,75 @@
+// The maps of files that are read again and again, each as of one commit: as long as nothing is
+// committed, what was found is what would be found. Looking up the map is a sixth of what a small
+// read costs.
+//
+// A map is kept whole, or not at all, and only after several reads of the file in one commit have
+// looked for it: where writers are at work nearly every commit has its own.
+
+internal import Synchronization
+internal import VolumeFormat
+
+/// A file as of one commit.
+struct MappedFile: Sendable {
+    let inode: InodeNumber
+    let commit: UInt64
+    let record: InodeRecord
+    /// Of its contents, by their offsets.
+    let extents: [ExtentRecord]
+
+    /// What a snapshot's `map` says of `range`, which is not empty.
+    func map(_ range: Range<UInt64>) -> [ExtentRecord] {
+        var lower = 0, upper = extents.count
+        while lower < upper {
+            let middle = (lower + upper) / 2
+            if extents[middle].offset <= range.lowerBound {
+                lower = middle + 1
+            } else {
+                upper = middle
+            }
+        }
+        // The one before may reach into the range.
+        let first = max(lower - 1, 0)
+        let inside = extents[first...].prefix { $0.offset < range.upperBound }
+        return FileMap.normalized(inside.compactMap { $0.clipped(to: range) })
+    }
+}
+
+final class FileMapCache: Sendable {
+    private struct Slot {
+        var file: MappedFile?
+        /// Reads that did not find what they looked for.
+        var missed: (inode: InodeNumber, commit: UInt64, times: Int) = (0, 0, 0)
+    }
+
+    private final class Place: Sendable {
+        let slot = Mutex(Slot())
+    }
+
+    /// Files at the most.
+    private let places = (0..<16).map { _ in Place() }
+    /// Extents of one at the most: half a mebibyte of memory in all.
+    static let mostExtents = 1024
+    /// Reads in one commit after which a map is worth its reading.
+    static let worthIt = 16
+
+    private func place(_ n: InodeNumber) -> Place { places[Int(n % UInt64(places.count))] }
+
+    func look(_ n: InodeNumber, commit: UInt64) -> MappedFile? {
+        place(n).slot.withLock { slot in
+            guard let file = slot.file, file.inode == n, file.commit == commit else { return nil }
+            return file
+        }
+    }
+
+    /// A read has looked in vain.
+    /// - Returns: whether the map is to be read, by this caller, and kept.
+    func miss(_ n: InodeNumber, commit: UInt64) -> Bool {
+        place(n).slot.withLock { slot in
+            let isSame = slot.missed.inode == n && slot.missed.commit == commit
+            slot.missed = (n, commit, isSame ? slot.missed.times + 1 : 1)
+            return slot.missed.times == FileMapCache.worthIt
+        }
+    }
+
+    func keep(_ file: MappedFile) { place(file.inode).slot.withLock { $0.file = file } }
+}
