@@ -124,6 +124,9 @@ let package = Package(
             ],
             swiftSettings: strict),
         .testTarget(
+            name: "VolumeMountTests", dependencies: ["VolumeMount", "Bytes", "Meters", "Threads"],
+            swiftSettings: strict),
+        .testTarget(
             name: "ScenariosTests",
             dependencies: [
                 "Scenarios", "Tidemark", "Bytes", "LMDB", "Volume", "VolumeVerify",

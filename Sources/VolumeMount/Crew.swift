@@ -1,11 +1,19 @@
-// Which workers wait for requests in the kernel, and which stand by.
+// Which worker waits for requests in the kernel, and which stand by.
 //
-// The kernel hands requests to those who wait in turn. With many waiting, one request after
-// another, as a single program sends them, wakes one thread after another, each of which has slept
-// longest and finds the processor's caches cold. So two wait at the most (decision 41). Whoever
-// leaves to work, and leaves nobody waiting, calls one of those who stand by: the one that worked
-// last.
+// The kernel wakes whoever has waited longest. With many waiting, one request after another, as a
+// single program sends them, goes to one thread after another, each fresh from its sleep; and
+// where many programs ask at once each request wakes a thread, although those at work would be back
+// before it runs. So one waits, and another is called, the one that worked last, where
+//
+// - those at work come back to find requests that waited for them, again and again: there is more
+//   to do than they can do;
+// - for a millisecond nobody has waited, and nobody has come back: they wait themselves, for a disk,
+//   for the writer. That is looked for by a thread of its own, the caretaker, which sleeps where
+//   nothing is asked.
+//
+// Decision 41 has what each of these rules is worth.
 
+internal import Meters
 internal import Synchronization
 internal import Threads
 
@@ -17,19 +25,41 @@ final class Crew: Sendable {
         /// In the kernel, or called and on the way.
         var waiting = 0
         var standing: [Call] = []
+        /// Requests in a row that were there before a worker asked for them.
+        var backlog = 0
+        /// Workers that have come to wait so far.
+        var returns = 0
+        /// Requests so far.
+        var requests = 0
+        var isCaretakerAsleep = false
         var isOver = false
+
+        mutating func call() -> Call? {
+            guard let next = standing.popLast() else { return nil }
+            waiting += 1
+            backlog = 0
+            return next
+        }
     }
 
-    private static let mostWaiting = 2
-    private let state = Mutex(State())
+    /// Requests in a row that waited already, and one more worker is called.
+    private static let longBacklog = 8
+    /// Nanoseconds in which the kernel hands over a request that it has.
+    private static let atOnce: UInt64 = 3000
+    /// Seconds in which nobody comes back, and one more is called; and between the caretaker's looks.
+    private static let patience = 0.001
+    /// Looks without a request after which the caretaker sleeps.
+    private static let idleLooks = 100
+    private let state = Monitor(State())
 
     /// To be called before waiting for a request: stands by until it is this worker's turn.
     /// - Returns: false where the mount has ended.
     func enter(_ call: Call) -> Bool {
         let isTurn: Bool? = state.withLock { state in
             if state.isOver { return false }
-            guard state.waiting == Crew.mostWaiting else {
-                state.waiting += 1
+            guard state.waiting > 0 else {
+                state.waiting = 1
+                state.returns += 1
                 return true
             }
             state.standing.append(call)
@@ -43,20 +73,47 @@ final class Crew: Sendable {
         return state.withLock { !$0.isOver }
     }
 
-    /// To be called after waiting, with a request or without one.
-    func leave() {
-        let next: Call? = state.withLock { state in
+    /// To be called after waiting since `start`, with a request or without one.
+    func leave(waitedSince start: UInt64) {
+        let wasThere = monotonicTime() - start < Crew.atOnce
+        let (next, wakes): (Call?, Bool) = state.withLock { state in
             state.waiting -= 1
-            guard state.waiting == 0, let next = state.standing.popLast() else { return nil }
-            state.waiting += 1
-            return next
+            state.requests += 1
+            state.backlog = wasThere ? state.backlog + 1 : 0
+            let isLong = state.waiting == 0 && state.backlog >= Crew.longBacklog
+            defer { state.isCaretakerAsleep = false }
+            return (isLong ? state.call() : nil, state.isCaretakerAsleep)
         }
         next?.withLock(notify: true) { $0 = true }
+        if wakes { state.notify() }
     }
+
+    /// The caretaker's work, until the mount has ended.
+    func takeCare() {
+        var seen = (returns: 0, requests: 0), idle = 0
+        while true {
+            let isOver: Bool? = state.wait(seconds: Crew.patience) { $0.isOver ? true : nil }
+            if isOver != nil { return }
+            let next: Call? = state.withLock { state in
+                idle = state.requests == seen.requests ? idle + 1 : 0
+                let isUnattended = state.waiting == 0 && state.returns == seen.returns
+                seen = (state.returns, state.requests)
+                return isUnattended ? state.call() : nil
+            }
+            next?.withLock(notify: true) { $0 = true }
+            guard idle >= Crew.idleLooks else { continue }
+            idle = 0
+            state.withLock { $0.isCaretakerAsleep = $0.waiting > 0 }
+            state.wait { $0.isOver || !$0.isCaretakerAsleep ? () : nil }
+        }
+    }
+
+    /// Workers that stand by.
+    var standBy: Int { state.withLock { $0.standing.count } }
 
     /// Nobody waits any more.
     func end() {
-        let standing = state.withLock { state in
+        let standing = state.withLock(notify: true) { state in
             state.isOver = true
             defer { state.standing = [] }
             return state.standing

@@ -17,6 +17,7 @@
 
 internal import CFUSE
 public import Logging
+internal import Meters
 internal import Synchronization
 internal import Threads
 public import Volume
@@ -85,6 +86,7 @@ public struct MountOptions: Sendable {
             for number in 0..<options.workers {
                 threads.append(DedicatedThread(name: "mount-\(number)") { [self] in work() })
             }
+            threads.append(DedicatedThread(name: "mount crew") { [crew] in crew.takeCare() })
         }
     }
 
@@ -127,8 +129,9 @@ public struct MountOptions: Sendable {
         var buffer = unsafe fuse_buf()
         let call = Crew.Call(false)
         while unsafe fuse_session_exited(session) == 0, crew.enter(call) {
+            let start = monotonicTime()
             let count = unsafe fuse_session_receive_buf(session, &buffer)
-            crew.leave()
+            crew.leave(waitedSince: start)
             if count == -EINTR { continue }
             guard count > 0 else { break }
             unsafe meter.measured(buffer) {

@@ -1,0 +1,146 @@
+// Which worker waits for requests, which stand by, and when one of those is called.
+
+import Bytes
+import Meters
+import Synchronization
+import Testing
+import Threads
+
+@testable import VolumeMount
+
+#if canImport(Glibc)
+import Glibc
+#endif
+
+@Suite struct CrewTests {
+    /// A worker that stands by until it is called, once.
+    private final class Stander: Sendable {
+        private let outcome: Monitor<Bool?>
+        private let thread: DedicatedThread
+
+        init(_ crew: Crew) {
+            let outcome = Monitor<Bool?>(nil)
+            self.outcome = outcome
+            thread = DedicatedThread(name: "stander") {
+                let isTurn = crew.enter(Crew.Call(false))
+                outcome.withLock(notify: true) { $0 = isTurn }
+            }
+        }
+
+        /// What `enter` has returned; nil: nothing in so many seconds.
+        func outcome(within seconds: Double) -> Bool? { outcome.wait(seconds: seconds) { $0 } }
+        func join() { thread.join() }
+    }
+
+    private func standing(_ crew: Crew, _ count: Int = 1) -> [Stander] {
+        let standers = (0..<count).map { _ in Stander(crew) }
+        while crew.standBy < count { sched_yield() }
+        return standers
+    }
+
+    @Test func `one waits, and who comes then stands by until the end`() {
+        let crew = Crew()
+        #expect(crew.enter(Crew.Call(false)))
+        let standers = standing(crew, 3)
+        for stander in standers { #expect(stander.outcome(within: 0) == nil) }
+        // It comes back again and again, and has to wait each time.
+        for _ in 0..<100 {
+            crew.leave(waitedSince: 0)
+            #expect(crew.enter(Crew.Call(false)))
+        }
+        for stander in standers { #expect(stander.outcome(within: 0) == nil) }
+        crew.end()
+        for stander in standers {
+            #expect(stander.outcome(within: 20) == false)
+            stander.join()
+        }
+        #expect(!crew.enter(Crew.Call(false)))
+    }
+
+    @Test func `another is called where requests wait for those at work`() throws {
+        let crew = Crew()
+        let stander = try #require(standing(crew: crew))
+        var times = 0
+        while stander.outcome(within: 0) == nil, times < 10_000 {
+            crew.leave(waitedSince: monotonicTime())
+            times += 1
+            // Called: it waits, and the first would stand by.
+            if crew.standBy == 0 { break }
+            #expect(crew.enter(Crew.Call(false)))
+        }
+        #expect(times >= 8)
+        #expect(stander.outcome(within: 20) == true)
+        stander.join()
+    }
+
+    /// One that stands by while another waits.
+    private func standing(crew: Crew) -> Stander? {
+        guard crew.enter(Crew.Call(false)) else { return nil }
+        return standing(crew, 1).first
+    }
+
+    @Test func `another is called where nobody comes back, also after a long silence`() throws {
+        let crew = Crew()
+        let caretaker = DedicatedThread(name: "caretaker") { crew.takeCare() }
+        let first = try #require(standing(crew: crew))
+        // Longer than it takes the caretaker to fall asleep.
+        #expect(first.outcome(within: 0.5) == nil)
+        crew.leave(waitedSince: 0)
+        #expect(first.outcome(within: 20) == true)
+        let second = standing(crew)[0]
+        #expect(second.outcome(within: 0.5) == nil)
+        crew.leave(waitedSince: 0)
+        #expect(second.outcome(within: 20) == true)
+        crew.end()
+        caretaker.join()
+        first.join()
+        second.join()
+    }
+
+    @Test(arguments: 1...5 as ClosedRange<UInt64>)
+    func `every request is served, whichever workers are held up`(seed: UInt64) {
+        var random = SplitMix64(seed: seed)
+        let crew = Crew()
+        let requests = Monitor<(waiting: [Bool], isOver: Bool)>(([], false))
+        let held = Monitor(false), served = Atomic(0), heldUp = Atomic(0)
+        var threads = (0..<6).map { _ in
+            DedicatedThread(name: "worker") {
+                let call = Crew.Call(false)
+                while crew.enter(call) {
+                    let start = monotonicTime()
+                    let isLong: Bool? = requests.wait { state in
+                        if state.waiting.isEmpty { return state.isOver ? .some(nil) : nil }
+                        return state.waiting.removeFirst()
+                    }
+                    crew.leave(waitedSince: start)
+                    guard let isLong else { break }
+                    if isLong {
+                        heldUp.add(1, ordering: .relaxed)
+                        held.wait { $0 ? () : nil }
+                    }
+                    served.add(1, ordering: .relaxed)
+                }
+                crew.end()
+            }
+        }
+        threads.append(DedicatedThread(name: "caretaker") { crew.takeCare() })
+        // Five may be held up: the sixth serves the rest.
+        var long = 0
+        let all = (0..<2000).map { _ in
+            let isLong = long < 5 && Int.random(in: 0..<100, using: &random) == 0
+            if isLong { long += 1 }
+            return isLong
+        }
+        for request in all { requests.withLock(notify: true) { $0.waiting.append(request) } }
+        let start = monotonicTime()
+        while served.load(ordering: .relaxed) < all.count - long,
+            monotonicTime() - start < 60_000_000_000
+        { sched_yield() }
+        #expect(served.load(ordering: .relaxed) == all.count - long, "SEED=\(seed)")
+        #expect(heldUp.load(ordering: .relaxed) == long, "SEED=\(seed)")
+        held.withLock(notify: true) { $0 = true }
+        requests.withLock(notify: true) { $0.isOver = true }
+        for thread in threads { thread.join() }
+        #expect(served.load(ordering: .relaxed) == all.count, "SEED=\(seed)")
+    }
+}
