@@ -7,8 +7,8 @@
 //
 // - those at work come back to find requests that waited for them, again and again: there is more
 //   to do than they can do;
-// - for a millisecond nobody has waited, and nobody has come back: they wait themselves, for a disk,
-//   for the writer. That is looked for by a thread of its own, the caretaker, which sleeps where
+// - for a millisecond nobody has waited, and nobody has come back: they wait themselves, for a
+//   disk or for the writer. A thread of its own looks for that, the caretaker, which sleeps where
 //   nothing is asked.
 //
 // Decision 41 has what each of these rules is worth.
@@ -46,7 +46,7 @@ final class Crew: Sendable {
     private static let longBacklog = 8
     /// Nanoseconds in which the kernel hands over a request that it has.
     private static let atOnce: UInt64 = 3000
-    /// Seconds in which nobody comes back, and one more is called; and between the caretaker's looks.
+    /// Seconds in which nobody comes back, and one more is called: between the caretaker's looks.
     private static let patience = 0.001
     /// Looks without a request after which the caretaker sleeps.
     private static let idleLooks = 100
