@@ -43,7 +43,7 @@ final class Crew: Sendable {
     }
 
     /// Requests in a row that waited already, and one more worker is called.
-    private static let longBacklog = 8
+    private static let longBacklog = 32
     /// Nanoseconds in which the kernel hands over a request that it has.
     private static let atOnce: UInt64 = 3000
     /// Seconds in which nobody comes back, and one more is called: between the caretaker's looks.

@@ -110,20 +110,19 @@ extension Volume {
     ) throws -> WritePlan? {
         guard !core.isReadOnly else { return nil }
         try core.checkNotStopped()
-        let snapshot = try read()
-        guard let inode = try snapshot.inode(n), inode.type == .regular,
-            generation == nil || generation == inode.generation,
+        guard let file = try find(n) else { return nil }
+        let inode = file.record
+        guard inode.type == .regular, generation == nil || generation == inode.generation,
             offset < inode.size, count <= inode.size - offset
         else { return nil }
         let blocks = FileMap.blocks(offset, count, UInt64(core.geometry.blockSize))
-        let map = try snapshot.map(n, .data, blocks)
+        let map = try file.map(blocks)
         guard map.allSatisfy({ $0.state == .written }), FileMap.gaps(map, blocks).isEmpty else {
             return nil
         }
         return WritePlan(
             inode: n, generation: inode.generation, offset: offset, count: count,
-            size: inode.size, map: map, found: map, reserved: [], tail: nil,
-            commit: snapshot.commit)
+            size: inode.size, map: map, found: map, reserved: [], tail: nil, commit: file.commit)
     }
 
     /// Whether the blocks that the plan found are the file's, and what it is about to zero lies

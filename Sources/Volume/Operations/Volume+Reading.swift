@@ -107,18 +107,15 @@ extension Volume {
     private func planRead(
         _ n: InodeNumber, _ generation: UInt32?, _ offset: UInt64, _ count: UInt64
     ) throws -> (plan: ReadPlan, inode: InodeRecord, commit: UInt64) {
-        try checkNotClosed()
-        if let file = core.maps.look(n, commit: core.environment.lastCommit) {
-            let (plan, commit) = (plan(file.record, offset, count, file.map), file.commit)
-            try check(n, generation, file.record)
-            return (plan, file.record, commit)
-        }
-        let snapshot = try read()
-        let inode = try snapshot.existing(n)
+        guard let file = try find(n) else { throw VolumeError.noEntry("inode \(n)") }
+        let inode = file.record
         try check(n, generation, inode)
-        let plan = try plan(inode, offset, count) { try snapshot.map(n, .data, $0) }
-        if core.maps.miss(n, commit: snapshot.commit) { keepMap(n, inode, snapshot) }
-        return (plan, inode, snapshot.commit)
+        let present = offset < inode.size ? min(count, inode.size - offset) : 0
+        let blocks = FileMap.blocks(offset, present, UInt64(core.geometry.blockSize))
+        let plan = ReadPlan(
+            generation: inode.generation, offset: offset, count: present,
+            map: try file.map(blocks).filter { $0.state == .written })
+        return (plan, inode, file.commit)
     }
 
     private func check(
@@ -131,28 +128,6 @@ extension Volume {
         guard inode.type == .regular else {
             throw VolumeError.invalid("inode \(n): a \(inode.type) has no contents")
         }
-    }
-
-    private func plan(
-        _ inode: InodeRecord, _ offset: UInt64, _ count: UInt64,
-        _ map: (Range<UInt64>) throws -> [ExtentRecord]
-    ) rethrows -> ReadPlan {
-        let present = offset < inode.size ? min(count, inode.size - offset) : 0
-        let blocks = FileMap.blocks(offset, present, UInt64(core.geometry.blockSize))
-        return ReadPlan(
-            generation: inode.generation, offset: offset, count: present,
-            map: blocks.isEmpty ? [] : try map(blocks).filter { $0.state == .written })
-    }
-
-    /// Damage elsewhere in the file is nothing to this read: the map is not kept, then.
-    private func keepMap(_ n: InodeNumber, _ inode: InodeRecord, _ snapshot: VolumeSnapshot) {
-        let limit = FileMapCache.mostExtents
-        guard
-            let all = try? snapshot.extents(n, .data, from: 0, to: .max, limit: limit),
-            all.count < limit
-        else { return }
-        core.maps.keep(
-            MappedFile(inode: n, commit: snapshot.commit, record: inode, extents: all))
     }
 }
 
