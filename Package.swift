@@ -120,7 +120,7 @@ let package = Package(
             name: "VolumeTests",
             dependencies: [
                 "Volume", "VolumeFormat", "VolumeIndexes", "VolumeVerify", "Tidemark", "Bytes",
-                "LMDB",
+                "LMDB", "Threads",
             ],
             swiftSettings: strict),
         .testTarget(

@@ -47,7 +47,7 @@ extension MountedVolume {
         var attempts = 3
         while true {
             do {
-                return try body()
+                return try volume.retryingForSpace(body)
             } catch VolumeError.groupAborted(let cause) where !cause.isNoSpace && attempts > 1 {
                 attempts -= 1
             } catch let error as VolumeError where error.errno == ENOSPC && attempts > 1 {

@@ -2,7 +2,9 @@
 
 import Bytes
 import LMDB
+import Synchronization
 import Testing
+import Threads
 import VolumeFormat
 import VolumeVerify
 
@@ -22,7 +24,7 @@ import Glibc
     private func prepare(
         _ small: SmallVolume, _ n: InodeNumber, _ offset: UInt64, _ count: UInt64
     ) throws -> (plan: WritePlan, ticket: ReservedBlocks.Ticket) {
-        let ticket = small.volume.core.reserved.begin()
+        let ticket = try #require(small.volume.core.reserved.begin())
         let plan = try small.volume.perform {
             try $0.prepareWrite(n, generation: nil, offset, count, ticket)
         }
@@ -155,6 +157,165 @@ import Glibc
         try small.write(n, 0, contents)
         #expect(try small.volume.read(n, at: 0, 1 << 20) == contents, "SEED=\(seed)")
         #expect(try free(small) == 0)
+        try expectVerified(small)
+    }
+
+    @Test func `a file that was made shorter in between has its write start again`() throws {
+        for (size, again) in [(10, nil), (0, nil), (10, 1500), (10, 5000)] as [(UInt64, UInt64?)] {
+            let small = try SmallVolume()
+            let n = try small.create("a")
+            try small.write(n, 0, [UInt8](repeating: 1, count: 700))
+            let (plan, ticket) = try prepare(small, n, 2000, 100)
+            try small.volume.perform { operations in
+                _ = try operations.truncate(n, to: size)
+                if let again { _ = try operations.truncate(n, to: again) }
+            }
+            let isTaken = again == 5000
+            #expect(try small.volume.perform { try $0.finishWrite(plan) } == isTaken)
+            small.volume.core.reserved.end(ticket)
+            if !isTaken { try small.write(n, 2000, [UInt8](repeating: 2, count: 100)) }
+            let read = try small.volume.read(n, at: 0, 2000)
+            let expected =
+                [UInt8](repeating: 1, count: Int(size))
+                + [UInt8](repeating: 0, count: 2000 - Int(size))
+            #expect(read == expected, "\(size) \(again ?? 0)")
+            try expectVerified(small)
+        }
+    }
+
+    @Test func `an overwrite of what was cut off in between starts again`() throws {
+        let small = try SmallVolume()
+        let n = try small.create("a")
+        try small.write(n, 0, [UInt8](repeating: 1, count: 700))
+        let (plan, ticket) = try prepare(small, n, 600, 100)
+        try small.volume.perform { _ = try $0.truncate(n, to: 520) }
+        #expect(try small.volume.perform { try $0.finishWrite(plan) } == false)
+        #expect(try small.inode(n)?.size == 520)
+        small.volume.core.reserved.end(ticket)
+    }
+
+    @Test func `where the one long run is reserved, short ones are taken`() throws {
+        let small = try SmallVolume(blocks: 2048)
+        let holder = try small.create("holder")
+        let (a, b) = (try small.create("a"), try small.create("b"))
+        let all = try free(small)
+        try small.volume.perform { operations in
+            try operations.allocate(holder, 0, all * 512, .reserve(keepSize: false))
+            try operations.allocate(holder, 0, 32 * 512, .punchHole)
+            for piece in 4..<(all / 16) {
+                try operations.allocate(holder, piece * 16 * 512, 8 * 512, .punchHole)
+            }
+        }
+        try small.volume.sync()
+        let (plan, ticket) = try prepare(small, a, 0, 32 * 512)
+        #expect(plan.reserved.count == 1)
+        try small.write(b, 0, [UInt8](repeating: 2, count: 32 * 512))
+        #expect(try small.snapshot().extents(b).count == 4)
+        try small.volume.perform {
+            try $0.allocate(b, 64 * 512, 32 * 512, .reserve(keepSize: true))
+            try $0.reserve(b, [65536..<81920], .unwritten, size: 0)
+        }
+        #expect(try small.volume.perform { try $0.finishWrite(plan) })
+        small.volume.core.reserved.end(ticket)
+        try expectVerified(small)
+    }
+
+    @Test func `whoever finds all that is free reserved waits for what becomes of it`() throws {
+        let small = try SmallVolume()
+        let (a, b) = (try small.create("a"), try small.create("b"))
+        let (_, ticket) = try prepare(small, a, 0, try free(small) * 512)
+        let volume = small.volume
+        let release = DedicatedThread(name: "release") {
+            usleep(50_000)
+            volume.core.reserved.end(ticket)
+        }
+        try small.write(b, 0, [UInt8](repeating: 2, count: 600))
+        release.join()
+        #expect(try small.volume.read(b, at: 0, 600) == [UInt8](repeating: 2, count: 600))
+    }
+
+    @Test func `closing waits for writes under way, and no more begin`() throws {
+        let small = try SmallVolume()
+        let n = try small.create("a")
+        let volume = small.volume
+        let ticket = try #require(volume.core.reserved.begin())
+        let isClosed = Atomic(false)
+        let closer = DedicatedThread(name: "closer") {
+            try? volume.close()
+            isClosed.store(true, ordering: .releasing)
+        }
+        while volume.core.reserved.begin().map(volume.core.reserved.end) != nil { sched_yield() }
+        let wasEarly = isClosed.load(ordering: .acquiring)
+        #expect(!wasEarly)
+        #expect(throws: VolumeError.self) { try small.write(n, 0, [1]) }
+        volume.core.reserved.end(ticket)
+        closer.join()
+        let isOver = isClosed.load(ordering: .acquiring)
+        #expect(isOver)
+    }
+
+    /// One writer with a file of its own, and what it must hold.
+    private static func work(_ volume: Volume, _ n: InodeNumber, seed: UInt64) throws -> [UInt8] {
+        var random = SplitMix64(seed: seed), contents: [UInt8] = []
+        func extend(to size: Int) {
+            if size > contents.count {
+                contents += [UInt8](repeating: 0, count: size - contents.count)
+            }
+        }
+        for step in 0..<150 {
+            let from = Int.random(in: 0..<30_000, using: &random)
+            let count = Int.random(in: 1...9000, using: &random)
+            do {
+                switch Int.random(in: 0..<8, using: &random) {
+                case 0:
+                    _ = try volume.perform { try $0.truncate(n, to: UInt64(from)) }
+                    extend(to: from)
+                    contents.removeSubrange(from...)
+                case 1:
+                    try volume.perform {
+                        try $0.allocate(n, UInt64(from), UInt64(count), .punchHole)
+                    }
+                    for place in from..<(from + count) where place < contents.count {
+                        contents[place] = 0
+                    }
+                case 2:
+                    try volume.perform {
+                        try $0.allocate(
+                            n, UInt64(from), UInt64(count), .reserve(keepSize: true))
+                    }
+                default:
+                    let bytes = [UInt8](repeating: UInt8(step + 1), count: count)
+                    try volume.write(n, at: UInt64(from), bytes.span.bytes)
+                    extend(to: from + count)
+                    contents.replaceSubrange(from..<(from + count), with: bytes)
+                }
+            } catch let error as VolumeError where error.errno == ENOSPC {
+                continue
+            }
+        }
+        return contents
+    }
+
+    @Test(arguments: 1...4 as ClosedRange<UInt64>)
+    func `writers side by side on a volume that is nearly full keep their own contents`(
+        seed: UInt64
+    ) throws {
+        let small = try SmallVolume(blocks: 220)
+        let volume = small.volume
+        let files = try (0..<4).map { try small.create("file \($0)") }
+        let results = Mutex<[InodeNumber: Result<[UInt8], any Error>]>([:])
+        let threads = files.map { n in
+            DedicatedThread(name: "writer") {
+                let result = Result { try Self.work(volume, n, seed: seed &* 31 &+ n) }
+                results.withLock { $0[n] = result }
+            }
+        }
+        for thread in threads { thread.join() }
+        for n in files {
+            let expected = try #require(results.withLock { $0[n] }).get()
+            #expect(try volume.read(n, at: 0, 99_999) == expected, "SEED=\(seed)")
+        }
+        #expect(volume.core.reserved.ranges.isEmpty)
         try expectVerified(small)
     }
 

@@ -68,11 +68,17 @@ final class FileMapCache: Sendable {
         place(n).slot.withLock { slot in
             let isSame = slot.missed.inode == n && slot.missed.commit == commit
             slot.missed = (n, commit, isSame ? slot.missed.times + 1 : 1)
-            return slot.missed.times == FileMapCache.worthIt
+            return slot.missed.times % FileMapCache.worthIt == 0
         }
     }
 
-    func keep(_ file: MappedFile) { place(file.inode).slot.withLock { $0.file = file } }
+    func keep(_ file: MappedFile) {
+        place(file.inode).slot.withLock { slot in
+            // Whoever was slow has an old one.
+            if let kept = slot.file, kept.inode == file.inode, kept.commit > file.commit { return }
+            slot.file = file
+        }
+    }
 }
 
 /// An inode as of one commit, and its map, from wherever it is had.

@@ -18,6 +18,15 @@
 internal import LMDB
 internal import VolumeFormat
 
+/// How often files were made shorter. Several files share a count: a write that finds it changed
+/// starts again, now and then in vain.
+struct CutCounts {
+    private var counts = [UInt64](repeating: 0, count: 64)
+
+    mutating func note(_ n: InodeNumber) { counts[Int(n % 64)] += 1 }
+    func count(of n: InodeNumber) -> UInt64 { counts[Int(n % 64)] }
+}
+
 /// What a write found, and where its bytes go.
 struct WritePlan: Hashable, Sendable {
     let inode: InodeNumber
@@ -31,8 +40,11 @@ struct WritePlan: Hashable, Sendable {
     let map: [ExtentRecord]
     /// What of it the file had when the write was prepared.
     let found: [ExtentRecord]
-    /// What of it is the file's only when the write is finished.
+    /// What of it is the file's only when the write is finished, and what it is reserved under.
     let reserved: [ExtentRecord]
+    let ticket: ReservedBlocks.Ticket?
+    /// What `CutCounts` said when the write was prepared; nil: it was to stay below the file's end.
+    let cuts: UInt64?
     /// Where the block that holds the end of the file has its place, when the write makes
     /// the file longer and that block has bytes behind the end.
     let tail: ExtentRecord?
@@ -76,7 +88,8 @@ extension Operations {
         return WritePlan(
             inode: n, generation: inode.generation, offset: offset, count: count,
             size: inode.size, map: FileMap.normalized(found + (reserved ?? [])), found: found,
-            reserved: reserved ?? [], tail: tail, commit: transaction.commit)
+            reserved: reserved ?? [], ticket: ticket, cuts: cuts.count(of: n), tail: tail,
+            commit: transaction.commit)
     }
 
     /// Reserves blocks for the gaps of `range`.
@@ -87,10 +100,10 @@ extension Operations {
         let limit = Operations.mapPiece
         let around = try extents(
             n, .data, from: max(range.lowerBound, 1) - 1, to: range.upperBound + 1, limit: limit)
-        guard around.count < limit, UInt64(range.count) <= counters.freeBlocks else { return nil }
+        guard around.count < limit, UInt64(range.count) <= unreservedBlocks else { return nil }
         let gaps = FileMap.gaps(around, range)
         if let reserved = try reserve(n, .data, gaps, around: around, ticket) { return reserved }
-        core.reserved.end(ticket)
+        core.reserved.release(ticket)
         return nil
     }
 
@@ -103,12 +116,14 @@ extension Operations {
             throw VolumeError.noEntry("inode \(n) of generation \(plan.generation)")
         }
         if plan.sharesEnd, inode.size != plan.size { return false }
+        // Behind the end of a file that was made shorter may lie what has to be zeroed first.
+        if plan.offset + plan.count > inode.size, plan.cuts != cuts.count(of: n) { return false }
         let range = FileMap.blocks(plan.offset, plan.count, blockSize)
         guard try map(n, .data, range) == plan.found else { return false }
-        if plan.reserved.isEmpty {
-            try convert(n, &inode, .data, range, .written)
+        if let ticket = plan.ticket, !plan.reserved.isEmpty {
+            try takeReserved(n, &inode, .data, range, plan.reserved, ticket)
         } else {
-            try takeReserved(n, &inode, .data, range, plan.reserved)
+            try convert(n, &inode, .data, range, .written)
         }
         inode.size = max(inode.size, plan.offset + plan.count)
         if plan.touches { inode.touch(now) }

@@ -59,6 +59,12 @@ extension Operations {
         }
     }
 
+    /// Free blocks that no write has reserved.
+    var unreservedBlocks: UInt64 {
+        let reserved = core.reserved.count
+        return counters.freeBlocks - min(counters.freeBlocks, reserved)
+    }
+
     /// Gives every block of `range` that has no place on the volume one, in `state`.
     /// - Throws: `noSpace`, and then nothing has changed.
     mutating func fill(
@@ -67,9 +73,9 @@ extension Operations {
     ) throws {
         guard !range.isEmpty else { return }
         // Where even all of it would fit there is no need to count what is there.
-        if UInt64(range.count) > counters.freeBlocks {
+        if UInt64(range.count) > unreservedBlocks {
             let missing = UInt64(range.count) - (try mappedBlocks(n, fork, range))
-            guard missing <= counters.freeBlocks else { throw noSpace(missing) }
+            guard missing <= unreservedBlocks else { throw noSpace(missing) }
         }
         try inPieces(n, &inode, fork, range) { ops, inode, piece, around in
             let taken = try ops.take(
@@ -176,12 +182,13 @@ extension Operations {
     /// written.
     mutating func takeReserved(
         _ n: InodeNumber, _ inode: inout InodeRecord, _ fork: Fork, _ range: Range<UInt64>,
-        _ reserved: [ExtentRecord]
+        _ reserved: [ExtentRecord], _ ticket: ReservedBlocks.Ticket
     ) throws {
         // Neighbours are joined.
         let around = try extents(
             n, fork, from: max(range.lowerBound, 1) - 1, to: range.upperBound + 1)
         for extent in reserved { try takeFree(extent.blocks) }
+        core.reserved.release(ticket)
         inode.blocks += reserved.reduce(0) { $0 + UInt64($1.length) }
         var parts = FileMap.inside(around, range) + reserved
         for index in parts.indices { parts[index].state = .written }

@@ -126,11 +126,13 @@ extension Operations {
                 if other == nil { other = (run, part, false) }
             }
             looked += 1
-            if !isBackwards, looked == SettledSearch.runs - 1 {
-                isBackwards = true
-                isThere = try cursor.last()
+            if !isBackwards {
+                isThere = try looked < SettledSearch.runs - 1 && cursor.next()
+                // No more that are long enough, or enough of them: the longest ones.
+                isBackwards = !isThere
+                if isBackwards { isThere = try cursor.last() }
             } else {
-                isThere = try isBackwards ? cursor.previous() : cursor.next()
+                isThere = try cursor.previous()
             }
         }
         return other

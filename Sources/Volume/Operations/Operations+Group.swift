@@ -91,8 +91,8 @@ extension Operations {
         let environment = core.environment.statistics
         if environment.lastTransaction == number {
             for hook in hooks { hook.committed(number, deltas: deltas) }
+            countWritten(environment.usedBytes, environment.pageSize)
         }
-        countWritten(environment.usedBytes, environment.pageSize)
         core.indexAnomalies.store(
             state.rmap.anomalies &+ state.parents.anomalies, ordering: .relaxed)
         deltas.removeAll()

@@ -6,26 +6,48 @@
 // are reserved alone; a reservation ends on the thread of whoever writes, with or without the
 // blocks taken.
 
-internal import Synchronization
+internal import Threads
+#if canImport(Glibc)
+internal import Glibc
+#endif
 
 final class ReservedBlocks: Sendable {
-    /// What one write has reserved.
+    /// Of one write, from its beginning to its end.
     struct Ticket: Hashable, Sendable {
         fileprivate let number: UInt64
     }
 
     private struct State {
         var lastNumber: UInt64 = 0
+        var open: Set<Ticket> = []
         var held: [(ticket: Ticket, range: BlockRange)] = []
+        /// Tickets so far under which something was given up or taken.
+        var releases: UInt64 = 0
+        var isClosed = false
     }
 
-    private let state = Mutex(State())
+    private let state = Monitor(State())
 
-    func begin() -> Ticket {
-        state.withLock {
-            $0.lastNumber += 1
-            return Ticket(number: $0.lastNumber)
+    /// - Returns: nil where no more writes are begun.
+    func begin() -> Ticket? {
+        state.withLock { state in
+            guard !state.isClosed else { return nil }
+            state.lastNumber += 1
+            let ticket = Ticket(number: state.lastNumber)
+            state.open.insert(ticket)
+            return ticket
         }
+    }
+
+    func end(_ ticket: Ticket) {
+        release(ticket)
+        state.withLock(notify: true) { _ = $0.open.remove(ticket) }
+    }
+
+    /// Begins no more, and waits until all that were begun have ended.
+    func close() {
+        state.withLock { $0.isClosed = true }
+        state.wait { $0.open.isEmpty ? () : nil }
     }
 
     /// In the writer's turn.
@@ -37,13 +59,55 @@ final class ReservedBlocks: Sendable {
         }
     }
 
-    /// Gives up what was reserved under `ticket`.
-    func end(_ ticket: Ticket) { state.withLock { $0.held.removeAll { $0.ticket == ticket } } }
+    /// Gives up what was reserved under `ticket`: it is taken, or not wanted.
+    func release(_ ticket: Ticket) {
+        state.withLock(notify: true) { state in
+            let before = state.held.count
+            state.held.removeAll { $0.ticket == ticket }
+            if state.held.count < before { state.releases += 1 }
+        }
+    }
 
     /// All that is reserved, by place.
     var ranges: [BlockRange] {
         state.withLock { $0.held.isEmpty ? [] : $0.held.map(\.range) }.sorted {
             $0.start < $1.start
+        }
+    }
+
+    /// Blocks that are reserved.
+    var count: UInt64 { state.withLock { $0.held.reduce(0) { $0 + $1.range.length } } }
+
+    var releases: UInt64 { state.withLock { $0.releases } }
+
+    /// Waits for the next release after `seen`.
+    /// - Returns: false where nothing is reserved, or nothing was released in so many seconds.
+    func waitForRelease(after seen: UInt64, seconds: Double) -> Bool {
+        state.wait(seconds: seconds) { state in
+            if state.releases > seen { return true }
+            return state.held.isEmpty ? false : nil
+        } ?? false
+    }
+}
+
+extension Volume {
+    /// Attempts at the most of one who finds no space: others may reserve all the time.
+    private static let mostAttempts = 64
+
+    /// Runs what takes blocks; again where too few were free, and writes under way had reserved
+    /// some: they may not need them in the end.
+    public func retryingForSpace<R>(_ body: () throws -> R) throws -> R {
+        var attempts = Volume.mostAttempts
+        while true {
+            let seen = core.reserved.releases
+            do {
+                return try body()
+            } catch let error as VolumeError where error.errno == ENOSPC {
+                attempts -= 1
+                guard attempts > 0, core.reserved.waitForRelease(after: seen, seconds: 1) else {
+                    throw error
+                }
+            }
         }
     }
 }

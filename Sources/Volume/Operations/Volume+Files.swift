@@ -72,16 +72,19 @@ extension Volume {
             try checkIsFile(n, generation)
             return
         }
+        guard let ticket = core.reserved.begin() else { throw VolumeError.closed(path) }
+        defer { core.reserved.end(ticket) }
         var generation = generation
         while true {
             // Over bytes that are there already nothing but the times changes.
             let over = try planOverwrite(n, generation, offset, count)
-            let ticket = over == nil ? core.reserved.begin() : nil
-            defer { if let ticket { core.reserved.end(ticket) } }
+            defer { core.reserved.release(ticket) }
             var plan =
                 try over
-                ?? perform {
-                    try $0.prepareWrite(n, generation: generation, offset, count, ticket)
+                ?? retryingForSpace {
+                    try perform {
+                        try $0.prepareWrite(n, generation: generation, offset, count, ticket)
+                    }
                 }
             plan.touches = touching
             // Another inode may get the number before the next try.
@@ -122,7 +125,9 @@ extension Volume {
         }
         return WritePlan(
             inode: n, generation: inode.generation, offset: offset, count: count,
-            size: inode.size, map: map, found: map, reserved: [], tail: nil, commit: file.commit)
+            size: inode.size, map: map, found: map, reserved: [], ticket: nil,
+            cuts: nil, tail: nil,
+            commit: file.commit)
     }
 
     /// Whether the blocks that the plan found are the file's, and what it is about to zero lies
