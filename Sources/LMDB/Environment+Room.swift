@@ -3,6 +3,7 @@
 
 internal import Bytes
 internal import CLMDB
+internal import Synchronization
 #if canImport(Glibc)
 internal import Glibc
 #endif
@@ -12,11 +13,30 @@ extension Environment {
     package var pagesToGrow: Int {
         let now = statistics
         let inMap = (now.mapSize - now.usedBytes) / now.pageSize
-        var status = statvfs()
-        guard unsafe statvfs(path, &status) == 0 else { return inMap }
-        let onDisk = UInt64(status.f_bavail) * UInt64(status.f_frsize) / UInt64(now.pageSize)
-        return min(inMap, Int(clamping: onDisk))
+        guard let onDisk = bytesOnDisk else { return inMap }
+        return min(inMap, Int(clamping: onDisk / UInt64(now.pageSize)))
     }
+
+    /// What the file system has room for; nil where it doesn't say. Where there is much, what was
+    /// said a moment ago is good enough: each group asks.
+    private var bytesOnDisk: UInt64? {
+        var time = timespec()
+        unsafe clock_gettime(CLOCK_MONOTONIC_COARSE, &time)
+        let now = Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
+        if let seen = state.withLock({ $0.room }), now - seen.time < Environment.roomSeconds {
+            return seen.bytes
+        }
+        var status = statvfs()
+        guard unsafe statvfs(path, &status) == 0 else { return nil }
+        let bytes = UInt64(status.f_bavail) * UInt64(status.f_frsize)
+        let isMuch = bytes >= Environment.muchRoom
+        state.withLock { $0.room = isMuch ? (now, bytes) : nil }
+        return bytes
+    }
+
+    /// Bytes that nobody fills in so many seconds.
+    private static let muchRoom: UInt64 = 4 << 30
+    private static let roomSeconds = 0.1
 
     /// liblmdb says EIO where a page was written in part, which is what a file system does that
     /// has no room for the rest.

@@ -52,6 +52,9 @@ internal import Glibc
         /// Read transactions that have ended and keep their places among the readers: to begin one
         /// again takes neither liblmdb's lock on the readers nor memory.
         var rested: [UInt] = []
+        /// What the file system had room for at the last look, in seconds of the system's clock;
+        /// nil: to be looked at again.
+        var room: (time: Double, bytes: UInt64)?
     }
 
     /// Read transactions that are kept so at the most.

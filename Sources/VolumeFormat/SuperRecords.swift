@@ -190,9 +190,18 @@ public struct GenerationRecord: Hashable, Sendable {
 
     public static let keyPrefix = Array("generation/".utf8)
 
-    public var key: [UInt8] { Array("generation/\(index)/\(number)".utf8) }
+    public var key: [UInt8] {
+        var key = GenerationRecord.keyPrefix
+        key += index.utf8
+        key.append(UInt8(ascii: "/"))
+        key += String(number).utf8
+        return key
+    }
 
-    public var value: [UInt8] {
+    public var value: [UInt8] { value(for: key) }
+
+    /// - Parameter key: the record's own.
+    public func value(for key: [UInt8]) -> [UInt8] {
         var fixed = FixedBytes<17>()
         fixed.store(state.rawValue, at: 0)
         fixed.store(entries, at: 1)

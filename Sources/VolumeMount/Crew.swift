@@ -57,13 +57,16 @@ final class Crew: Sendable {
     func enter(_ call: Call) -> Bool {
         let isTurn: Bool? = state.withLock { state in
             if state.isOver { return false }
-            guard state.waiting > 0 else {
-                state.waiting = 1
-                state.returns += 1
-                return true
+            // Where the last request was there already, whoever is in the kernel for the next one
+            // is as good as back with it.
+            let isNeeded = state.waiting == 0 || (state.waiting == 1 && state.backlog > 0)
+            guard isNeeded else {
+                state.standing.append(call)
+                return nil
             }
-            state.standing.append(call)
-            return nil
+            state.waiting += 1
+            state.returns += 1
+            return true
         }
         if let isTurn { return isTurn }
         call.wait { isCalled in

@@ -214,7 +214,7 @@ extension Operations {
             index: index, number: generation.number, state: state, entries: generation.entries,
             sum: generation.sum, load: load)
         let key = record.key
-        let value = record.value
+        let value = record.value(for: key)
         try transaction.put(core.tables.superblock, key.rawSpan, value.rawSpan)
     }
 
