@@ -92,7 +92,7 @@ final class ReservedBlocks: Sendable {
 
 extension Volume {
     /// Attempts at the most of one who finds no space: others may reserve all the time.
-    private static let mostAttempts = 64
+    private static let mostAttempts = 16
 
     /// Runs what takes blocks; again where too few were free, and writes under way had reserved
     /// some: they may not need them in the end.
