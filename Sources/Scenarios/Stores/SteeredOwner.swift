@@ -23,6 +23,9 @@ final class SteeredOwner: ForwardingOwner, @unchecked Sendable {
         /// Called with the number of a commit before a hook is told of it, on the thread on
         /// which the owner reports. With several hooks attached, once for each.
         var gate: (@Sendable (UInt64) -> Void)?
+        /// Called when the commit boundary has been let go of: what the owner has put off is done
+        /// before the step ends, and not at any moment of a later one.
+        var afterHold: (@Sendable () -> Void)?
 
         init() {}
     }
@@ -65,7 +68,8 @@ final class SteeredOwner: ForwardingOwner, @unchecked Sendable {
     override func atCommitBoundary<R: Sendable>(
         _ body: @Sendable (any CommitBoundary) throws -> R
     ) throws -> R {
-        try inner.atCommitBoundary { boundary in
+        defer { options.afterHold?() }
+        return try inner.atCommitBoundary { boundary in
             self.lastHold = Hold()
             let steered = SteeredBoundary(boundary, self)
             guard self.options.measuresHolds else { return try body(steered) }

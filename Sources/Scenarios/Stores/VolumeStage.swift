@@ -154,6 +154,11 @@ final class VolumeStage: Stage {
         var options = SteeredOwner.Options()
         options.exactBoundaries = true
         options.gate = { _ in baton.passGate() }
+        // What a correction has left to be given back is the next job, or put off.
+        options.afterHold = { [weak volume] in
+            try? volume?.perform { _ in }
+            _ = try? volume?.reclaimForgotten()
+        }
         return SteeredOwner(volume, faults: faults, options: options)
     }
 
