@@ -154,10 +154,10 @@ final class VolumeStage: Stage {
         var options = SteeredOwner.Options()
         options.exactBoundaries = true
         options.gate = { _ in baton.passGate() }
-        // What a correction has left to be given back is the next job, or put off.
+        // What a correction has left to be given back is the writer's next job. A boundary may go
+        // before it, the one after that does not; no group is begun for it, which hooks would see.
         options.afterHold = { [weak volume] in
-            try? volume?.perform { _ in }
-            _ = try? volume?.reclaimForgotten()
+            for _ in 0..<2 { try? volume?.atCommitBoundary { _ in } }
         }
         return SteeredOwner(volume, faults: faults, options: options)
     }
