@@ -3,7 +3,8 @@
 // The kernel wakes whoever has waited longest. With many waiting, one request after another, as a
 // single program sends them, goes to one thread after another, each fresh from its sleep; and
 // where many programs ask at once each request wakes a thread, although those at work would be back
-// before it runs. So one waits, and another is called, the one that worked last, where
+// before it runs. So one waits, and a second where the last request was there already. Another is
+// called, the one that worked last, where
 //
 // - those at work come back to find requests that waited for them, again and again: there is more
 //   to do than they can do;

@@ -122,7 +122,9 @@ private func wrong(_ volume: Volume, _ judge: Judge, _ index: String) throws -> 
         var writes = 0
         var judge: Judge?
         var after: [String: [[UInt8]: [UInt8]]] = [:], right = after
-        try withVolume { volume in
+        // Both are to choose the same blocks, whenever their durable points come.
+        let open: (inout OpenOptions) -> Void = { $0.passesOverUnsettled = false }
+        try withVolume(open: open) { volume in
             var random = SplitMix64(seed: seed &* 31)
             var writer = try fill(volume, seed: seed)
             let its = try Judge(volume, try choose(kind, volume, writer, &random))
@@ -150,7 +152,7 @@ private func wrong(_ volume: Volume, _ judge: Judge, _ index: String) throws -> 
         }
         // A volume to which the same was done, but for the repair.
         let its = try #require(judge)
-        try withVolume { volume in
+        try withVolume(open: open) { volume in
             var writer = try fill(volume, seed: seed)
             try writer.write(volume, operations: writes)
             for slot in [VolumeSlots.rmap, VolumeSlots.parents] {

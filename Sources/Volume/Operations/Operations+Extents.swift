@@ -120,30 +120,18 @@ extension Operations {
         }
     }
 
-    /// Takes free blocks for `gaps`: as few runs as possible, and behind the extent before the
-    /// gap where that is free. On failure all that was taken is given back.
+    /// Takes free blocks for `gaps`. On failure all that was taken is given back.
     private mutating func take(
         _ n: InodeNumber, _ fork: Fork, _ gaps: [Range<UInt64>], _ state: ExtentState,
         around: [ExtentRecord]
     ) throws -> [ExtentRecord] {
         var taken: [ExtentRecord] = []
         do {
-            for gap in gaps {
-                var from = gap.lowerBound
-                var near = around.last { $0.offsetEnd == from }?.startEnd
-                while from < gap.upperBound {
-                    let wanted = min(gap.upperBound - from, UInt64(ExtentRecord.maximumLength))
-                    guard let run = try takeRun(wanted, near: near) else {
-                        throw noSpace(gap.upperBound - from)
-                    }
-                    taken.append(
-                        ExtentRecord(
-                            inode: n, fork: fork, offset: from, start: run.start,
-                            length: UInt32(run.length), state: state))
-                    from += run.length
-                    near = run.end
-                }
+            let missing = try place(n, fork, gaps, state, around, into: &taken) {
+                ops, wanted, near in
+                try ops.takeRun(wanted, near: near).map { BlockRange(start: $0.start, end: $0.end) }
             }
+            if missing > 0 { throw noSpace(missing) }
         } catch let error as VolumeError {
             try giveBack(taken)
             throw error
@@ -151,31 +139,51 @@ extension Operations {
         return taken
     }
 
-    /// Chooses free blocks for `gaps` as `take` does, reserves them, and changes nothing.
+    /// Chooses free blocks for `gaps`, reserves them, and changes nothing.
     /// - Returns: nil where there are not enough, or only in many pieces.
     mutating func reserve(
         _ n: InodeNumber, _ fork: Fork, _ gaps: [Range<UInt64>], around: [ExtentRecord],
         _ ticket: ReservedBlocks.Ticket
     ) throws -> [ExtentRecord]? {
-        var chosen: [ExtentRecord] = []
+        var chosen: [ExtentRecord] = [], pieces = 0
+        let missing = try place(n, fork, gaps, .unwritten, around, into: &chosen) {
+            ops, wanted, near in
+            pieces += 1
+            guard pieces <= Operations.reservedPieces,
+                let blocks = try ops.chooseFree(wanted, near: near)
+            else { return nil }
+            ops.core.reserved.add(blocks, to: ticket)
+            return blocks
+        }
+        return missing == 0 ? chosen : nil
+    }
+
+    /// Gives `gaps` the blocks that `find` finds: as few runs as possible, and behind the extent
+    /// before the gap where that is free.
+    /// - Parameter find: finds up to so many blocks, near a place where that is possible.
+    /// - Returns: how many blocks of a gap are left when nothing more is found; 0: none.
+    private mutating func place(
+        _ n: InodeNumber, _ fork: Fork, _ gaps: [Range<UInt64>], _ state: ExtentState,
+        _ around: [ExtentRecord], into placed: inout [ExtentRecord],
+        _ find: (inout Operations, UInt64, UInt64?) throws -> BlockRange?
+    ) throws -> UInt64 {
         for gap in gaps {
             var from = gap.lowerBound
             var near = around.last { $0.offsetEnd == from }?.startEnd
             while from < gap.upperBound {
                 let wanted = min(gap.upperBound - from, UInt64(ExtentRecord.maximumLength))
-                guard chosen.count < Operations.reservedPieces,
-                    let blocks = try chooseFree(wanted, near: near)
-                else { return nil }
-                core.reserved.add(blocks, to: ticket)
-                chosen.append(
+                guard let blocks = try find(&self, wanted, near) else {
+                    return gap.upperBound - from
+                }
+                placed.append(
                     ExtentRecord(
                         inode: n, fork: fork, offset: from, start: blocks.start,
-                        length: UInt32(blocks.length), state: .unwritten))
+                        length: UInt32(blocks.length), state: state))
                 from += blocks.length
                 near = blocks.end
             }
         }
-        return chosen
+        return 0
     }
 
     /// Gives the file the blocks that were reserved for the gaps of `range`; all of the range is
