@@ -89,6 +89,12 @@ public struct ByteArena: ~Copyable, @unchecked Sendable {
     @inlinable
     public mutating func removeAll() { used = 0 }
 
+    /// Forgets what was appended behind the first `count` bytes.
+    public mutating func cut(to count: Int) {
+        precondition(count >= 0 && count <= used, "beyond the arena")
+        used = count
+    }
+
     /// Makes room for `size` more bytes.
     @inlinable
     public mutating func reserve(_ size: Int) {

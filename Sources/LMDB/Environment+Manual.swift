@@ -28,6 +28,9 @@ extension Environment {
 extension WriteTransaction {
     package var isOver: Bool { unsafe handle.raw == nil }
 
+    /// Whether this thread has begun it, and so is the one to end it.
+    package var isOfThisThread: Bool { lmdb_shim_thread() == writerThread }
+
     /// Makes what was written visible. The transaction is over, even where this throws:
     /// then nothing of it has happened.
     package mutating func commitNow() throws(LMDBError) {

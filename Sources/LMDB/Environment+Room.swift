@@ -106,6 +106,7 @@ extension ReadTransaction {
 extension WriteTransaction {
     /// Deletes all entries of a table, and keeps the table.
     package mutating func empty(_ table: Table) throws(LMDBError) {
+        checkNotNoted()
         unsafe try check(mdb_drop(handle.live, table.dbi, 0), "empty", table.name)
     }
 }

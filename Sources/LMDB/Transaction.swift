@@ -89,6 +89,8 @@ public struct ReadTransaction: ~Copyable, @unchecked Sendable {
 /// The one transaction that writes. It is handed to the closure of `Environment.write`.
 public struct WriteTransaction: ~Copyable {
     let handle: TransactionHandle
+    /// Where changes are noted.
+    var redoLog: RedoLog?
 
     init(_ handle: TransactionHandle) { self.handle = handle }
 
@@ -108,6 +110,7 @@ public struct WriteTransaction: ~Copyable {
     ) throws(LMDBError) {
         try handle.environment.failures?.check(.put, table.name)
         try check(put(table, key, value, flags: 0), "put", table.name)
+        redoLog?.notePut(table, key, value)
     }
 
     /// Stores `value` for `key` where there is none yet.
@@ -118,6 +121,7 @@ public struct WriteTransaction: ~Copyable {
         let code = put(table, key, value, flags: UInt32(MDB_NOOVERWRITE))
         if code == MDB_KEYEXIST { return false }
         try check(code, "insert", table.name)
+        redoLog?.notePut(table, key, value)
         return true
     }
 
@@ -137,6 +141,7 @@ public struct WriteTransaction: ~Copyable {
     public mutating func append(
         _ table: Table, _ key: RawSpan, size: Int, fill: (inout ValueWriter) -> Void
     ) throws(LMDBError) {
+        checkNotNoted()
         try handle.environment.failures?.check(.put, table.name)
         var value = unsafe MDB_val(mv_size: size, mv_data: nil)
         let code = unsafe withValue(key) { key in
@@ -159,6 +164,7 @@ public struct WriteTransaction: ~Copyable {
         }
         if code == MDB_NOTFOUND { return false }
         try check(code, "delete", table.name)
+        redoLog?.noteDelete(table, key)
         return true
     }
 
@@ -166,12 +172,14 @@ public struct WriteTransaction: ~Copyable {
     public mutating func withCursor<R>(
         _ table: Table, _ body: (inout WriteCursor) throws -> R
     ) throws -> R {
+        checkNotNoted()
         var cursor = unsafe WriteCursor(Cursor(handle, try handle.openCursor(table), table))
         return try body(&cursor)
     }
 
     /// Opens the table `name`, or creates it where `create` says so.
     public mutating func table(_ name: String, create: Bool) throws(LMDBError) -> Table? {
+        checkNotNoted()
         var dbi = MDB_dbi()
         let code = unsafe mdb_dbi_open(
             handle.live, name, create ? UInt32(MDB_CREATE) : 0, &dbi)
@@ -183,6 +191,7 @@ public struct WriteTransaction: ~Copyable {
     /// Deletes the table and all in it: work in proportion to its pages. The handle must
     /// not be used again.
     public mutating func drop(_ table: Table) throws(LMDBError) {
+        checkNotNoted()
         unsafe try check(mdb_drop(handle.live, table.dbi, 1), "drop", table.name)
     }
 

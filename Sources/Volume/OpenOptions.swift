@@ -32,6 +32,10 @@ public struct OpenOptions: Sendable {
     public var durableSeconds: Double = 5
     /// Bytes of data written, or of metadata grown, that make a durable point due before that.
     public var durableBytes: UInt64 = 64 << 20
+    /// Seconds for which changes that were answered wait for their commit at the most, so that many
+    /// share one: the death of the process takes them with it, those that came last, unless `sync`
+    /// has returned since. 0: each has committed before it is answered.
+    public var gatherSeconds: Double = 0
     /// Whether what was freed since the last durable point is passed over while other blocks are
     /// free. Where it is not, no place depends on when points are made.
     public var passesOverUnsettled = true

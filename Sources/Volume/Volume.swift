@@ -4,7 +4,9 @@
 // - Changes are made by one thread at a time, in groups (Operations+Group.swift). `perform`
 //   returns when the group with its job has committed: what is acknowledged is seen by every
 //   later snapshot, and survives the death of the process. A caller who is alone runs its job
-//   itself; what comes together the writer thread puts into one group (Inbox.swift).
+//   itself; what comes together the writer thread puts into one group (Inbox.swift). Where
+//   `OpenOptions.gatherSeconds` says so, `perform` returns before the commit: what is acknowledged
+//   is seen by all, and is on its way (Operations+Gathering.swift).
 // - Snapshots are read on the caller's thread, without any lock.
 // - The sync thread makes durable points (DurableKeeper.swift): what is acknowledged
 //   survives the death of the machine after a few seconds, or once `sync` returns. After
@@ -25,7 +27,7 @@ public final class Volume: Sendable {
     let core: VolumeCore
     private let lock: VolumeLock
     /// nil where the volume is open for reading only.
-    private let writer: Writer?
+    let writer: Writer?
     private let keeper: DurableKeeper?
     private let isClosed = Mutex(false)
     /// Held during a boundary of a volume that does not change.
@@ -48,7 +50,8 @@ public final class Volume: Sendable {
     /// Where the side files of checks and repairs are kept.
     public var runsDirectory: String { core.path + "/runs" }
 
-    /// Runs `body`, here or on the writer thread, and returns when what it did has committed.
+    /// Runs `body`, here or on the writer thread, and returns when what it did has committed, or,
+    /// where groups are gathered, when it has been done.
     /// Several jobs may share a transaction; a long job may take several (`Operations.begin`),
     /// so only each single operation is all or nothing. What `body` throws is thrown here, after
     /// the operations before it have committed.
@@ -59,8 +62,9 @@ public final class Volume: Sendable {
         defer { core.latencies.record(since: start) }
         return try withoutActuallyEscaping(body) { body in
             let work = Work(body)
-            if let writer, writer.runHere(work) { return try work.result() }
-            guard core.inbox.add(work) else { throw VolumeError.closed(path) }
+            if writer?.runHere(work) != true {
+                guard core.inbox.add(work) else { throw VolumeError.closed(path) }
+            }
             return try work.wait()
         }
     }
@@ -73,9 +77,11 @@ public final class Volume: Sendable {
             core.latencies.latencies)
     }
 
-    /// The volume as of the last commit, or a newer one. Waits for nobody.
+    /// The volume as of the last commit, or a newer one, with all that was answered. Waits for
+    /// nobody, unless for the commit of what was answered before it.
     public func read() throws -> VolumeSnapshot {
         try checkNotClosed()
+        core.commitAnswered()
         return try VolumeSnapshot(core)
     }
 

@@ -12,7 +12,7 @@ internal import Glibc
 
 extension MountedVolume {
     func attributes(_ n: InodeNumber) throws -> Answer {
-        .attributes(try volume.read().attributes(n))
+        .attributes(try volume.attributes(n))
     }
 
     func setAttributes(_ n: InodeNumber, _ wanted: stat, _ which: Int32) throws -> Answer {
@@ -46,7 +46,7 @@ extension MountedVolume {
     /// keeps the times of files, sends those of each that it has unlinked, and nobody can see
     /// them after it but by the kernel. One that gets a name again gets another time of change.
     private func orphan(_ n: InodeNumber, modified: Timestamp) throws -> Inode? {
-        let inode = try volume.read().attributes(n)
+        let inode = try volume.attributes(n)
         return inode.record.links == 0 && inode.record.modified == modified ? inode : nil
     }
 
@@ -85,7 +85,7 @@ extension MountedVolume {
     func xattrNames(_ n: InodeNumber, _ size: Int, _ caller: Caller) throws -> Answer {
         let trusted = Array("trusted.".utf8)
         var list: [UInt8] = []
-        for name in try volume.read().xattrNames(n) {
+        for name in try volume.read(about: n).xattrNames(n) {
             if caller.uid != 0, name.starts(with: trusted) { continue }
             list += name
             list.append(0)

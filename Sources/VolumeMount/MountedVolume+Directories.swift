@@ -10,7 +10,7 @@ internal import Glibc
 
 extension MountedVolume {
     func openDirectory(_ n: InodeNumber) throws -> Answer {
-        let inode = try volume.read().attributes(n)
+        let inode = try volume.attributes(n)
         guard inode.record.type == .directory else { throw VolumeError.notDirectory("inode \(n)") }
         return .opened(streams.open())
     }

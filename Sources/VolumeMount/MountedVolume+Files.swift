@@ -95,7 +95,7 @@ extension MountedVolume {
 
     private func seek(_ n: InodeNumber, _ offset: off_t, _ whence: Int32) throws -> Answer {
         guard offset >= 0 else { throw VolumeError.noSuchOffset("inode \(n), at \(offset)") }
-        let snapshot = try volume.read()
+        let snapshot = try volume.read(about: n)
         switch whence {
         case Whence.data: return .offset(try snapshot.seekData(n, UInt64(offset)))
         case Whence.hole: return .offset(try snapshot.seekHole(n, UInt64(offset)))

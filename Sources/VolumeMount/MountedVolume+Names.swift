@@ -20,7 +20,7 @@ extension MountedVolume {
         // The kernel asks so for what it knows by a handle only (open_by_handle_at).
         if unsafe strcmp(name, ".") == 0 { return try hold(parent) }
         if unsafe strcmp(name, "..") == 0 {
-            return try hold(try volume.read().attributes(parent).record.parent)
+            return try hold(try volume.attributes(parent).record.parent)
         }
         let found = try unsafe volume.lookUp(parent, RawSpan(_unsafeBytes: bytes))
         return found.map { .entry($0) } ?? .noEntry
@@ -29,7 +29,7 @@ extension MountedVolume {
     private func hold(_ n: InodeNumber) throws -> Answer {
         volume.hold(n)
         do {
-            return .entry(try volume.read().attributes(n))
+            return .entry(try volume.attributes(n))
         } catch {
             volume.forget(n)
             throw error
@@ -101,7 +101,7 @@ extension MountedVolume {
     func newInode(
         in parent: InodeNumber, _ mode: mode_t, _ caller: Caller
     ) throws -> NewInode {
-        let directory = try volume.read().attributes(parent).record
+        let directory = try volume.attributes(parent).record
         var new = NewInode(
             permissions: UInt16(mode & 0o7777), uid: caller.uid, gid: caller.gid,
             project: directory.project)
@@ -142,7 +142,9 @@ extension MountedVolume {
         return .done
     }
 
-    func readLink(_ n: InodeNumber) throws -> Answer { .target(try volume.read().readlink(n)) }
+    func readLink(_ n: InodeNumber) throws -> Answer {
+        .target(try volume.read(about: n).readlink(n))
+    }
 }
 
 extension Array where Element == UInt8 {

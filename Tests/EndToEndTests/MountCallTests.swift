@@ -8,7 +8,7 @@ private func expectPython(
     _ program: String, size: String = "2G", location: SourceLocation = #_sourceLocation
 ) throws {
     try withMount(size: size) { _, point in
-        let words = ["60", "python3", "-c", header + program, point]
+        let words = ["240", "python3", "-c", header + program, point]
         let ended = try Started("/usr/bin/timeout", words).wait()
         #expect(ended.status == 0, "\(ended.output) \(ended.errors)", sourceLocation: location)
     }

@@ -76,7 +76,7 @@ struct MountFaultTests {
                 """
             let writers = try (1...3).map {
                 try Started(
-                    "/usr/bin/timeout", ["60", "python3", "-c", program, point, told, "\($0)"])
+                    "/usr/bin/timeout", ["240", "python3", "-c", program, point, told, "\($0)"])
             }
             try expectWell(
                 """
@@ -117,6 +117,46 @@ struct MountFaultTests {
                     sleep 0.1
                 done; "$1" status "$2"; false
                 """, tidemark, volume, "\(number)")
+        }
+    }
+
+    @Test(arguments: [0, 5, 400])
+    func `killed, a server leaves a prefix of what it has done, and all of it without gathering`(
+        gather: Int
+    ) throws {
+        // After any step there is `b` of one number, and perhaps `a` or `b` of the next.
+        let program = """
+            import os, sys
+            point, told = sys.argv[1:]
+            log = os.open(told, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            for i in range(1000000):
+                os.mknod("%s/a%d" % (point, i))
+                os.rename("%s/a%d" % (point, i), "%s/b%d" % (point, i))
+                if i > 0: os.unlink("%s/b%d" % (point, i - 1))
+                os.write(log, b"%d\\n" % i)
+            """
+        try withMount { volume, point in
+            let told = volume + "-told"
+            #expect(try run("unmount", point).status == 0)
+            try json("mount", volume, point, "--gather", "\(gather)")
+            let writer = try Started(
+                "/usr/bin/timeout", ["240", "python3", "-c", program, point, told])
+            try expectWell(
+                "until test \"$(cat \"$1\" 2> /dev/null | wc -l)\" -gt 500; do sleep 0.1; done",
+                told)
+            kill(try server(volume), SIGKILL)
+            _ = writer.wait()
+            try json("mount", volume, point)
+            let names = try FileManager.default.contentsOfDirectory(atPath: point).sorted()
+            let numbers = try names.map { try #require(Int($0.dropFirst())) }
+            let last = try #require(
+                String(contentsOfFile: told, encoding: .utf8).split(separator: "\n").last)
+            let done = try #require(Int(last)), kept = try #require(numbers.min())
+            let isBetween =
+                names == ["b\(kept)"] || names == ["a\(kept + 1)", "b\(kept)"]
+                || names == ["b\(kept)", "b\(kept + 1)"].sorted()
+            #expect(isBetween && kept <= done + 1, "\(names), \(done)")
+            if gather == 0 { #expect(kept >= done, "\(names), \(done)") }
         }
     }
 
@@ -255,7 +295,7 @@ struct MountFaultTests {
                     for name in gone: os.unlink(name)
                 for name in durable: assert int(open(name).read()) == int(name)
                 """
-            let ended = try Started("/usr/bin/timeout", ["60", "python3", "-c", program, point])
+            let ended = try Started("/usr/bin/timeout", ["240", "python3", "-c", program, point])
                 .wait()
             #expect(ended.status == 0, "\(ended.errors)")
         }

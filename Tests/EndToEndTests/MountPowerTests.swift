@@ -58,7 +58,7 @@ struct MountPowerTests {
             try json("mount", volume, point)
             let writers = try (1...3).map {
                 try Started(
-                    "/usr/bin/timeout", ["60", "python3", "-c", Self.writer, point, told, "\($0)"])
+                    "/usr/bin/timeout", ["240", "python3", "-c", Self.writer, point, told, "\($0)"])
             }
             try expectWell(
                 """
@@ -89,7 +89,7 @@ struct MountPowerTests {
     /// another one, in a name space of its own.
     private func lookAfterwards(_ directory: String) throws {
         let words = [
-            "60", "unshare", "-m", "/bin/bash", "-c",
+            "240", "unshare", "-m", "/bin/bash", "-c",
             """
             set -euo pipefail; cd "$1"
             echo another > boot; mount --bind boot /proc/sys/kernel/random/boot_id

@@ -28,7 +28,7 @@ func withMount(
 func expectWell(
     _ script: String, _ arguments: String..., location: SourceLocation = #_sourceLocation
 ) throws {
-    let words = ["60", "/bin/bash", "-c", "set -euo pipefail\n" + script, "bash"] + arguments
+    let words = ["240", "/bin/bash", "-c", "set -euo pipefail\n" + script, "bash"] + arguments
     let ended = try Started("/usr/bin/timeout", words).wait()
     #expect(ended.status == 0, "\(ended.output) \(ended.errors)", sourceLocation: location)
 }

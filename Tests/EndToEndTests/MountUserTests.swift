@@ -21,7 +21,7 @@ struct MountUserTests {
                 let user = "--reuid nobody --regid nogroup --clear-groups --inh-caps=-all"
                 return try Started(
                     "/usr/bin/timeout",
-                    ["60", "setpriv"] + user.split(separator: " ").map(String.init)
+                    ["240", "setpriv"] + user.split(separator: " ").map(String.init)
                         + ["/bin/bash", "-c", text, "bash", directory, tidemark]
                 ).wait()
             }

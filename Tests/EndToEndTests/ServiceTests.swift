@@ -50,7 +50,7 @@ struct ServiceTests {
                 finally:
                     server.kill()
                 """
-            let words = ["60", "python3", "-c", script, tidemark, volume, point]
+            let words = ["240", "python3", "-c", script, tidemark, volume, point]
             let ended = try Started(
                 "/usr/bin/timeout", words + [capabilities.joined(separator: ",")]
             ).wait()

@@ -73,7 +73,8 @@ struct ModelPair {
     var volume: Volume { small.volume }
 
     init(seed: UInt64, blocks: UInt64) throws {
-        small = try SmallVolume(blocks: blocks)
+        // Every other volume answers changes before they are committed.
+        small = try SmallVolume(blocks: blocks, gather: seed % 2 == 0 ? 0 : 0.002)
         random = ModelRandom(state: seed)
         let root = try small.snapshot().attributes(.root).record
         let node = ModelNode(

@@ -22,7 +22,11 @@ final class SmallVolume {
         let seconds = Atomic<Int64>(1_000)
     }
 
-    init(blocks: UInt64 = 256, blockSize: UInt32 = 512, metadataLimit: Int = 1 << 40) throws {
+    /// - Parameter gather: seconds for which changes wait for their commit.
+    init(
+        blocks: UInt64 = 256, blockSize: UInt32 = 512, metadataLimit: Int = 1 << 40,
+        gather: Double = 0
+    ) throws {
         directory = try makeTemporaryDirectory()
         var options = CreateOptions(size: blocks * UInt64(blockSize))
         options.blockSize = blockSize
@@ -30,7 +34,7 @@ final class SmallVolume {
         options.reservedAtEnd = 1
         time = TestClock()
         try Volume.create(directory + "/v", options: options)
-        volume = try SmallVolume.open(directory + "/v", time, metadataLimit)
+        volume = try SmallVolume.open(directory + "/v", time, metadataLimit, gather)
     }
 
     deinit {
@@ -39,10 +43,11 @@ final class SmallVolume {
     }
 
     private static func open(
-        _ path: String, _ time: TestClock, _ metadataLimit: Int
+        _ path: String, _ time: TestClock, _ metadataLimit: Int, _ gather: Double
     ) throws -> Volume {
         var options = OpenOptions()
         options.metadataLimit = metadataLimit
+        options.gatherSeconds = gather
         options.clock = {
             Timestamp(seconds: time.seconds.load(ordering: .relaxed), nanoseconds: 7)
         }
@@ -50,9 +55,9 @@ final class SmallVolume {
     }
 
     func reopen() throws {
-        let limit = volume.core.metadataLimit
+        let (limit, gather) = (volume.core.metadataLimit, volume.core.gatherSeconds)
         try volume.close()
-        volume = try SmallVolume.open(directory + "/v", time, limit)
+        volume = try SmallVolume.open(directory + "/v", time, limit, gather)
     }
 
     var now: Int64 {

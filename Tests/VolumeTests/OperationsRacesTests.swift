@@ -13,6 +13,9 @@ import VolumeFormat
 import Glibc
 #endif
 
+/// Seconds for which changes wait for their commit: not at all, and longer than any step of a race.
+private let gatherings = [0, 0.3]
+
 @Suite struct OperationsRacesTests {
     /// Blocks that another file gets while `body` waits for them.
     private func meanwhile(
@@ -53,8 +56,11 @@ import Glibc
         return n
     }
 
-    @Test func `a read never returns what another file wrote to the blocks meanwhile`() throws {
-        let small = try SmallVolume(blocks: 40)
+    @Test(arguments: gatherings)
+    func `a read never returns what another file wrote to the blocks meanwhile`(gather: Double)
+        throws
+    {
+        let small = try SmallVolume(blocks: 40, gather: gather)
         let a = try small.create("a")
         try small.write(a, 0, [UInt8](repeating: 1, count: 3000))
         let blocks = try small.snapshot().extents(a).map(\.blocks)
@@ -67,9 +73,11 @@ import Glibc
         #expect(try result.get() == [])
     }
 
-    @Test func `what a reader hands on as pages is not written over before it has done so`() throws
+    @Test(arguments: gatherings)
+    func `what a reader hands on as pages is not written over before it has done so`(gather: Double)
+        throws
     {
-        let small = try SmallVolume(blocks: 40), volume = small.volume
+        let small = try SmallVolume(blocks: 40, gather: gather), volume = small.volume
         let a = try small.create("a")
         let before = [UInt8](repeating: 1, count: 8192), after = [UInt8](repeating: 2, count: 8192)
         try small.write(a, 0, before)
@@ -91,8 +99,9 @@ import Glibc
         #expect(try volume.read(a, at: 0, 8192) == after)
     }
 
-    @Test func `only contents that are there whole are handed on as pages`() throws {
-        let small = try SmallVolume(blocks: 60), volume = small.volume
+    @Test(arguments: gatherings)
+    func `only contents that are there whole are handed on as pages`(gather: Double) throws {
+        let small = try SmallVolume(blocks: 60, gather: gather), volume = small.volume
         let a = try small.create("a")
         try small.write(a, 0, [UInt8](repeating: 1, count: 5000))
         try small.write(a, 8192, [UInt8](repeating: 2, count: 100))
@@ -117,8 +126,9 @@ import Glibc
         #expect(try splices(99999, 10) == [])
     }
 
-    @Test func `a write never touches blocks that another file got meanwhile`() throws {
-        let small = try SmallVolume(blocks: 40)
+    @Test(arguments: gatherings)
+    func `a write never touches blocks that another file got meanwhile`(gather: Double) throws {
+        let small = try SmallVolume(blocks: 40, gather: gather)
         let a = try small.create("a")
         try small.volume.perform { try $0.allocate(a, 0, 3000, .reserve(keepSize: true)) }
         let blocks = try small.snapshot().extents(a).map(\.blocks)
@@ -134,8 +144,11 @@ import Glibc
         #expect(try small.volume.read(b, at: 0, 99999) == [UInt8](repeating: 2, count: 37 * 512))
     }
 
-    @Test func `a long attribute is never read from blocks that changed hands meanwhile`() throws {
-        let small = try SmallVolume(blocks: 40)
+    @Test(arguments: gatherings)
+    func `a long attribute is never read from blocks that changed hands meanwhile`(gather: Double)
+        throws
+    {
+        let small = try SmallVolume(blocks: 40, gather: gather)
         let a = try small.create("a")
         let name = bytes("user.a")
         try small.volume.setXattr(a, name, [UInt8](repeating: 1, count: 3000))
@@ -149,8 +162,9 @@ import Glibc
         #expect(try result.get() == [7])
     }
 
-    @Test func `a write starts again when its file has changed`() throws {
-        let small = try SmallVolume()
+    @Test(arguments: gatherings)
+    func `a write starts again when its file has changed`(gather: Double) throws {
+        let small = try SmallVolume(gather: gather)
         let n = try small.create("a")
         let volume = small.volume
         try small.write(n, 0, [UInt8](repeating: 1, count: 700))
@@ -261,8 +275,11 @@ import Glibc
         #expect(try volume.read(n, at: 0, end + 1) == expected, "SEED=\(seed)")
     }
 
-    @Test func `blocks freed since the last durable point are written after the next`() throws {
-        let small = try SmallVolume(blocks: 40)
+    @Test(arguments: gatherings)
+    func `blocks freed since the last durable point are written after the next`(gather: Double)
+        throws
+    {
+        let small = try SmallVolume(blocks: 40, gather: gather)
         let a = try small.create("a")
         try small.write(a, 0, [UInt8](repeating: 1, count: 37 * 512))
         try small.volume.sync()
@@ -287,10 +304,13 @@ import Glibc
         #expect(try small.volume.xattr(c, bytes("user.a")) == value)
     }
 
-    @Test func `blocks freed since the last durable point are passed over while others are free`()
+    @Test(arguments: gatherings)
+    func `blocks freed since the last durable point are passed over while others are free`(
+        gather: Double
+    )
         throws
     {
-        let small = try SmallVolume(blocks: 400)
+        let small = try SmallVolume(blocks: 400, gather: gather)
         let contents = [UInt8](repeating: 1, count: 30 * 512)
         for name in ["a", "b", "c"] { try small.write(small.create(name), 0, contents) }
         try small.volume.sync()

@@ -10,9 +10,9 @@ import VolumeFormat
 @testable import Volume
 
 @Suite struct OperationsThreadsTests {
-    @Test(arguments: UInt64(1)...4)
-    func `threads never see the contents of other files`(seed: UInt64) throws {
-        let small = try SmallVolume(blocks: 100)
+    @Test(arguments: UInt64(1)...4, [0, 0.002])
+    func `threads never see the contents of other files`(seed: UInt64, gather: Double) throws {
+        let small = try SmallVolume(blocks: 100, gather: gather)
         let volume = small.volume
         let problems = Mutex<[String]>([])
         DispatchQueue.concurrentPerform(iterations: 4) { thread in

@@ -41,6 +41,21 @@ public struct DeltaBatch: ~Copyable, Sendable {
         count = 0
     }
 
+    /// A place between two deltas.
+    public struct Position: Sendable {
+        fileprivate let count, bytes: Int
+    }
+
+    /// Behind the last delta so far.
+    public var end: Position { Position(count: count, bytes: arena.count) }
+
+    /// Forgets what was appended after `position`.
+    public mutating func cut(to position: Position) {
+        precondition(position.count <= count, "a place that is not reached yet")
+        arena.cut(to: position.bytes)
+        count = position.count
+    }
+
     // MARK: In a hook log
 
     /// Hands `body` the deltas as bytes, in pieces of up to `limit` bytes or of one delta, each

@@ -66,6 +66,12 @@ struct Mount: TidemarkSubcommand {
                 + "no space. Without it, what the disk holds.", valueName: "size"))
     var metadataLimit: SizeArgument?
 
+    @Option(
+        help: ArgumentHelp(
+            "Milliseconds for which changes wait for others to be committed with them; 0: each "
+                + "is committed before the program is answered.", valueName: "ms"))
+    var gather = 5
+
     /// Set by `mount` itself, for the process that it starts.
     @Flag(help: .hidden)
     var behind = false
@@ -76,11 +82,12 @@ struct Mount: TidemarkSubcommand {
 
     func validate() throws {
         guard (1...256).contains(workers) else { throw ValidationError("--workers is 1 to 256.") }
+        guard (0...1000).contains(gather) else { throw ValidationError("--gather is 0 to 1000.") }
     }
 
     func execute(_ output: Output) throws -> ExitStatus {
         if foreground || behind { return try serve(output) }
-        var arguments = ["mount", "--behind", "--workers", "\(workers)"]
+        var arguments = ["mount", "--behind", "--workers", "\(workers)", "--gather", "\(gather)"]
         if readOnly { arguments.append("--read-only") }
         if allowOther { arguments.append("--allow-other") }
         if let metadataLimit { arguments += ["--metadata-limit", "\(metadataLimit.bytes)"] }
@@ -103,8 +110,13 @@ struct Mount: TidemarkSubcommand {
     private func serve(_ output: Output) throws -> ExitStatus {
         let logger = makeLogger(toSystem: behind, isVerbose: common.verbose)
         let mode = readOnly ? OpenOptions.Mode.readOnly : .readWrite
-        let limit = metadataLimit.map { Int(clamping: $0.bytes) }
-        try withVolume(absolutePath(volume), mode, output, logger, metadataLimit: limit) { opened in
+        try withVolume(
+            absolutePath(volume), mode, output, logger,
+            options: {
+                if let metadataLimit { $0.metadataLimit = Int(clamping: metadataLimit.bytes) }
+                $0.gatherSeconds = Double(gather) / 1000
+            }
+        ) { opened in
             let served = ServedVolume(
                 volume: opened, desk: RunDesk(opened, command: Mount._commandName))
             let server = try controlServer(served, logger)

@@ -9,12 +9,12 @@ internal import Volume
 /// stays open.
 func withVolume<R>(
     _ path: String, _ mode: OpenOptions.Mode, _ output: Output, _ logger: Logger? = nil,
-    metadataLimit: Int? = nil, _ body: (Volume) throws -> R
+    options change: (inout OpenOptions) -> Void = { _ in }, _ body: (Volume) throws -> R
 ) throws -> R {
     if let served = output.served { return try body(served.volume) }
     var options = OpenOptions(mode: mode)
     if let logger { options.logger = logger }
-    if let metadataLimit { options.metadataLimit = metadataLimit }
+    change(&options)
     let volume = try open(volumePath(path), options, output)
     let result: R
     do {

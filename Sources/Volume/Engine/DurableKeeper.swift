@@ -107,7 +107,8 @@ final class DurableKeeper: Sendable {
 
     private var isDirty: Bool {
         let dataWritten = core.data.written.load(ordering: .acquiring)
-        return core.environment.statistics.lastTransaction != core.durableCommit
+        return core.hasAnswered.load(ordering: .acquiring)
+            || core.environment.statistics.lastTransaction != core.durableCommit
             || last.withLock { $0.dataWritten != dataWritten }
     }
 

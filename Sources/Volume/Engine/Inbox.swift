@@ -19,6 +19,33 @@ protocol BoundaryJob: AnyObject {
     func run(_ operations: inout Operations)
 }
 
+/// What the writer thread does in one turn.
+struct Turn {
+    var jobs: [any Job]
+    /// Whether a boundary waits: the open group ends before it.
+    let hasBoundaries: Bool
+    /// Whether the group ends with the turn.
+    let commits: Bool
+}
+
+/// Work of the writer thread for another that has the turn, and waits for it.
+final class Errand: @unchecked Sendable {
+    private var body: (() -> Void)?
+    private let isDone = Monitor(false)
+
+    init(_ body: @escaping () -> Void) { self.body = body }
+
+    func run() {
+        runBody()
+        isDone.withLock(notify: true) { $0 = true }
+    }
+
+    /// The body, which must not outlive the caller's call, is let go of when this returns.
+    private func runBody() { body.take()?() }
+
+    func wait() { isDone.wait { $0 ? () : nil } }
+}
+
 final class Inbox: Sendable {
     private struct State {
         var jobs: [any Job] = []
@@ -33,9 +60,16 @@ final class Inbox: Sendable {
         /// Whether a thread has the turn.
         var isTaken = false
         var isClosed = false
+        /// When the open group is to be committed; nil: none is open.
+        var openUntil: Double?
+        /// Whether that is now.
+        var isCommitDue = false
+        var errand: Errand?
 
         /// Whether nothing waits but what was put off.
-        var isEmpty: Bool { jobs.isEmpty && boundaries.isEmpty && !isHurried }
+        var isEmpty: Bool {
+            jobs.isEmpty && boundaries.isEmpty && !isHurried && !isCommitDue
+        }
 
         /// Whether what was put off is to be put off no longer.
         var isLaterDue: Bool {
@@ -45,14 +79,24 @@ final class Inbox: Sendable {
         }
 
         /// Whether there is something to do, and nobody does it.
-        var isDue: Bool { !isTaken && (!isEmpty || isLaterDue) }
+        var isDue: Bool {
+            !isTaken && (!isEmpty || isLaterDue || isClosed && openUntil != nil)
+        }
 
-        /// Takes the turn, and the jobs of a kind.
-        mutating func take(_ kind: WritableKeyPath<State, [any Job]>) -> [any Job] {
+        /// Takes the turn, and what is to be done in it.
+        mutating func take() -> Turn {
             isTaken = true
-            let jobs = self[keyPath: kind]
-            self[keyPath: kind] = []
-            return jobs
+            var jobs: [any Job] = []
+            if isLaterDue {
+                isHurried = false
+                isDoingLater = true
+                swap(&jobs, &later)
+            } else {
+                swap(&jobs, &self.jobs)
+            }
+            defer { isCommitDue = false }
+            return Turn(
+                jobs: jobs, hasBoundaries: !boundaries.isEmpty, commits: isCommitDue || isClosed)
         }
     }
 
@@ -80,23 +124,47 @@ final class Inbox: Sendable {
     }
 
     /// Takes the turn, if nobody has it and nothing waits; given back with `leave`.
-    func enter() -> Bool {
+    /// - Parameter openGroup: whether it is of use only while a group is open.
+    func enter(openGroup: Bool) -> Bool {
         state.withLock {
             // What was put off long enough is not put off further by callers who come in turn.
-            guard !$0.isTaken, $0.isEmpty, !$0.isLaterDue, !$0.isClosed else { return false }
+            guard !$0.isTaken, $0.isEmpty, !$0.isLaterDue, !$0.isClosed,
+                !openGroup || $0.openUntil != nil
+            else { return false }
             $0.isTaken = true
             return true
         }
     }
 
-    func leave() {
+    /// - Parameter isFull: whether the open group is to be committed at once.
+    func leave(isFull: Bool = false) {
+        leave { if isFull { $0.isCommitDue = true } }
+    }
+
+    /// For the writer thread.
+    /// - Parameter openUntil: when the group that it leaves open is to be committed.
+    func leave(openUntil: Double?) {
+        leave { $0.openUntil = openUntil }
+    }
+
+    private func leave(_ note: (inout State) -> Void) {
         let isDue = state.withLock {
             precondition($0.isTaken, "a turn ended twice")
+            note(&$0)
             $0.isTaken = false
             $0.isDoingLater = false
             return !$0.isEmpty || $0.isLaterDue || $0.isClosed
         }
         if isDue { state.notify() }
+    }
+
+    /// Has the writer thread run `errand`, for whoever has the turn, and waits for it.
+    func run(_ errand: Errand) {
+        state.withLock(notify: true) {
+            precondition($0.isTaken && $0.errand == nil, "an errand of one who has no turn")
+            $0.errand = errand
+        }
+        errand.wait()
     }
 
     /// Puts a job off: nobody waits for it.
@@ -126,30 +194,37 @@ final class Inbox: Sendable {
     var waiting: Int { state.withLock { $0.jobs.count + $0.boundaries.count } }
 
     private enum Next {
-        case jobs([any Job]), pause, end
+        case turn(Turn), errand(Errand), pause(Double), end
     }
 
-    /// Waits for work, takes the turn and the jobs.
+    /// Waits for work, and takes the turn.
     /// - Returns: nil when the inbox is closed and all its work is done.
-    func takeJobs() -> [any Job]? {
+    func takeTurn() -> Turn? {
         while true {
-            let next: Next = state.wait { state in
-                if state.isDue {
-                    guard state.isLaterDue else { return .jobs(state.take(\.jobs)) }
-                    state.isHurried = false
-                    state.isDoingLater = true
-                    return .jobs(state.take(\.later))
-                }
-                // Nobody wakes this thread when the time has come.
-                guard state.later.isEmpty else { return .pause }
-                return state.isClosed && !state.isTaken ? .end : nil
-            }
-            switch next {
-            case .jobs(let jobs): return jobs
+            switch state.wait(Inbox.next) {
+            case .turn(let turn): return turn
+            case .errand(let errand): errand.run()
+            case .pause(let seconds): pause(seconds)
             case .end: return nil
-            case .pause:
-                _ = state.wait(seconds: Inbox.laterSeconds) { $0.isDue ? () : nil }
             }
+        }
+    }
+
+    private static func next(_ state: inout State) -> Next? {
+        if let errand = state.errand.take() { return .errand(errand) }
+        if state.isDue { return .turn(state.take()) }
+        // Nobody wakes this thread when the time has come.
+        if let end = state.openUntil, !state.isCommitDue {
+            return .pause(max(0, end - monotonicSeconds()))
+        }
+        guard state.later.isEmpty else { return .pause(Inbox.laterSeconds) }
+        return state.isClosed && !state.isTaken ? .end : nil
+    }
+
+    private func pause(_ seconds: Double) {
+        _ = state.wait(seconds: seconds) { $0.isDue || $0.errand != nil ? () : nil }
+        state.withLock {
+            if let end = $0.openUntil, monotonicSeconds() >= end { $0.isCommitDue = true }
         }
     }
 
@@ -180,21 +255,25 @@ final class Writer: @unchecked Sendable {
     func start() {
         thread.withLock {
             $0 = DedicatedThread(name: "volume writer") { [self] in
-                while let jobs = core.inbox.takeJobs() {
-                    operations.runBoundaryWork()
-                    operations.run(jobs)
-                    core.inbox.leave()
+                while let turn = core.inbox.takeTurn() {
+                    operations.run(turn)
+                    core.inbox.leave(openUntil: operations.openUntil)
                 }
             }
         }
     }
 
-    /// Runs a job on the caller's thread, in a group of its own.
+    /// Runs a job on the caller's thread: in a group of its own, or in the one that is gathered.
     /// - Returns: false where it is not the caller's turn, and nothing was done.
     func runHere(_ job: any Job) -> Bool {
-        guard core.inbox.enter() else { return false }
-        operations.run([job])
-        core.inbox.leave()
+        guard core.inbox.enter(openGroup: core.gathers) else { return false }
+        if core.gathers {
+            operations.runInGroup(job)
+            core.inbox.leave(isFull: !operations.mayStayOpen)
+        } else {
+            operations.run([job])
+            core.inbox.leave()
+        }
         return true
     }
 

@@ -16,10 +16,14 @@ protocol Job: AnyObject {
 
     /// Whether it has a group of its own.
     var isAlone: Bool { get }
+
+    /// Whether its end is told as soon as it has run, where the group is gathered.
+    var isAnsweredEarly: Bool { get }
 }
 
 extension Job {
     var isAlone: Bool { false }
+    var isAnsweredEarly: Bool { true }
 }
 
 /// The work of one `perform`, and the caller who waits for it.
@@ -29,8 +33,14 @@ final class Work<Result>: Job, @unchecked Sendable {
     private var body: ((inout Operations) throws -> Result)?
     private var outcome: Swift.Result<Result, any Error>?
     private let ended = Monitor<Bool>(false)
+    let isAnsweredEarly: Bool
 
-    init(_ body: @escaping (inout Operations) throws -> Result) { self.body = body }
+    init(
+        isAnsweredEarly: Bool = true, _ body: @escaping (inout Operations) throws -> Result
+    ) {
+        self.body = body
+        self.isAnsweredEarly = isAnsweredEarly
+    }
 
     /// The body, which must not outlive the caller's call, is let go of when this returns.
     func run(_ operations: inout Operations) {
@@ -53,11 +63,6 @@ final class Work<Result>: Job, @unchecked Sendable {
     /// Waits for the end.
     func wait() throws -> Result {
         ended.wait { $0 ? () : nil }
-        return try result()
-    }
-
-    /// After the end.
-    func result() throws -> Result {
         guard let outcome else { preconditionFailure("a job ended that never ran") }
         return try outcome.get()
     }

@@ -43,6 +43,11 @@ final class VolumeCore: Sendable {
     let writtenAtPoint = Atomic<UInt64>(0)
     /// Whether the writer has asked for a durable point that is not made yet.
     let hasAskedForPoint = Atomic<Bool>(false)
+    let gatherSeconds: Double
+    /// What the group that is gathered has changed.
+    let touched = TouchedInodes()
+    /// Whether the group has changes that were answered.
+    let hasAnswered = Atomic<Bool>(false)
     let durableBytes: UInt64
     let passesOverUnsettled: Bool
     let hookLogBytes: Int
@@ -69,12 +74,16 @@ final class VolumeCore: Sendable {
         self.data = data
         isReadOnly = options.mode == .readOnly
         metadataLimit = options.metadataLimit
+        gatherSeconds = isReadOnly ? 0 : options.gatherSeconds
         durableBytes = options.durableBytes
         passesOverUnsettled = options.passesOverUnsettled
         hookLogBytes = options.hookLogBytes
         clock = options.clock
         logger = options.logger
     }
+
+    /// Whether changes are answered before they are committed.
+    var gathers: Bool { gatherSeconds > 0 }
 
     /// The last commit that survives a failure of the system.
     var durableCommit: UInt64 { lastDurable.load(ordering: .acquiring) }

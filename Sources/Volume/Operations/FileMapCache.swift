@@ -113,10 +113,11 @@ extension Volume {
     /// The inode as of the last commit, or a newer one; nil where there is none.
     func find(_ n: InodeNumber) throws -> FoundFile? {
         try checkNotClosed()
+        if core.touched.contains(n) { core.commitAnswered() }
         if let kept = core.maps.look(n, commit: core.environment.lastCommit) {
             return FoundFile(kept)
         }
-        let snapshot = try read()
+        let snapshot = try VolumeSnapshot(core)
         guard let inode = try snapshot.inode(n) else { return nil }
         if inode.type == .regular, core.maps.miss(n, commit: snapshot.commit) {
             keepMap(n, inode, snapshot)

@@ -8,29 +8,45 @@ internal import Tidemark
 internal import VolumeFormat
 
 extension Operations {
-    /// Runs the jobs that were taken from the inbox, as one group or several.
-    mutating func run(_ jobs: [any Job]) {
+    /// A turn of the writer thread. A group that is gathered may stay open.
+    mutating func run(_ turn: Turn) {
+        let before = transaction.isOver ? 0 : groupSize
+        if turn.hasBoundaries, !transaction.isOver { _ = commitGroup() }
+        if transaction.isOver { runBoundaryWork() }
+        run(turn.jobs, staysOpen: !turn.commits)
+        stayBusy(after: before)
+    }
+
+    /// Runs jobs as one group or several.
+    mutating func run(_ jobs: [any Job], staysOpen: Bool = false) {
         for job in jobs {
             if job.isAlone, !transaction.isOver { _ = commitGroup() }
             runInGroup(job)
             if job.isAlone, !transaction.isOver { _ = commitGroup() }
         }
-        if !transaction.isOver { _ = commitGroup() }
+        if !transaction.isOver, !(staysOpen && mayStayOpen) { _ = commitGroup() }
     }
 
-    private mutating func runInGroup(_ job: any Job) {
+    mutating func runInGroup(_ job: any Job) {
         do throws(LMDBError) {
             if transaction.isOver { try beginGroup() }
         } catch {
             return job.end(error)
         }
         job.run(&self)
-        ended.append(job)
-        if let cause = job.mustAbort ?? failure { abortGroup(cause) }
+        if let cause = job.mustAbort ?? failure { return fail(job, cause) }
+        keep(job)
     }
 
-    /// Begins a group. Hooks may make it wait before that, with no lock held.
+    /// Begins a group.
     mutating func beginGroup() throws(LMDBError) {
+        try beginWithRoom()
+        beginGathering()
+    }
+
+    /// Begins the transaction of a group. Hooks may make it wait before that, with no lock held;
+    /// so may durable points, where they are behind or pages are short.
+    private mutating func beginWithRoom() throws(LMDBError) {
         // Boundaries go on meanwhile: a run empties its queue only after the one it waits for.
         for hook in hooks { while !hook.admit(within: 0.001) { runBoundaryWork() } }
         // The disk is far behind: writers go no faster than it, or the file grows and grows.
@@ -73,20 +89,31 @@ extension Operations {
         hasChanged = false
     }
 
-    /// Commits, and tells the hooks and the callers of the jobs that have ended.
-    /// - Returns: nil, or why nothing of the group has happened. Either way the transaction
-    ///   is over.
+    /// Commits, and tells the hooks and the callers of the jobs that have ended. Where that fails
+    /// and some were answered already, all that have ended are done again, and committed.
+    /// - Returns: nil, or why nothing has happened of the group, or of the job under way. Either
+    ///   way the transaction is over.
     mutating func commitGroup() -> LMDBError? {
-        if let failure { return abortGroup(failure) }
+        guard let error = commitTransaction() else { return nil }
+        guard gathering.hasAnswered else { return abortGroup(error) }
+        if goBack(), let again = commitTransaction() { abortGroup(again) }
+        return error
+    }
+
+    /// - Returns: why it can't be committed; then nobody has been told of anything.
+    private mutating func commitTransaction() -> LMDBError? {
+        if let failure { return failure }
         let number = transaction.commit
         do throws(LMDBError) {
+            transaction.note(in: nil)
             try storeState()
             try logDeltas()
             try transaction.commitNow()
         } catch {
-            return abortGroup(error)
+            return error
         }
         committed = state
+        endGathering()
         // A transaction without changes makes no commit, and its number is used again.
         let environment = core.environment.statistics
         if environment.lastTransaction == number {
@@ -131,6 +158,8 @@ extension Operations {
         corrected.removeAll()
         failure = nil
         if cause.code == .panic { core.stop("\(cause)") }
+        if gathering.hasAnswered { core.stop("what was answered could not be committed: \(cause)") }
+        endGathering()
         endJobs(cause)
         return cause
     }
@@ -145,13 +174,13 @@ extension Operations {
     package var commitUnderWay: UInt64 { transaction.commit }
 
     /// Ends the group and begins another where it has grown large.
-    mutating func rollOverIfLarge() throws {
-        let isLarge =
-            groupSize >= GroupLimits.operations || deltas.count >= GroupLimits.deltas
+    mutating func rollOverIfLarge() throws { if isLarge { try rollOver() } }
+
+    var isLarge: Bool {
+        groupSize >= GroupLimits.operations || deltas.count >= GroupLimits.deltas
             || (groupSize > 0
                 && (!hasRoom(beside: GroupLimits.reservedPages)
                     || (state.log.since != nil && !hasRoomForLog(operations: 2))))
-        if isLarge { try rollOver() }
     }
 
     /// Whether the group leaves so many pages to others.
@@ -163,17 +192,18 @@ extension Operations {
     /// Commits what was done so far, in the middle of a job. The job goes on in another
     /// transaction; what waits for a commit boundary runs in between.
     mutating func rollOver() throws {
-        if let error = commitGroup() {
-            failure = error
-            throw VolumeError(error)
-        }
+        var problem: LMDBError?
+        onItsThread { problem = $0.commitAndBegin() }
+        guard let problem else { return }
+        failure = problem
+        throw VolumeError(problem)
+    }
+
+    private mutating func commitAndBegin() -> LMDBError? {
+        if let error = commitGroup() { return error }
         runBoundaryWork()
-        do throws(LMDBError) {
-            try beginGroup()
-        } catch {
-            failure = error
-            throw VolumeError(error)
-        }
+        do throws(LMDBError) { try beginGroup() } catch { return error }
+        return nil
     }
 
     /// Stores what the transaction has made of counters and generations.

@@ -34,7 +34,7 @@ extension Operations {
     mutating func put(
         _ inode: InodeRecord, _ n: InodeNumber, usage: UsageChange = .any
     ) throws {
-        hasChanged = true
+        isChanging(n)
         let key = InodeRecord.key(n)
         let value = inode.value(key: key.span)
         let new = QuotaShare(inode)
@@ -45,7 +45,7 @@ extension Operations {
     }
 
     mutating func deleteInode(_ n: InodeNumber) throws {
-        hasChanged = true
+        isChanging(n)
         let key = InodeRecord.key(n)
         let old = try share(of: n)
         _ = try transaction.delete(core.tables.inodes, key.span)
@@ -136,18 +136,18 @@ extension Operations {
                 }
                 throw error
             }
-            hasChanged = true
+            isChanging(dir)
             try transaction.put(core.tables.dirents, key.span, value.span)
             if let old { try replaceParent(dir, name.rawSpan, old: old, new: target) }
             return
         }
-        hasChanged = true
+        isChanging(dir)
         try addParent(dir, name.rawSpan, target)
     }
 
     /// Removes an entry that was looked up before, and leads to `target`.
     mutating func removeDirent(_ dir: InodeNumber, _ name: [UInt8], _ target: DirentTarget) throws {
-        hasChanged = true
+        isChanging(dir)
         let key = DirentRecord.key(dir, name.rawSpan)
         let wasThere = try transaction.delete(core.tables.dirents, key.span)
         precondition(wasThere, "an entry is looked up before it is removed")
@@ -207,7 +207,7 @@ extension Operations {
     /// Stores an extent, in place of `old` where that is given: the same blocks of the
     /// file, cut, extended, or with another state.
     mutating func putExtent(_ e: ExtentRecord, replacing old: ExtentRecord?) throws {
-        hasChanged = true
+        isChanging(e.inode)
         let key = e.key
         if let old, old.offset != e.offset || old.inode != e.inode || old.fork != e.fork {
             _ = try transaction.delete(core.tables.extents, old.key.span)
@@ -217,7 +217,7 @@ extension Operations {
     }
 
     mutating func removeExtent(_ e: ExtentRecord) throws {
-        hasChanged = true
+        isChanging(e.inode)
         _ = try transaction.delete(core.tables.extents, e.key.span)
         try unmapExtent(e)
     }

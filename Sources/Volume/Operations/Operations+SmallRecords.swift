@@ -21,13 +21,13 @@ extension Operations {
     }
 
     mutating func putAttribute(_ attribute: AttributeRecord) throws {
-        hasChanged = true
+        isChanging(attribute.inode)
         let key = AttributeRecord.key(attribute.inode, attribute.name.rawSpan)
         try transaction.put(core.tables.xattrs, key.span, attribute.value.rawSpan)
     }
 
     mutating func removeAttribute(_ n: InodeNumber, _ name: [UInt8]) throws {
-        hasChanged = true
+        isChanging(n)
         let key = AttributeRecord.key(n, name.rawSpan)
         _ = try transaction.delete(core.tables.xattrs, key.span)
     }
@@ -62,13 +62,13 @@ extension Operations {
     }
 
     mutating func putSymlink(_ n: InodeNumber, _ target: [UInt8]) throws {
-        hasChanged = true
+        isChanging(n)
         let value = SymlinkRecord.value(inode: n, target: target)
         try transaction.put(core.tables.symlinks, InodeRecord.key(n).span, value.rawSpan)
     }
 
     mutating func removeSymlink(_ n: InodeNumber) throws {
-        hasChanged = true
+        isChanging(n)
         _ = try transaction.delete(core.tables.symlinks, InodeRecord.key(n).span)
     }
 }

@@ -99,7 +99,7 @@ extension Volume {
             }
             // Where nothing was committed since the snapshot that was looked at, nothing has
             // changed. A prepared plan may share its commit with what came after it.
-            let isUnchanged = over != nil && core.environment.lastCommit == plan.commit
+            let isUnchanged = over != nil && core.isUnchanged(n, since: plan.commit)
             guard try isUnchanged || isStill(plan) else { continue }
             try core.data.write(bytes, plan, core.geometry)
             if over != nil, !touching { return }
@@ -113,34 +113,58 @@ extension Volume {
     ) throws -> WritePlan? {
         guard !core.isReadOnly else { return nil }
         try core.checkNotStopped()
-        guard let file = try find(n) else { return nil }
-        let inode = file.record
-        guard inode.type == .regular, generation == nil || generation == inode.generation,
-            offset < inode.size, count <= inode.size - offset
-        else { return nil }
         let blocks = FileMap.blocks(offset, count, UInt64(core.geometry.blockSize))
-        let map = try file.map(blocks)
-        guard map.allSatisfy({ $0.state == .written }), FileMap.gaps(map, blocks).isEmpty else {
-            return nil
+        func plan(
+            _ inode: InodeRecord?, _ commit: UInt64,
+            map: (Range<UInt64>) throws -> [ExtentRecord]
+        ) throws -> WritePlan? {
+            guard let inode, inode.type == .regular,
+                generation == nil || generation == inode.generation,
+                offset < inode.size, count <= inode.size - offset
+            else { return nil }
+            let map = try map(blocks)
+            guard map.allSatisfy({ $0.state == .written }), FileMap.gaps(map, blocks).isEmpty else {
+                return nil
+            }
+            return WritePlan(
+                inode: n, generation: inode.generation, offset: offset, count: count,
+                size: inode.size, map: map, found: map, reserved: [], ticket: nil, cuts: nil,
+                tail: nil, commit: commit)
         }
-        return WritePlan(
-            inode: n, generation: inode.generation, offset: offset, count: count,
-            size: inode.size, map: map, found: map, reserved: [], ticket: nil,
-            cuts: nil, tail: nil,
-            commit: file.commit)
+        let inGroup = try look(n) { operations in
+            try plan(operations.inode(n), operations.commitUnderWay) {
+                try operations.map(n, .data, $0)
+            }
+        }
+        if let inGroup { return inGroup }
+        guard let file = try find(n) else { return nil }
+        return try plan(file.record, file.commit, map: file.map)
     }
 
-    /// Whether the blocks that the plan found are the file's, and what it is about to zero lies
-    /// behind its end.
+    /// Whether the file is as the plan found it, by what the open group says or the last commit.
     private func isStill(_ plan: WritePlan) throws -> Bool {
-        let snapshot = try read()
-        guard let inode = try snapshot.inode(plan.inode), inode.generation == plan.generation
+        let n = plan.inode, size = UInt64(core.geometry.blockSize)
+        let inGroup = try look(n) { operations in
+            try plan.isStill(operations.inode(n), size) { try operations.map(n, .data, $0) }
+        }
+        if let inGroup { return inGroup }
+        let snapshot = try VolumeSnapshot(core)
+        return try plan.isStill(snapshot.inode(n), size) { try snapshot.map(n, .data, $0) }
+    }
+}
+
+extension WritePlan {
+    /// Whether the blocks that were found are the file's, and what is about to be zeroed lies
+    /// behind its end.
+    fileprivate func isStill(
+        _ now: InodeRecord?, _ blockSize: UInt64,
+        map: (Range<UInt64>) throws -> [ExtentRecord]
+    ) rethrows -> Bool {
+        guard let now, now.generation == generation,
+            try map(FileMap.blocks(offset, count, blockSize)) == found
         else { return false }
-        let blocks = FileMap.blocks(plan.offset, plan.count, UInt64(core.geometry.blockSize))
-        guard try snapshot.map(plan.inode, .data, blocks) == plan.found else { return false }
-        guard let tail = plan.tail else { return true }
-        guard inode.size == plan.size else { return false }
-        return try snapshot.map(plan.inode, .data, tail.offset..<tail.offsetEnd) == [tail]
+        guard let tail else { return true }
+        return try now.size == size && map(tail.offset..<tail.offsetEnd) == [tail]
     }
 }
 
@@ -211,7 +235,7 @@ extension Volume {
     }
 
     private func planXattr(_ n: InodeNumber, _ name: [UInt8]) throws -> XattrPlace? {
-        let snapshot = try read()
+        let snapshot = try read(about: n)
         _ = try snapshot.existing(n)
         guard let record = try snapshot.xattrRecord(n, name) else { return nil }
         var map: [ExtentRecord] = []

@@ -13,11 +13,9 @@ public import VolumeFormat
 extension Volume {
     /// What a name leads to, held; nil where the directory has no such name.
     public func lookUp(_ dir: InodeNumber, _ name: RawSpan) throws -> Inode? {
-        let snapshot = try read()
-        guard let target = try snapshot.entry(dir, name) else { return nil }
-        let record = try snapshot.inode(at: target, dir, name)
-        core.opens.add(target.child)
-        return Inode(number: target.child, record: record)
+        guard let inode = try find(dir, name) else { return nil }
+        core.opens.add(inode.number)
+        return inode
     }
 
     /// Holds an inode once more.

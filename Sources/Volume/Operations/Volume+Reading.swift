@@ -90,7 +90,7 @@ extension Volume {
             defer { core.blockGuard.unlock(lock) }
             // Where nothing was committed since, nothing has changed.
             guard
-                try core.environment.lastCommit == commit
+                try core.isUnchanged(n, since: commit)
                     || planRead(n, generation, offset, UInt64(count)).plan == plan
             else { continue }
             let result = try body(LockedContents(core, plan))
