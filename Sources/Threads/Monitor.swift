@@ -2,14 +2,14 @@
 // library's `Mutex` has no condition to wait for; this is pthread's, wrapped once.
 
 #if canImport(Glibc)
-internal import Glibc
+public import Glibc
 #endif
 
 @safe
 public final class Monitor<State>: @unchecked Sendable {
-    private var state: State
-    private let mutex: UnsafeMutablePointer<pthread_mutex_t>
-    private let changed: UnsafeMutablePointer<pthread_cond_t>
+    @usableFromInline var state: State
+    @usableFromInline let mutex: UnsafeMutablePointer<pthread_mutex_t>
+    @usableFromInline let changed: UnsafeMutablePointer<pthread_cond_t>
 
     public init(_ state: State) {
         self.state = state
@@ -33,6 +33,7 @@ public final class Monitor<State>: @unchecked Sendable {
     }
 
     /// Runs `body` alone, and wakes those who wait where `notify` says so.
+    @inlinable
     public func withLock<R, E: Error>(
         notify: Bool = false, _ body: (inout State) throws(E) -> R
     ) throws(E) -> R {
@@ -46,6 +47,7 @@ public final class Monitor<State>: @unchecked Sendable {
     }
 
     /// Waits until `body` returns a value.
+    @inlinable
     public func wait<R, E: Error>(_ body: (inout State) throws(E) -> R?) throws(E) -> R {
         unsafe pthread_mutex_lock(mutex)
         defer { unsafe pthread_mutex_unlock(mutex) }
@@ -56,6 +58,7 @@ public final class Monitor<State>: @unchecked Sendable {
     }
 
     /// Waits until `body` returns a value, for `seconds` at the most.
+    @inlinable
     public func wait<R, E: Error>(
         seconds: Double, _ body: (inout State) throws(E) -> R?
     ) throws(E) -> R? {
@@ -74,5 +77,6 @@ public final class Monitor<State>: @unchecked Sendable {
         }
     }
 
+    @inlinable
     public func notify() { unsafe pthread_cond_broadcast(changed) }
 }

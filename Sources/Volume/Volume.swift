@@ -61,12 +61,21 @@ public final class Volume: Sendable {
         let start = monotonicTime()
         defer { core.latencies.record(since: start) }
         return try withoutActuallyEscaping(body) { body in
-            let work = Work(body)
-            if writer?.runHere(work) != true {
-                guard core.inbox.add(work) else { throw VolumeError.closed(path) }
+            if let work = writer?.runHere({ Work(isQueued: false, body) }) {
+                if !work.hasEnded { waitForCommit() }
+                return try work.result()
             }
+            let work = Work(isQueued: true, body)
+            guard core.inbox.add(work) else { throw VolumeError.closed(path) }
             return try work.wait()
         }
+    }
+
+    /// Waits until the group that is open has committed, or has failed.
+    private func waitForCommit() {
+        let work = Work(isQueued: true, for: .commit) { _ in }
+        // Where no more is taken the group is being committed anyway.
+        if core.inbox.add(work) { try? work.wait() }
     }
 
     /// What writers have done since the volume was opened: the operations that were begun, and how
@@ -115,6 +124,7 @@ public final class Volume: Sendable {
         writer?.join()
         core.keeper.withLock { $0 = nil }
         defer { lock.release() }
+        if core.hasLost.load(ordering: .acquiring) { try core.checkNotStopped() }
         guard let keeper, core.stopped.withLock({ $0 }) == nil else { return }
         try keeper.makePointAlone(isClean: true)
     }
@@ -133,7 +143,10 @@ extension Volume: Owner {
         return try core.atBoundary { try VolumeBoundary.run(&$0, body) }
     }
 
-    public func snapshot() throws -> any OwnerSnapshot { try read() }
+    public func snapshot() throws -> any OwnerSnapshot {
+        try checkNotClosed()
+        return try VolumeSnapshot(core)
+    }
 
     public func makeDurable() throws { try sync() }
 

@@ -48,35 +48,40 @@ extension MountedVolume {
         _ parent: InodeNumber, _ name: UnsafePointer<CChar>, _ mode: mode_t, _ device: dev_t,
         _ caller: Caller
     ) throws -> Answer {
-        let new = try newInode(in: parent, mode, caller)
         let name = unsafe Array(name)
         guard let type = FileType(mode: mode) else {
             throw VolumeError.invalid("a node of mode \(mode)")
         }
-        if type == .regular {
-            return try made { try $0.create(parent, name, new) }
-        }
         let isDevice = type == .characterDevice || type == .blockDevice
         let number =
             isDevice ? UInt64(fuse_shim_major(device)) << 32 | UInt64(fuse_shim_minor(device)) : 0
-        return try made { try $0.makeNode(parent, name, type, device: number, new) }
+        return try made {
+            let new = NewInode(in: try $0.attributes(parent), mode, caller)
+            return type == .regular
+                ? try $0.create(parent, name, new)
+                : try $0.makeNode(parent, name, type, device: number, new)
+        }
     }
 
     func makeDirectory(
         _ parent: InodeNumber, _ name: UnsafePointer<CChar>, _ mode: mode_t, _ caller: Caller
     ) throws -> Answer {
-        let new = try newInode(in: parent, mode | S_IFDIR, caller)
         let name = unsafe Array(name)
-        return try made { try $0.makeDirectory(parent, name, new) }
+        return try made {
+            let new = NewInode(in: try $0.attributes(parent), mode | S_IFDIR, caller)
+            return try $0.makeDirectory(parent, name, new)
+        }
     }
 
     func symlink(
         _ target: UnsafePointer<CChar>, _ parent: InodeNumber, _ name: UnsafePointer<CChar>,
         _ caller: Caller
     ) throws -> Answer {
-        let new = try newInode(in: parent, 0o777, caller)
         let name = unsafe Array(name), target = unsafe Array(target)
-        return try made { try $0.symlink(parent, name, to: target, new) }
+        return try made {
+            let new = NewInode(in: try $0.attributes(parent), 0o777, caller)
+            return try $0.symlink(parent, name, to: target, new)
+        }
     }
 
     /// The kernel lets an inode without a name have one only where it was made without one
@@ -94,22 +99,6 @@ extension MountedVolume {
         let inode = try change(body)
         volume.hold(inode.number)
         return .entry(inode)
-    }
-
-    /// What a new inode in a directory gets of its maker and of the directory: in one with the
-    /// setgid bit, the directory's group, and a directory the bit too.
-    func newInode(
-        in parent: InodeNumber, _ mode: mode_t, _ caller: Caller
-    ) throws -> NewInode {
-        let directory = try volume.attributes(parent).record
-        var new = NewInode(
-            permissions: UInt16(mode & 0o7777), uid: caller.uid, gid: caller.gid,
-            project: directory.project)
-        if directory.permissions & setgid != 0 {
-            new.gid = directory.gid
-            if mode & S_IFMT == S_IFDIR { new.permissions |= setgid }
-        }
-        return new
     }
 
     // MARK: Taking away, moving
@@ -144,6 +133,20 @@ extension MountedVolume {
 
     func readLink(_ n: InodeNumber) throws -> Answer {
         .target(try volume.read(about: n).readlink(n))
+    }
+}
+
+extension NewInode {
+    /// What a new inode in a directory gets of its maker and of the directory: in one with the
+    /// setgid bit, the directory's group, and a directory the bit too.
+    init(in directory: Inode, _ mode: mode_t, _ caller: Caller) {
+        self.init(
+            permissions: UInt16(mode & 0o7777), uid: caller.uid, gid: caller.gid,
+            project: directory.record.project)
+        if directory.record.permissions & setgid != 0 {
+            gid = directory.record.gid
+            if mode & S_IFMT == S_IFDIR { permissions |= setgid }
+        }
     }
 }
 

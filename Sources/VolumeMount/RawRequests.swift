@@ -53,7 +53,7 @@ extension MountedVolume {
     private func makeTemporary(_ header: fuse_in_header, mode: UInt32) {
         do {
             let caller = Caller(uid: header.uid, gid: header.gid)
-            let new = try newInode(in: header.nodeid, mode, caller)
+            let new = NewInode(in: try volume.attributes(header.nodeid), mode, caller)
             let inode = try untilCommitted {
                 try volume.makeTemporary(in: header.nodeid, new)
             }

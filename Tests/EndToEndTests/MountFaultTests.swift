@@ -120,7 +120,7 @@ struct MountFaultTests {
         }
     }
 
-    @Test(arguments: [0, 5, 400])
+    @Test(arguments: [0, 5, 100])
     func `killed, a server leaves a prefix of what it has done, and all of it without gathering`(
         gather: Int
     ) throws {

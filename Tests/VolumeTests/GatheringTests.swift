@@ -151,6 +151,8 @@ extension Volume {
             #expect(hook.commits.isEmpty)
             let report = try Verifier.verify(volume.metadata), all = try volume.contents()
             #expect(report.isClean, "SEED=\(seed) \(report.examples)")
+            // Hooks are told after a commit can be seen, and before the next boundary.
+            try volume.atCommitBoundary { _ in }
             #expect(hook.commits.count == 1)
             for table in right.keys where table != TableName.superblock {
                 // The root knows when it was made.
@@ -195,7 +197,99 @@ extension Volume {
         #expect(!small.volume.hasAnswered)
     }
 
+    // MARK: Blocks that change hands
+
+    @Test(arguments: [false, true])
+    func `an overwrite that was planned in an open group never touches blocks of another file`(
+        touching: Bool
+    ) throws {
+        let small = try SmallVolume(blocks: 40, gather: longTime), volume = small.volume
+        let a = try small.create("a"), size = 37 * 512
+        try small.write(a, 0, [UInt8](repeating: 1, count: size))
+        try volume.sync()
+        let blocks = try small.snapshot().extents(a).map(\.blocks)
+        // The open group has changed the file's inode: it is where the write looks.
+        _ = try volume.perform { try $0.setAttributes(a, AttributeChanges(uid: 7)) }
+        let lock = volume.core.blockGuard.lock(blocks, exclusive: true)
+        let done = DispatchSemaphore(value: 0)
+        DispatchQueue.global().async {
+            let bytes = [UInt8](repeating: 9, count: 3000)
+            try? volume.write(a, at: 0, bytes.span.bytes, touching: touching)
+            done.signal()
+        }
+        while volume.core.blockGuard.claims < 2 { usleep(1000) }
+        try volume.perform { _ = try $0.truncate(a, to: 0) }
+        // Commits the group of the plan, and makes it durable that the blocks are free.
+        try volume.sync()
+        let b = try small.create("b")
+        try volume.perform {
+            try $0.reserve(b, [0..<UInt64(size)], .written, size: UInt64(size))
+        }
+        for block in blocks {
+            let bytes = [UInt8](repeating: 2, count: Int(block.length) * 512)
+            try volume.core.data.write(bytes.span.bytes, at: block.start * 512)
+        }
+        volume.core.blockGuard.unlock(lock)
+        done.wait()
+        #expect(try volume.read(b, at: 0, 99999) == [UInt8](repeating: 2, count: size))
+    }
+
     // MARK: Side by side
+
+    @Test func `who reads waits for a commit, and not for the long job that made it`() throws {
+        let small = try SmallVolume(gather: longTime), volume = small.volume
+        try small.create("a")
+        let isIn = DispatchSemaphore(value: 0), go = DispatchSemaphore(value: 0)
+        let rolled = DispatchSemaphore(value: 0), end = DispatchSemaphore(value: 0)
+        let group = DispatchGroup()
+        DispatchQueue.global().async(group: group) {
+            _ = try? volume.perform { operations in
+                isIn.signal()
+                go.wait()
+                for number in 0..<1500 { _ = try operations.create(.root, numbered(number)) }
+                rolled.signal()
+                end.wait()
+            }
+        }
+        isIn.wait()
+        let hasRead = DispatchSemaphore(value: 0)
+        for _ in 0..<2 {
+            DispatchQueue.global().async(group: group) {
+                #expect(throws: Never.self) { _ = try volume.read() }
+                hasRead.signal()
+            }
+        }
+        usleep(50_000)
+        go.signal()
+        rolled.wait()
+        #expect(hasRead.wait(timeout: .now() + 20) == .success)
+        #expect(hasRead.wait(timeout: .now() + 20) == .success)
+        end.signal()
+        group.wait()
+    }
+
+    @Test func `a closed volume is not looked into`() throws {
+        let small = try SmallVolume(gather: longTime)
+        let n = try small.create("a")
+        try small.volume.close()
+        #expect(throws: VolumeError.self) {
+            _ = try small.volume.lookUp(.root, bytes("a").span.bytes)
+        }
+        #expect(throws: VolumeError.self) { _ = try small.volume.attributes(n) }
+    }
+
+    @Test func `who watches is told of all changes from the beginning to the end`() throws {
+        let small = try SmallVolume(gather: longTime), volume = small.volume
+        let told = Atomic<Int>(0)
+        try small.create("before")
+        try volume.watchChanges { changes, _ in told.add(changes.count, ordering: .relaxed) }
+        for number in 0..<5 { _ = try volume.perform { try $0.create(.root, numbered(number)) } }
+        try volume.watchChanges(nil)
+        try small.create("after")
+        try volume.sync()
+        let count = told.load(ordering: .relaxed)
+        #expect(count == 5)
+    }
 
     @Test(arguments: UInt64(1)...4)
     func `threads see what they were answered, whatever others do`(seed: UInt64) throws {
@@ -384,13 +478,51 @@ extension Volume {
             try create(volume, "kept")
             try volume.sync()
             try create(volume, "lost")
+            let isIn = DispatchSemaphore(value: 0), go = DispatchSemaphore(value: 0)
+            let group = DispatchGroup(),
+                cause = LMDBError(code: .corrupted, operation: "", object: "")
+            // In one turn, behind one who has it: a job that fails, and one that came after it.
+            DispatchQueue.global().async(group: group) {
+                try? volume.perform { _ in
+                    isIn.signal()
+                    go.wait()
+                }
+            }
+            isIn.wait()
+            DispatchQueue.global().async(group: group) { try? volume.perform { _ in throw cause } }
+            while volume.core.inbox.waiting < 1 { usleep(1000) }
+            DispatchQueue.global().async(group: group) {
+                #expect(throws: VolumeError.self) {
+                    _ = try volume.perform { try $0.create(.root, bytes("later")) }
+                }
+            }
+            while volume.core.inbox.waiting < 2 { usleep(1000) }
             failures.begin(.init(.begin, number: 1, code: .system(EIO)))
-            let cause = LMDBError(code: .corrupted, operation: "put", object: "inodes")
-            #expect(throws: VolumeError.self) { try volume.perform { _ in throw cause } }
+            go.signal()
+            group.wait()
             failures.end()
             let error = #expect(throws: VolumeError.self) { try create(volume, "more") }
             #expect("\(error, default: "")".contains("what was answered could not be committed"))
             #expect(try volume.read().list(.root).map(\.name) == [bytes("kept")])
+            #expect(throws: VolumeError.self) { try volume.close() }
+        }
+    }
+
+    @Test func `what nobody waits for is given up where it can't be committed, and that is all`()
+        throws
+    {
+        try withFailures { volume, failures in
+            try create(volume, "kept")
+            try volume.sync()
+            failures.begin(.init(.commit, number: 1, code: .system(ENOSPC)))
+            volume.noteAccess(.root, at: Timestamp(seconds: 1 << 40, nanoseconds: 0))
+            try volume.perform { _ in }
+            try volume.atCommitBoundary { _ in }
+            #expect(failures.counts[.commit, default: 0] > 0)
+            failures.end()
+            #expect(!volume.hasAnswered)
+            try create(volume, "more")
+            #expect(try volume.read().list(.root).count == 2)
         }
     }
 }

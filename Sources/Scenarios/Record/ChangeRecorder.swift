@@ -35,7 +35,7 @@ public final class ChangeRecorder: Sendable {
     /// - Throws: `RecordError` where a scenario can't begin so.
     public init(_ volume: Volume, limit: Int = Recorder.maximumOperations) throws {
         recorder = try Recorder(volume, writers: 1, limit: limit)
-        volume.watchChanges { [self] changes, commit in
+        try volume.watchChanges { [self] changes, commit in
             for change in changes { note(change, commit) }
         }
     }
@@ -43,7 +43,7 @@ public final class ChangeRecorder: Sendable {
     /// Ends the recording.
     /// - Throws: where it has failed.
     public func finish(_ volume: Volume, title: [String]) throws -> Scenario {
-        volume.watchChanges(nil)
+        try volume.watchChanges(nil)
         if let failure = state.withLock({ $0.failure }) { throw failure }
         return try recorder.finish(volume, title: title, isExact: false)
     }

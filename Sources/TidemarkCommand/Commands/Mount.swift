@@ -82,7 +82,7 @@ struct Mount: TidemarkSubcommand {
 
     func validate() throws {
         guard (1...256).contains(workers) else { throw ValidationError("--workers is 1 to 256.") }
-        guard (0...1000).contains(gather) else { throw ValidationError("--gather is 0 to 1000.") }
+        guard (0...100).contains(gather) else { throw ValidationError("--gather is 0 to 100.") }
     }
 
     func execute(_ output: Output) throws -> ExitStatus {

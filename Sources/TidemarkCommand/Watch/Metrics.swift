@@ -19,7 +19,7 @@ extension LiveStatus {
             "tidemark_write_operations_total", .counter, "Operations that change the volume.")
         var writes = MetricFamily(
             "tidemark_write_duration_seconds", .histogram,
-            "How long writers waited until what they asked for was committed.")
+            "How long writers waited until what they asked for was answered.")
         if let writers {
             operations.add(Double(writers.count))
             writes.add(writers)

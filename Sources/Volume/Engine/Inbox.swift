@@ -13,6 +13,9 @@
 
 internal import Synchronization
 internal import Threads
+#if canImport(Glibc)
+internal import Glibc
+#endif
 
 protocol BoundaryJob: AnyObject {
     /// Runs the work and tells the caller who waits for it.
@@ -58,12 +61,20 @@ final class Inbox: Sendable {
         /// Whether whoever has the turn does what was put off.
         var isDoingLater = false
         /// Whether a thread has the turn.
-        var isTaken = false
+        var isTaken = false {
+            didSet { holder = isTaken ? pthread_self() : nil }
+        }
         var isClosed = false
         /// When the open group is to be committed; nil: none is open.
         var openUntil: Double?
         /// Whether that is now.
         var isCommitDue = false
+        /// Gathered groups that have ended.
+        var groupsEnded: UInt64 = 0
+        /// Threads that wait for the turn inside the open group, or for its end.
+        var lookers = 0
+        /// Whose turn it is.
+        var holder: pthread_t?
         var errand: Errand?
 
         /// Whether nothing waits but what was put off.
@@ -81,6 +92,13 @@ final class Inbox: Sendable {
         /// Whether there is something to do, and nobody does it.
         var isDue: Bool {
             !isTaken && (!isEmpty || isLaterDue || isClosed && openUntil != nil)
+        }
+
+        mutating func enterGroup(after ended: UInt64) -> Bool? {
+            if groupsEnded != ended { return false }
+            guard !isTaken, openUntil != nil, !isCommitDue, boundaries.isEmpty else { return nil }
+            isTaken = true
+            return true
         }
 
         /// Takes the turn, and what is to be done in it.
@@ -104,7 +122,7 @@ final class Inbox: Sendable {
     private static let mostLater = 256
     private static let laterSeconds = 0.01
 
-    /// Only the writer thread waits on it, for its turn.
+    /// The writer thread waits on it for its turn, and readers beside an open group.
     private let state = Monitor(State())
 
     /// - Returns: false where no more is taken.
@@ -153,9 +171,49 @@ final class Inbox: Sendable {
             note(&$0)
             $0.isTaken = false
             $0.isDoingLater = false
-            return !$0.isEmpty || $0.isLaterDue || $0.isClosed
+            return !$0.isEmpty || $0.isLaterDue || $0.isClosed || $0.lookers > 0
         }
         if isDue { state.notify() }
+    }
+
+    // MARK: The open group
+
+    /// Gathered groups that have ended so far.
+    var groupsEnded: UInt64 { state.withLock { $0.groupsEnded } }
+
+    /// A gathered group has ended, committed or not.
+    func groupEnded() {
+        let isAwaited = state.withLock {
+            $0.groupsEnded += 1
+            return $0.lookers > 0
+        }
+        if isAwaited { state.notify() }
+    }
+
+    /// Waits for the turn inside the group that was open after `ended` others; given back with
+    /// `leave`. It goes before jobs that wait, since it is short and they may be long.
+    /// - Returns: false where that group has ended.
+    func enterGroup(after ended: UInt64) -> Bool {
+        let result: Bool? = state.withLock { $0.enterGroup(after: ended) }
+        return result ?? waitForGroup { $0.enterGroup(after: ended) }
+    }
+
+    /// Has the group that was open after `ended` others committed, and waits for its end.
+    func endGroup(after ended: UInt64) {
+        let hasEnded = state.withLock(notify: true) {
+            if $0.groupsEnded == ended { $0.isCommitDue = true }
+            return $0.groupsEnded != ended
+        }
+        if !hasEnded { waitForGroup { $0.groupsEnded != ended ? () : nil } }
+    }
+
+    private func waitForGroup<R>(_ body: (inout State) -> R?) -> R {
+        state.withLock {
+            precondition($0.holder != pthread_self(), "a job waits for its own group")
+            $0.lookers += 1
+        }
+        defer { state.withLock { $0.lookers -= 1 } }
+        return state.wait(body)
     }
 
     /// Has the writer thread run `errand`, for whoever has the turn, and waits for it.
@@ -263,10 +321,12 @@ final class Writer: @unchecked Sendable {
         }
     }
 
-    /// Runs a job on the caller's thread: in a group of its own, or in the one that is gathered.
-    /// - Returns: false where it is not the caller's turn, and nothing was done.
-    func runHere(_ job: any Job) -> Bool {
-        guard core.inbox.enter(openGroup: core.gathers) else { return false }
+    /// Runs a job on the caller's thread: in a group of its own, or in the one that is gathered. It
+    /// has ended then, unless the job has begun a group that is not gathered.
+    /// - Returns: nil where it is not the caller's turn, and nothing was done.
+    func runHere<J: Job>(_ job: () -> J) -> J? {
+        guard core.inbox.enter(openGroup: core.gathers) else { return nil }
+        let job = job()
         if core.gathers {
             operations.runInGroup(job)
             core.inbox.leave(isFull: !operations.mayStayOpen)
@@ -274,7 +334,17 @@ final class Writer: @unchecked Sendable {
             operations.run([job])
             core.inbox.leave()
         }
-        return true
+        return job
+    }
+
+    /// Runs `body`, which changes nothing, on the caller's thread in the group that was open after
+    /// `ended` others.
+    /// - Returns: nil where that has ended.
+    func look<R>(after ended: UInt64, _ body: (inout Operations) throws -> R) rethrows -> R? {
+        guard core.inbox.enterGroup(after: ended) else { return nil }
+        defer { core.inbox.leave(isFull: !operations.mayStayOpen) }
+        guard operations.gathering.isOpen else { return nil }
+        return try body(&operations)
     }
 
     /// Waits until the inbox, which is closed, is empty.

@@ -17,13 +17,22 @@ protocol Job: AnyObject {
     /// Whether it has a group of its own.
     var isAlone: Bool { get }
 
-    /// Whether its end is told as soon as it has run, where the group is gathered.
-    var isAnsweredEarly: Bool { get }
+    /// Who waits for its end.
+    var caller: JobCaller { get }
+}
+
+/// Who waits for the end of a job.
+enum JobCaller {
+    case nobody
+    /// Somebody who is told as soon as it has run, where the group is gathered.
+    case early
+    /// Somebody who is told of the commit.
+    case commit
 }
 
 extension Job {
     var isAlone: Bool { false }
-    var isAnsweredEarly: Bool { true }
+    var caller: JobCaller { .nobody }
 }
 
 /// The work of one `perform`, and the caller who waits for it.
@@ -32,14 +41,19 @@ final class Work<Result>: Job, @unchecked Sendable {
     /// Owned by the caller until it is queued, then by whoever runs it until it has ended.
     private var body: ((inout Operations) throws -> Result)?
     private var outcome: Swift.Result<Result, any Error>?
-    private let ended = Monitor<Bool>(false)
-    let isAnsweredEarly: Bool
+    /// Whether the end has been told.
+    private(set) var hasEnded = false
+    /// nil where nobody has to wait: the caller runs it.
+    private let ended: Monitor<Bool>?
+    let caller: JobCaller
 
     init(
-        isAnsweredEarly: Bool = true, _ body: @escaping (inout Operations) throws -> Result
+        isQueued: Bool, for caller: JobCaller = .early,
+        _ body: @escaping (inout Operations) throws -> Result
     ) {
         self.body = body
-        self.isAnsweredEarly = isAnsweredEarly
+        self.caller = caller
+        ended = isQueued ? Monitor(false) : nil
     }
 
     /// The body, which must not outlive the caller's call, is let go of when this returns.
@@ -57,13 +71,19 @@ final class Work<Result>: Job, @unchecked Sendable {
         // Still there where the group failed before it came to this job.
         body = nil
         if let failure { outcome = .failure(VolumeError(failure)) }
-        ended.withLock(notify: true) { $0 = true }
+        hasEnded = true
+        ended?.withLock(notify: true) { $0 = true }
     }
 
     /// Waits for the end.
     func wait() throws -> Result {
-        ended.wait { $0 ? () : nil }
-        guard let outcome else { preconditionFailure("a job ended that never ran") }
+        ended?.wait { $0 ? () : nil }
+        return try result()
+    }
+
+    /// After the end.
+    func result() throws -> Result {
+        guard hasEnded, let outcome else { preconditionFailure("a job ended that never ran") }
         return try outcome.get()
     }
 }

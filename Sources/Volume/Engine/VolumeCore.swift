@@ -48,6 +48,8 @@ final class VolumeCore: Sendable {
     let touched = TouchedInodes()
     /// Whether the group has changes that were answered.
     let hasAnswered = Atomic<Bool>(false)
+    /// Whether such changes could not be committed.
+    let hasLost = Atomic<Bool>(false)
     let durableBytes: UInt64
     let passesOverUnsettled: Bool
     let hookLogBytes: Int

@@ -55,6 +55,7 @@ extension Operations {
         gathering.hasAnswered = false
         core.touched.removeAll()
         core.hasAnswered.store(false, ordering: .sequentiallyConsistent)
+        core.inbox.groupEnded()
     }
 
     /// When the group is to be committed; nil: none is open.
@@ -63,13 +64,18 @@ extension Operations {
     }
 
     /// Whether the group can wait for more.
-    var mayStayOpen: Bool { !transaction.isOver && gathering.isOpen && ended.isEmpty && !isLarge }
+    var mayStayOpen: Bool {
+        !transaction.isOver && gathering.isOpen && !isLarge
+            && !ended.contains { $0.caller == .commit }
+    }
 
     /// Begins the next group at once after one that had much to do, so that callers find one.
+    /// Nobody asks for it, so nobody is waited for: neither a run nor the disk.
     mutating func stayBusy(after operations: Int) {
-        guard core.gathers, transaction.isOver, operations >= GroupLimits.busyOperations else {
-            return
-        }
+        guard core.gathers, transaction.isOver, operations >= GroupLimits.busyOperations,
+            hooks.isEmpty, core.writtenSincePoint < core.durableBytes,
+            !core.hasLost.load(ordering: .relaxed)
+        else { return }
         do throws(LMDBError) { try beginGroup() } catch {
             // Whoever begins the next one is told.
             return
@@ -81,7 +87,7 @@ extension Operations {
     mutating func keep(_ job: any Job) {
         guard gathering.isOpen else { return ended.append(job) }
         noteEnd()
-        guard job.isAnsweredEarly else { return ended.append(job) }
+        guard job.caller == .early else { return ended.append(job) }
         if gathering.position > 0 {
             gathering.hasAnswered = true
             core.hasAnswered.store(true, ordering: .sequentiallyConsistent)

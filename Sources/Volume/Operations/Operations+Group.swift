@@ -29,6 +29,10 @@ extension Operations {
 
     mutating func runInGroup(_ job: any Job) {
         do throws(LMDBError) {
+            // What was lost is not followed by what came after it.
+            if core.hasLost.load(ordering: .relaxed) {
+                throw LMDBError(code: .panic, operation: "change", object: core.path)
+            }
             if transaction.isOver { try beginGroup() }
         } catch {
             return job.end(error)
@@ -158,7 +162,10 @@ extension Operations {
         corrected.removeAll()
         failure = nil
         if cause.code == .panic { core.stop("\(cause)") }
-        if gathering.hasAnswered { core.stop("what was answered could not be committed: \(cause)") }
+        if gathering.hasAnswered {
+            core.stop("what was answered could not be committed: \(cause)")
+            core.hasLost.store(true, ordering: .releasing)
+        }
         endGathering()
         endJobs(cause)
         return cause

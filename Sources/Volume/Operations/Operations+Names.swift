@@ -75,6 +75,11 @@ extension Operations {
         return inode
     }
 
+    /// stat(2), as the transaction has it.
+    public func attributes(_ n: InodeNumber) throws -> Inode {
+        Inode(number: n, record: try existing(n))
+    }
+
     /// The inode of a directory in which names can be looked up.
     func directory(_ n: InodeNumber) throws -> InodeRecord {
         let inode = try existing(n)

@@ -98,7 +98,8 @@ extension Volume {
                 try sync()
             }
             // Where nothing was committed since the snapshot that was looked at, nothing has
-            // changed. A prepared plan may share its commit with what came after it.
+            // changed. A prepared plan may share its commit with what came after it, and so may one
+            // that was made in the open group.
             let isUnchanged = over != nil && core.isUnchanged(n, since: plan.commit)
             guard try isUnchanged || isStill(plan) else { continue }
             try core.data.write(bytes, plan, core.geometry)
@@ -132,7 +133,7 @@ extension Volume {
                 tail: nil, commit: commit)
         }
         let inGroup = try look(n) { operations in
-            try plan(operations.inode(n), operations.commitUnderWay) {
+            try plan(operations.inode(n), .max) {
                 try operations.map(n, .data, $0)
             }
         }

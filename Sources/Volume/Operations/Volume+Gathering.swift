@@ -20,12 +20,8 @@ extension VolumeCore {
     /// Waits until all that was answered is committed, or lost, which later changes are told. Not
     /// in the writer's turn.
     func commitAnswered() {
-        guard hasAnswered.load(ordering: .sequentiallyConsistent) else { return }
-        let work = Work(isAnsweredEarly: false) { _ in }
-        // Where no more is taken the group is being committed anyway.
-        guard inbox.add(work) else { return }
-        // Another's failure may be told here: then the group is over too.
-        try? work.wait()
+        let ended = inbox.groupsEnded
+        if hasAnswered.load(ordering: .sequentiallyConsistent) { inbox.endGroup(after: ended) }
     }
 }
 
@@ -39,7 +35,7 @@ extension Volume {
 
     /// stat(2).
     public func attributes(_ n: InodeNumber) throws -> Inode {
-        try look(n) { Inode(number: n, record: try $0.existing(n)) }
+        try look(n) { try $0.attributes(n) }
             ?? VolumeSnapshot(core).attributes(n)
     }
 
@@ -47,21 +43,17 @@ extension Volume {
     /// - Returns: nil where it has not.
     func look<R>(_ n: InodeNumber, _ body: (inout Operations) throws -> R) throws -> R? {
         try checkNotClosed()
-        guard core.touched.contains(n), let writer else { return nil }
-        return try withoutActuallyEscaping(body) { body in
-            let work = Work(body)
-            if !writer.runHere(work) {
-                guard core.touched.contains(n), core.inbox.add(work) else { return nil }
-            }
-            do { return try work.wait() } catch VolumeError.groupAborted {
-                core.commitAnswered()
-                return nil
-            }
-        }
+        guard let writer else { return nil }
+        guard core.touched.contains(n) else { return nil }
+        let ended = core.inbox.groupsEnded
+        // A group that ended before has taken the mark with it.
+        guard core.touched.contains(n) else { return nil }
+        return try writer.look(after: ended, body)
     }
 
     /// What a name leads to; nil where the directory has no such name.
     func find(_ dir: InodeNumber, _ name: RawSpan) throws -> Inode? {
+        try checkNotClosed()
         while true {
             if let found = try findInGroup(dir, dir, name) { return found.inode }
             let snapshot = try VolumeSnapshot(core)

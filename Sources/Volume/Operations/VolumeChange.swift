@@ -38,9 +38,13 @@ struct Watchers: Sendable {
 }
 
 extension Volume {
-    /// Has `body` called after each commit with what has changed in it; nil ends it.
-    public func watchChanges(_ body: (@Sendable ([VolumeChange], UInt64) -> Void)?) {
-        core.watchers.withLock { $0.changes = body }
+    /// Has `body` called after each commit from here on with what has changed in it; nil ends it,
+    /// after all that was answered before.
+    public func watchChanges(
+        _ body: (@Sendable ([VolumeChange], UInt64) -> Void)?
+    ) throws {
+        guard !core.isReadOnly else { return }
+        try core.atBoundary { $0.core.watchers.withLock { $0.changes = body } }
     }
 }
 
