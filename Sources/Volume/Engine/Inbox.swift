@@ -10,6 +10,11 @@
 // Some jobs can wait a little, since nobody waits for them: giving back what was forgotten. They
 // are put off until there are many, or some milliseconds have passed, and share a group of their
 // own.
+//
+// Where groups are gathered (Operations+Gathering.swift) the writer thread leaves one open between
+// two turns. A caller takes the turn only while there is one, runs its job in it, and leaves it
+// open; the writer thread commits it when its time has come, when it is full, or when somebody
+// waits for its end.
 
 internal import Synchronization
 internal import Threads
@@ -94,6 +99,7 @@ final class Inbox: Sendable {
             !isTaken && (!isEmpty || isLaterDue || isClosed && openUntil != nil)
         }
 
+        /// - Returns: nil where it is not the time yet; false where the group has ended.
         mutating func enterGroup(after ended: UInt64) -> Bool? {
             if groupsEnded != ended { return false }
             guard !isTaken, openUntil != nil, !isCommitDue, boundaries.isEmpty else { return nil }
