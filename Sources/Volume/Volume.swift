@@ -62,20 +62,12 @@ public final class Volume: Sendable {
         defer { core.latencies.record(since: start) }
         return try withoutActuallyEscaping(body) { body in
             if let work = writer?.runHere({ Work(isQueued: false, body) }) {
-                if !work.hasEnded { waitForCommit() }
                 return try work.result()
             }
             let work = Work(isQueued: true, body)
             guard core.inbox.add(work) else { throw VolumeError.closed(path) }
             return try work.wait()
         }
-    }
-
-    /// Waits until the group that is open has committed, or has failed.
-    private func waitForCommit() {
-        let work = Work(isQueued: true, for: .commit) { _ in }
-        // Where no more is taken the group is being committed anyway.
-        if core.inbox.add(work) { try? work.wait() }
     }
 
     /// What writers have done since the volume was opened: the operations that were begun, and how

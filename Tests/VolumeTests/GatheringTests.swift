@@ -114,6 +114,24 @@ extension Volume {
         #expect(try Verifier.verify(volume.metadata).isClean)
     }
 
+    @Test func `a long job that comes to where room is short has committed when it is answered`()
+        throws
+    {
+        // Room for a group that is gathered, and not after the first thousand names.
+        let pages = GroupLimits.gatheredPages + 100
+        let small = try SmallVolume(metadataLimit: pages * 4096, gather: longTime)
+        let volume = small.volume
+        try small.create("first")
+        #expect(volume.hasAnswered)
+        let before = volume.lastCommit
+        try volume.perform { operations in
+            for number in 0..<3000 { _ = try operations.create(.root, numbered(number)) }
+        }
+        #expect(!volume.hasAnswered)
+        #expect(volume.lastCommit >= before + 3)
+        #expect(try small.snapshot().list(.root).count == 3001)
+    }
+
     // MARK: Jobs that fail
 
     @Test(arguments: UInt64(1)...12)

@@ -328,13 +328,14 @@ final class Writer: @unchecked Sendable {
     }
 
     /// Runs a job on the caller's thread: in a group of its own, or in the one that is gathered. It
-    /// has ended then, unless the job has begun a group that is not gathered.
+    /// has ended then.
     /// - Returns: nil where it is not the caller's turn, and nothing was done.
     func runHere<J: Job>(_ job: () -> J) -> J? {
         guard core.inbox.enter(openGroup: core.gathers) else { return nil }
         let job = job()
         if core.gathers {
             operations.runInGroup(job)
+            operations.commitUnlessGathered()
             core.inbox.leave(isFull: !operations.mayStayOpen)
         } else {
             operations.run([job])

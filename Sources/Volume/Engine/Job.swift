@@ -17,22 +17,14 @@ protocol Job: AnyObject {
     /// Whether it has a group of its own.
     var isAlone: Bool { get }
 
-    /// Who waits for its end.
-    var caller: JobCaller { get }
-}
-
-/// Who waits for the end of a job.
-enum JobCaller {
-    case nobody
-    /// Somebody who is told as soon as it has run, where the group is gathered.
-    case early
-    /// Somebody who is told of the commit.
-    case commit
+    /// Whether somebody waits for its end. Where the group is gathered, they are told as soon as
+    /// it has run.
+    var isAwaited: Bool { get }
 }
 
 extension Job {
     var isAlone: Bool { false }
-    var caller: JobCaller { .nobody }
+    var isAwaited: Bool { false }
 }
 
 /// The work of one `perform`, and the caller who waits for it.
@@ -41,18 +33,13 @@ final class Work<Result>: Job, @unchecked Sendable {
     /// Owned by the caller until it is queued, then by whoever runs it until it has ended.
     private var body: ((inout Operations) throws -> Result)?
     private var outcome: Swift.Result<Result, any Error>?
-    /// Whether the end has been told.
-    private(set) var hasEnded = false
     /// nil where nobody has to wait: the caller runs it.
     private let ended: Monitor<Bool>?
-    let caller: JobCaller
+    private var hasEnded = false
+    let isAwaited = true
 
-    init(
-        isQueued: Bool, for caller: JobCaller = .early,
-        _ body: @escaping (inout Operations) throws -> Result
-    ) {
+    init(isQueued: Bool, _ body: @escaping (inout Operations) throws -> Result) {
         self.body = body
-        self.caller = caller
         ended = isQueued ? Monitor(false) : nil
     }
 

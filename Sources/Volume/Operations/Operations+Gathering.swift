@@ -64,9 +64,12 @@ extension Operations {
     }
 
     /// Whether the group can wait for more.
-    var mayStayOpen: Bool {
-        !transaction.isOver && gathering.isOpen && !isLarge
-            && !ended.contains { $0.caller == .commit }
+    var mayStayOpen: Bool { !transaction.isOver && gathering.isOpen && !isLarge }
+
+    /// Commits the group where it is not gathered: a long job may have begun one without room.
+    mutating func commitUnlessGathered() {
+        guard !transaction.isOver, !gathering.isOpen else { return }
+        onItsThread { _ = $0.commitGroup() }
     }
 
     /// Begins the next group at once after one that had much to do, so that callers find one.
@@ -87,7 +90,7 @@ extension Operations {
     mutating func keep(_ job: any Job) {
         guard gathering.isOpen else { return ended.append(job) }
         noteEnd()
-        guard job.caller == .early else { return ended.append(job) }
+        guard job.isAwaited else { return ended.append(job) }
         if gathering.position > 0 {
             gathering.hasAnswered = true
             core.hasAnswered.store(true, ordering: .sequentiallyConsistent)
