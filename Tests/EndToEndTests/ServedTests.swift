@@ -129,6 +129,26 @@ struct ServedTests {
         }
     }
 
+    @Test(arguments: [
+        (["check"], true), (["repair", "--strategy", "rebuild"], true),
+        (["repair", "--no-background"], false),
+    ])
+    func `a run on a mount gives way to programs, unless it is told not to`(
+        command: [String], isBackground: Bool
+    ) throws {
+        try withServed { volume, point in
+            let run = try Started(
+                tidemark,
+                command.prefix(1) + [point] + command.dropFirst() + ["--speed-limit", "50"])
+            try untilAtWork(volume)
+            #expect(try live(volume)["limits"].object["background"] as? Bool == isBackground)
+            try json("set", volume, "--background")
+            #expect(try live(volume)["limits"].object["background"] as? Bool == true)
+            try json("set", volume, "--no-background", "--speed-limit", "none")
+            #expect(run.wait().status == 0)
+        }
+    }
+
     @Test(arguments: [SIGKILL, SIGINT])
     func `a client that goes away stops nothing`(signal: Int32) throws {
         try withServed { volume, _ in

@@ -197,6 +197,22 @@ private final class Driven {
         }
     }
 
+    @Test func `a run that had to rest measures no costs, one that only might have does`() throws {
+        func rebuilt(_ limits: LimitChange) throws -> RunReport {
+            var random = SplitMix64(seed: 1)
+            let catalogue = try catalogue(3000)
+            _ = catalogue.randomDamage(&random, slots[0])
+            return try Driven(catalogue, .rebuild, limits).report()
+        }
+        let rested = try rebuilt(change { $0.share = 20 })
+        #expect(rested.outcome == .repaired)
+        #expect(rested.costs.load == nil)
+        // Nobody else was at work.
+        let alone = try rebuilt(change { $0.background = true })
+        #expect(alone.outcome == .repaired)
+        #expect(try #require(alone.costs.load) > 0)
+    }
+
     @Test func `a run that is paused before it begins does nothing until it is let go`() throws {
         let catalogue = try catalogue(10)
         let controls = RunControls()

@@ -77,8 +77,7 @@ final class Pace: Sendable {
     /// Until when writers count as being at work.
     private let busyUntil = Atomic<UInt64>(0)
     private let seenCommits = Atomic<UInt64>(0)
-    /// Commits that the run itself has made.
-    private let ownCommits = Atomic<UInt64>(0)
+    private let rests = Atomic(false)
 
     /// The share that a run in the background has while writers are at work; and while it holds
     /// a snapshot of the owner: as long as it does the owner can't use the pages again that
@@ -100,16 +99,15 @@ final class Pace: Sendable {
     /// Whether the run's threads rest between their steps.
     var isPaced: Bool { share() < 1 }
 
-    // MARK: Who else is at work
+    /// Whether any of them ever has: what steps took then says little about their work.
+    var hasRested: Bool { rests.load(ordering: .relaxed) }
 
-    /// The run has held the commit lock, and has committed at the most once.
-    func noteOwnCommit() { ownCommits.add(1, ordering: .relaxed) }
+    // MARK: Who else is at work
 
     /// Looks whether anybody else has committed since the last look. By one thread.
     func look() {
-        let commits = hook.status.lastCommit &- ownCommits.load(ordering: .relaxed)
-        let seen = seenCommits.exchange(commits, ordering: .relaxed)
-        guard commits > seen else { return }
+        let commits = hook.status.othersCommits
+        guard commits > seenCommits.exchange(commits, ordering: .relaxed) else { return }
         busyUntil.store(clock.now() + Pace.busyTime, ordering: .relaxed)
     }
 
@@ -165,6 +163,7 @@ final class Pace: Sendable {
         cycle.work(seconds, share: share(holdingSnapshot: isHolding))
         if cycle.due > 0 { idling() }
         while cycle.due > 0, hook.abortReason == nil, !isNeeded() {
+            rests.store(true, ordering: .relaxed)
             let start = clock.now()
             let isChanged = controls.rest(seconds: min(cycle.due, Pace.slice))
             cycle.rested(self.seconds(since: start), isChanged: isChanged)

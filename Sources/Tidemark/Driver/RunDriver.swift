@@ -45,8 +45,8 @@ public final class RunDriver: @unchecked Sendable {
     /// Entries of the index under work.
     private var expected = 0
     private let checkpointer: Checkpointer
-    /// The owner's last commit when the coordinator last let go of the lock.
-    private var lastSeenCommit: UInt64 = 0
+    /// Others' commits when the coordinator last let go of the lock.
+    private var seenCommits: UInt64 = 0
     /// Of the coordinator's thread.
     private var cycle = DutyCycle()
     private var work = WorkMeter()
@@ -124,7 +124,7 @@ public final class RunDriver: @unchecked Sendable {
             pace.rest(&cycle, after: worked) { self.keepQueueLow() }
         }
         stopPrefetcher()
-        if controls.limits.share == 100, !controls.limits.isBackground { work.add(to: &run.costs) }
+        if !pace.hasRested { work.add(to: &run.costs) }
         run.report.costs = run.costs
         run.report.seconds.total = seconds(since: start)
         if run.report.outcome == .stopped, let asked = controls.stopTime, run.endTime > asked {
@@ -309,10 +309,8 @@ public final class RunDriver: @unchecked Sendable {
     /// Leaves the commit lock alone for a while where writers are at work.
     private func rest(after held: UInt64) {
         guard held > 0 else { return }
-        pace.noteOwnCommit()
-        let commit = run.hook.status.lastCommit
-        defer { lastSeenCommit = run.hook.status.lastCommit }
-        guard commit > lastSeenCommit + 1 else { return }
+        defer { seenCommits = run.hook.status.othersCommits }
+        guard run.hook.status.othersCommits > seenCommits else { return }
         run.hook.wait(seconds: Double(held) * options.restFactor / 1e9) { $0.isFull }
     }
 

@@ -95,6 +95,9 @@ package final class HookPoint: CommitHook {
         var cursor = Cursor.at(KeyBytes())
         /// The last commit that was reported.
         var lastCommit: UInt64 = 0
+        /// Whether the run itself has the commit lock: what commits then is its own.
+        var isHolding = false
+        var othersCommits: UInt64 = 0
         /// Handled from the front; `head` is the first one that is not.
         var items: [QueueItem?] = []
         var head = 0
@@ -190,6 +193,7 @@ package final class HookPoint: CommitHook {
         let isTold = monitor.withLock { state in
             precondition(commit > state.lastCommit, "commits are reported in order, once")
             state.lastCommit = commit
+            if !state.isHolding { state.othersCommits += 1 }
             guard !state.isDead else { return false }
             let queued = state.queuedBytes, items = state.items.count
             var position = 0
@@ -298,6 +302,13 @@ package final class HookPoint: CommitHook {
     }
 
     // MARK: The run's side
+
+    /// Runs `body` with the commit lock, which the run has.
+    func holding<R>(_ body: () throws -> R) rethrows -> R {
+        monitor.withLock { $0.isHolding = true }
+        defer { monitor.withLock { $0.isHolding = false } }
+        return try body()
+    }
 
     /// The hook is in force, as of `commit`.
     func attached(at commit: UInt64) {
@@ -482,7 +493,8 @@ package final class HookPoint: CommitHook {
     /// A view of the state, for decisions and reports.
     struct Status {
         var cursor: Cursor
-        var lastCommit: UInt64
+        /// Commits that were reported and are not the run's own.
+        var othersCommits: UInt64
         var isEmpty: Bool
         var isFull: Bool
         var isScanned: Bool
@@ -503,7 +515,7 @@ package final class HookPoint: CommitHook {
 
     private func status(_ state: State) -> Status {
         Status(
-            cursor: state.cursor, lastCommit: state.lastCommit, isEmpty: state.isEmpty,
+            cursor: state.cursor, othersCommits: state.othersCommits, isEmpty: state.isEmpty,
             isFull: state.queuedBytes >= state.queueLimit,
             isScanned: state.cursor == .end && state.rereads.isEmpty
                 && (state.open.isEmpty || mutants.have(.openWindowsIgnored)),

@@ -120,7 +120,7 @@ public final class Run: @unchecked Sendable {
         try owner.atCommitBoundary { boundary in
             let start = self.clock.now()
             defer { self.holds.record(self.clock.now() - start) }
-            return try body(boundary)
+            return try self.hook.holding { try body(boundary) }
         }
     }
 

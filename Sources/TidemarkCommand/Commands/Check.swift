@@ -44,7 +44,7 @@ struct Check: ServableCommand {
     func execute(_ output: Output) throws -> ExitStatus {
         let list = try LineList(path: list, output)
         return try withVolume(target, .readOnly, output) { volume in
-            let limits = try limits.limits()
+            let limits = try limits.limits(from: .usual(on: output.served))
             let report = try withSeat(volume, Check._commandName, limits, output) { seat in
                 var execution = RunExecution(
                     volume: volume, slots: scope.slots(index), seat: seat, output: output)

@@ -73,7 +73,7 @@ struct Repair: ServableCommand {
         let list = try LineList(path: list, output)
         return try withVolume(target, dryRun ? .readOnly : .readWrite, output) { volume in
             if !dryRun { try finishReaping(volume, output) }
-            let limits = try limits.limits()
+            let limits = try limits.limits(from: .usual(on: output.served))
             let report = try withSeat(volume, Repair._commandName, limits, output) { seat in
                 var execution = RunExecution(
                     volume: volume, slots: scope.slots(index), seat: seat, output: output)

@@ -50,7 +50,7 @@ struct Resume: ServableCommand {
         let list = try LineList(path: list, output)
         return try withVolume(target, .readWrite, output) { volume in
             let record = try interrupted(volume)
-            let limits = try limits.limits(from: allowed(record))
+            let limits = try limits.limits(from: allowed(record, output))
             let report = try withSeat(volume, Resume._commandName, limits, output) { seat in
                 var execution = try RunExecution(
                     volume: volume, of: record, seat: seat, output: output)
@@ -78,8 +78,8 @@ struct Resume: ServableCommand {
 
     /// The limits that the run had. It rests no longer, and is not stopped again by what it found
     /// before.
-    private func allowed(_ record: RunRecord) -> RunLimits {
-        var limits = record.limits ?? RunLimits()
+    private func allowed(_ record: RunRecord, _ output: Output) -> RunLimits {
+        var limits = record.limits ?? .usual(on: output.served)
         limits.isPaused = false
         limits.stopAfter = nil
         return limits

@@ -102,7 +102,7 @@ struct Stress: TidemarkSubcommand {
             if let record {
                 try ScenarioFiles.write("# The recording did not come to its end.\n", to: record)
             }
-            let limits = try limits.limits()
+            let limits = try limits.limits(from: RunLimits())
             let result = try withSeat(opened, Stress._commandName, limits, output) {
                 try StressCoordinator(opened, options, $0, output).run()
             }

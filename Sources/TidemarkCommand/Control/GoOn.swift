@@ -41,7 +41,7 @@ extension ServedVolume {
         guard let record = try volume.interruptedRuns.first(where: { $0.number == number })
         else { return }
         output.note("run \(record.number) was interrupted, and goes on")
-        let report = try desk.seated(record.limits ?? RunLimits()) { seat in
+        let report = try desk.seated(record.limits ?? .usual(on: self)) { seat in
             try RunExecution(volume: volume, of: record, seat: seat, output: output)
                 .resume(record)
         }

@@ -72,7 +72,9 @@ struct LimitOptions: ParsableArguments {
             valueName: "time"))
     var maxDuration: DurationOrNone?
 
-    @Flag(inversion: .prefixedNo, help: "Give way to writers wherever they are at work.")
+    @Flag(
+        inversion: .prefixedNo,
+        help: "Give way to writers wherever they are at work; what a run on a mount does anyway.")
     var background: Bool?
 
     var change: LimitChange {
@@ -97,5 +99,14 @@ struct LimitOptions: ParsableArguments {
     }
 
     /// The limits that a run begins with.
-    func limits(from: RunLimits = RunLimits()) throws -> RunLimits { try change.applied(to: from) }
+    func limits(from: RunLimits) throws -> RunLimits { try change.applied(to: from) }
+}
+
+extension RunLimits {
+    /// What a run has that was asked for nothing: on a mount it gives way to the programs there.
+    static func usual(on served: ServedVolume?) -> RunLimits {
+        var limits = RunLimits()
+        limits.isBackground = served != nil
+        return limits
+    }
 }
