@@ -92,7 +92,8 @@ let package = Package(
             swiftSettings: strict),
         .systemLibrary(name: "CSplice"),
         .systemLibrary(name: "CXattr"),
-        .target(name: "HostFiles", dependencies: ["CXattr"], swiftSettings: pointers),
+        .systemLibrary(name: "CMalloc"),
+        .target(name: "HostFiles", dependencies: ["CMalloc", "CXattr"], swiftSettings: pointers),
         .executableTarget(
             name: "TidemarkCommand",
             dependencies: [

@@ -48,6 +48,13 @@ need_build_packages() {
     need_swift
 }
 
+# Mebibytes of anonymous memory of the process that serves a volume.
+server_memory() {
+    local process
+    process="$("$TIDEMARK" status "$1" --json | jq '.live.process')"
+    awk '/^RssAnon/ { print int($2 / 1024) }' "/proc/$process/status"
+}
+
 # The command, built from here unless TIDEMARK names one: TIDEMARK is its path.
 need_tidemark() {
     [[ -z "${TIDEMARK:-}" ]] || return 0

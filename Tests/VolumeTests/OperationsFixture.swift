@@ -48,6 +48,8 @@ final class SmallVolume {
         var options = OpenOptions()
         options.metadataLimit = metadataLimit
         options.gatherSeconds = gather
+        // A durable point ends the open group: none is to come by itself.
+        if gather > 0 { options.durableSeconds = 1e6 }
         options.clock = {
             Timestamp(seconds: time.seconds.load(ordering: .relaxed), nanoseconds: 7)
         }

@@ -108,6 +108,7 @@ struct Mount: TidemarkSubcommand {
     }
 
     private func serve(_ output: Output) throws -> ExitStatus {
+        giveBackLargePieces()
         let logger = makeLogger(toSystem: behind, isVerbose: common.verbose)
         let mode = readOnly ? OpenOptions.Mode.readOnly : .readWrite
         try withVolume(
