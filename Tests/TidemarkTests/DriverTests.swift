@@ -364,6 +364,26 @@ private func smallOptions(_ strategy: Strategy) -> RunOptions {
         #expect(hook.status.elided == 4)
     }
 
+    @Test func `what a run commits counts as nobody's work, for itself and for other runs`() {
+        let hooks = (0..<2).map { _ in
+            HookPoint(wanted: [true], limits: .init(), pool: BatchPool(capacity: 1024, limit: 4))
+        }
+        func commit(_ number: UInt64) {
+            for hook in hooks { hook.committed(number, deltas: deltas(1)) }
+        }
+        for hook in hooks { hook.attached(at: 7) }
+        #expect(hooks.map(\.status.othersCommits) == [0, 0])
+        HookPoint.holding(hooks) { commit(8) }
+        #expect(hooks.map(\.status.othersCommits) == [0, 0])
+        commit(9)
+        #expect(hooks.map(\.status.othersCommits) == [1, 1])
+        #expect(throws: AbortReason.self) {
+            try HookPoint.holding(hooks) { throw AbortReason("the body fails") }
+        }
+        commit(10)
+        #expect(hooks.map(\.status.othersCommits) == [2, 2])
+    }
+
     @Test func `a window before the hooks are in force is a mistake of the driver`() async {
         await #expect(processExitsWith: .failure) {
             let hook = HookPoint(

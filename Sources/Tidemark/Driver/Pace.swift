@@ -83,8 +83,9 @@ final class Pace: Sendable {
     /// a snapshot of the owner: as long as it does the owner can't use the pages again that
     /// its writers free, which costs them more than a short burst of work.
     static let backgroundShare = 0.1, snapshotShare = 0.5
-    /// Nanoseconds after a commit for which writers count as being at work.
-    private static let busyTime: UInt64 = 100_000_000
+    /// Nanoseconds after a commit for which writers count as being at work: more than a mount may
+    /// gather changes for.
+    private static let busyTime: UInt64 = 200_000_000
     /// Seconds after which a resting thread looks whether the run has failed.
     private static let slice = 0.05
 
@@ -111,7 +112,8 @@ final class Pace: Sendable {
         busyUntil.store(clock.now() + Pace.busyTime, ordering: .relaxed)
     }
 
-    private func share(holdingSnapshot isHolding: Bool = false) -> Double {
+    /// The part of the time that threads may work just now: more than 0, up to 1.
+    func share(holdingSnapshot isHolding: Bool = false) -> Double {
         let limits = limits
         let share = Double(limits.share) / 100
         guard limits.isBackground, clock.now() < busyUntil.load(ordering: .relaxed) else {

@@ -333,6 +333,7 @@ public final class RunDriver: @unchecked Sendable {
         repeat {
             peak.store(max(peak.load(ordering: .relaxed), anonymousBytes()), ordering: .relaxed)
             pace.look()
+            board.note(share: pace.share())
             if let most = controls.limits.maximumSeconds, board.seconds >= most {
                 run.hook.abort(
                     AbortReason("it was to take \(most) seconds at the most", .stop))

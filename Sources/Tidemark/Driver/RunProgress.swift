@@ -87,6 +87,8 @@ final class ProgressBoard: Sendable {
         var rate = RateMeter()
         /// Entries of all indexes that the run is about, as far as they are known.
         var entries = 0
+        /// The part of the time that the run may work just now.
+        var share = 1.0
 
         /// Phases that are remembered.
         static let phases = 64
@@ -140,6 +142,8 @@ final class ProgressBoard: Sendable {
     /// Notes how many entries the run is about.
     func note(entries: Int) { state.withLock { $0.entries = entries } }
 
+    func note(share: Double) { state.withLock { $0.share = share } }
+
     func note(primaryRecords: Int) {
         state.withLock { $0.progress.primaryRecords = primaryRecords }
     }
@@ -166,13 +170,13 @@ final class ProgressBoard: Sendable {
             progress.firstDiscrepancy = found.first
             progress.limits = controls.limits
             progress.stopReason = run.hook.abortReason?.description
-            estimate(&progress, state.entries)
+            estimate(&progress, state.entries, state.share)
             return progress
         }
     }
 
     /// Time left: of the phase by its rate, of later phases by what an entry costs.
-    private func estimate(_ progress: inout RunProgress, _ known: Int) {
+    private func estimate(_ progress: inout RunProgress, _ known: Int, _ share: Double) {
         guard progress.total > 0, progress.rate > 0, !progress.limits.isPaused else { return }
         let left = Double(max(0, progress.total - progress.done)) / progress.rate
         progress.phaseSecondsLeft = left
@@ -192,6 +196,6 @@ final class ProgressBoard: Sendable {
             case .rechecking: 0
             default: nil
             }
-        progress.secondsLeft = later.map { left + $0 * 100 / Double(progress.limits.share) }
+        progress.secondsLeft = later.map { left + $0 / share }
     }
 }

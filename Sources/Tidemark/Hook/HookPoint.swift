@@ -95,7 +95,7 @@ package final class HookPoint: CommitHook {
         var cursor = Cursor.at(KeyBytes())
         /// The last commit that was reported.
         var lastCommit: UInt64 = 0
-        /// Whether the run itself has the commit lock: what commits then is its own.
+        /// Whether a run has the commit lock, this or another one: what commits then is its own.
         var isHolding = false
         var othersCommits: UInt64 = 0
         /// Handled from the front; `head` is the first one that is not.
@@ -303,10 +303,10 @@ package final class HookPoint: CommitHook {
 
     // MARK: The run's side
 
-    /// Runs `body` with the commit lock, which the run has.
-    func holding<R>(_ body: () throws -> R) rethrows -> R {
-        monitor.withLock { $0.isHolding = true }
-        defer { monitor.withLock { $0.isHolding = false } }
+    /// Runs `body` with the commit lock, which one of the runs has whose hooks these are.
+    static func holding<R>(_ hooks: [HookPoint], _ body: () throws -> R) rethrows -> R {
+        for hook in hooks { hook.monitor.withLock { $0.isHolding = true } }
+        defer { for hook in hooks { hook.monitor.withLock { $0.isHolding = false } } }
         return try body()
     }
 
@@ -493,7 +493,7 @@ package final class HookPoint: CommitHook {
     /// A view of the state, for decisions and reports.
     struct Status {
         var cursor: Cursor
-        /// Commits that were reported and are not the run's own.
+        /// Commits that were reported and are no run's.
         var othersCommits: UInt64
         var isEmpty: Bool
         var isFull: Bool

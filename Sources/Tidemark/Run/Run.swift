@@ -120,7 +120,9 @@ public final class Run: @unchecked Sendable {
         try owner.atCommitBoundary { boundary in
             let start = self.clock.now()
             defer { self.holds.record(self.clock.now() - start) }
-            return try self.hook.holding { try body(boundary) }
+            // The hook may be attached only by what comes now.
+            let others = boundary.hooks.compactMap { $0 as? HookPoint }.filter { $0 !== self.hook }
+            return try HookPoint.holding(others + [self.hook]) { try body(boundary) }
         }
     }
 

@@ -18,7 +18,8 @@ struct Resume: ServableCommand {
             position up), that is said, and the run starts again from the beginning.
 
             It has the limits that it had, but for a number of discrepancies to stop after; those \
-            that are given here come in their place. A duration begins anew.
+            that are given here come in their place. A duration begins anew. On a mount it gives \
+            way to programs, whether it did before or not, unless --no-background is given.
 
             Without RUN it is the last one that was interrupted. `tidemark status` lists them.
 
@@ -79,7 +80,7 @@ struct Resume: ServableCommand {
     /// The limits that the run had. It rests no longer, and is not stopped again by what it found
     /// before.
     private func allowed(_ record: RunRecord, _ output: Output) -> RunLimits {
-        var limits = record.limits ?? .usual(on: output.served)
+        var limits = RunLimits.usual(on: output.served, from: record.limits ?? RunLimits())
         limits.isPaused = false
         limits.stopAfter = nil
         return limits

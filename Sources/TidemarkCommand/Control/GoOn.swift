@@ -1,5 +1,6 @@
 // Whoever serves a volume goes on with the runs that a crash, or a closing, has interrupted, beside
-// everything else, with the limits that they had; not with those that somebody has stopped.
+// everything else, with the limits that they had, and giving way to programs; not with those that
+// somebody has stopped.
 
 internal import Logging
 internal import Threads
@@ -41,7 +42,8 @@ extension ServedVolume {
         guard let record = try volume.interruptedRuns.first(where: { $0.number == number })
         else { return }
         output.note("run \(record.number) was interrupted, and goes on")
-        let report = try desk.seated(record.limits ?? .usual(on: self)) { seat in
+        let limits = RunLimits.usual(on: self, from: record.limits ?? RunLimits())
+        let report = try desk.seated(limits) { seat in
             try RunExecution(volume: volume, of: record, seat: seat, output: output)
                 .resume(record)
         }

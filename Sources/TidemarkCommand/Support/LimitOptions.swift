@@ -103,10 +103,11 @@ struct LimitOptions: ParsableArguments {
 }
 
 extension RunLimits {
-    /// What a run has that was asked for nothing: on a mount it gives way to the programs there.
-    static func usual(on served: ServedVolume?) -> RunLimits {
-        var limits = RunLimits()
-        limits.isBackground = served != nil
+    /// What a run has, or goes on with, that nothing else was asked of: on a mount it gives way to
+    /// the programs there.
+    static func usual(on served: ServedVolume?, from limits: RunLimits = RunLimits()) -> RunLimits {
+        var limits = limits
+        if served != nil { limits.isBackground = true }
         return limits
     }
 }
