@@ -30,10 +30,11 @@ protocol BoundaryJob: AnyObject {
 /// What the writer thread does in one turn.
 struct Turn {
     var jobs: [any Job]
-    /// Whether a boundary waits: the open group ends before it.
-    let hasBoundaries: Bool
-    /// Whether the group ends with the turn.
-    let commits: Bool
+    /// Whether the group that is open is committed before anything else: its time has come, or a
+    /// boundary waits.
+    let endsGroup: Bool
+    /// Whether no turn comes after it that would end the group.
+    let isLast: Bool
 }
 
 /// Work of the writer thread for another that has the turn, and waits for it.
@@ -120,7 +121,7 @@ final class Inbox: Sendable {
             }
             defer { isCommitDue = false }
             return Turn(
-                jobs: jobs, hasBoundaries: !boundaries.isEmpty, commits: isCommitDue || isClosed)
+                jobs: jobs, endsGroup: isCommitDue || !boundaries.isEmpty, isLast: isClosed)
         }
     }
 

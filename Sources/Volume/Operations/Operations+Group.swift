@@ -11,9 +11,9 @@ extension Operations {
     /// A turn of the writer thread. A group that is gathered may stay open.
     mutating func run(_ turn: Turn) {
         let before = transaction.isOver ? 0 : groupSize
-        if turn.hasBoundaries, !transaction.isOver { _ = commitGroup() }
+        if turn.endsGroup, !transaction.isOver { _ = commitGroup() }
         if transaction.isOver { runBoundaryWork() }
-        run(turn.jobs, staysOpen: !turn.commits)
+        run(turn.jobs, staysOpen: !turn.isLast)
         stayBusy(after: before)
     }
 
