@@ -76,6 +76,7 @@ final class Pace: Sendable {
     private let bucket = Mutex(TokenBucket())
     /// Until when writers count as being at work.
     private let busyUntil = Atomic<UInt64>(0)
+    /// Others' commits at the last look.
     private let seenCommits = Atomic<UInt64>(0)
     private let rests = Atomic(false)
 

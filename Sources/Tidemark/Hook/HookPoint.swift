@@ -97,6 +97,7 @@ package final class HookPoint: CommitHook {
         var lastCommit: UInt64 = 0
         /// Whether a run has the commit lock, this or another one: what commits then is its own.
         var isHolding = false
+        /// Commits that were reported and are no run's.
         var othersCommits: UInt64 = 0
         /// Handled from the front; `head` is the first one that is not.
         var items: [QueueItem?] = []
