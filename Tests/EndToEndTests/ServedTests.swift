@@ -149,6 +149,25 @@ struct ServedTests {
         }
     }
 
+    @Test(arguments: [([], true), (["--no-background"], false)])
+    func `a run that goes on on a mount gives way too, whatever it did before`(
+        options: [String], isBackground: Bool
+    ) throws {
+        try withServed { volume, _ in
+            try json("damage", volume, "--index", "rmap", "--count", "30", "--seed", "4")
+            let repair = try Started(
+                tidemark, ["repair", volume, "--no-background", "--speed-limit", "50"])
+            try untilAtWork(volume)
+            try json("stop", volume)
+            #expect(repair.wait().status == 4)
+            let resumed = try Started(tidemark, ["resume", volume] + options)
+            try untilAtWork(volume)
+            #expect(try live(volume)["limits"].object["background"] as? Bool == isBackground)
+            try json("set", volume, "--speed-limit", "none")
+            #expect(resumed.wait().status == 0)
+        }
+    }
+
     @Test(arguments: [SIGKILL, SIGINT])
     func `a client that goes away stops nothing`(signal: Int32) throws {
         try withServed { volume, _ in
