@@ -1,7 +1,7 @@
 // Changes as an owner reports them that nobody can lock: each with the time at which it was
 // stamped, because they arrive late and from several buffers.
 
-public import Bytes
+internal import Bytes
 
 /// Deltas in the order in which they stand in one buffer of a `ChangeFeed`, each with its stamp.
 ///

@@ -76,8 +76,8 @@ public protocol UnlockedOwner: AnyObject, Sendable {
         of index: IndexSlot, from key: KeyBytes, limit: Int, into batch: EntryBatch
     ) throws -> KeyBytes?
 
-    /// Looks the keys up in the live index again: appends, in the order of `keys`, the entry of each
-    /// that it holds, and nothing for the others.
+    /// Looks the keys up in the live index again: appends, in the order of `keys`, the entry of
+    /// each that it holds, and nothing for the others.
     /// - Throws: what makes the run fail.
     func lookUp(_ keys: [KeyBytes], of index: IndexSlot, into batch: EntryBatch) throws
 
@@ -114,8 +114,8 @@ public protocol ChangeFeed: AnyObject, Sendable {
     /// - Throws: what makes the run fail.
     func mark() throws -> SequenceNumber
 
-    /// The subscription is over: the receiver is not called any more once this returns. Called once,
-    /// also after `ChangeReceiver.ended`.
+    /// The subscription is over: the receiver is not called any more once this returns. Called
+    /// once, also after `ChangeReceiver.ended`.
     func end()
 }
 
@@ -133,8 +133,8 @@ public protocol ChangeReceiver: AnyObject, Sendable {
     /// that are too wide cost time; bounds that are too narrow make the result wrong.
     func lost(from: SequenceNumber, to: SequenceNumber, in buffer: Int)
 
-    /// Every event of `buffer` stamped at or before `upTo` has been delivered, or lies within a loss
-    /// that has been told; and each loss that *begins* at or before `upTo` has been told, however
+    /// Every event of `buffer` stamped at or before `upTo` has been delivered, or lies within a
+    /// loss that has been told; and each loss that *begins* at or before `upTo` has been told, however
     /// late it ends. It never falls.
     func delivered(upTo: SequenceNumber, in buffer: Int)
 
