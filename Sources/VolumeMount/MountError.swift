@@ -6,8 +6,12 @@ public enum MountError: Error, Hashable, Sendable {
     case notDirectory(String)
     /// Something is mounted there.
     case inUse(String, by: String)
-    /// The kernel offers no FUSE.
-    case noDevice(why: String)
+    /// The kernel has FUSE, and there is no /dev/fuse.
+    case noDeviceNode
+    /// /dev/fuse may not be opened by this user, or not in this container.
+    case noDevicePermission(why: String)
+    /// The kernel has no driver for FUSE.
+    case moduleNotLoaded(why: String)
     /// libfuse or the kernel refused; libfuse has said why.
     case refused(String)
     /// No volume is mounted there.
@@ -24,9 +28,15 @@ extension MountError: CustomStringConvertible {
         case .notDirectory(let path): "\(path) is not a directory; give one to mount on"
         case .inUse(let path, let source):
             "\(path) is a mount point already, of \(source); unmount that first, or give another"
-        case .noDevice(let why):
-            "there is no FUSE here (/dev/fuse: \(why)); load the module fuse, or give the container"
-                + " the device"
+        case .noDeviceNode:
+            "there is no device node /dev/fuse; make it (as root: mknod -m 666 /dev/fuse c 10 229),"
+                + " or start the container with --device /dev/fuse"
+        case .noDevicePermission(let why):
+            "no permission to open /dev/fuse (\(why)); let every user open it (as root: chmod 666"
+                + " /dev/fuse, as udev has it), or start the container with --device /dev/fuse"
+        case .moduleNotLoaded(let why):
+            "the kernel has no FUSE (/dev/fuse: \(why)); load its module (as root: modprobe fuse),"
+                + " on the host where this is a container"
         case .refused(let path):
             "\(path): the system does not mount there; see the message of fuse, and that the"
                 + " package fuse3 is installed"

@@ -52,8 +52,27 @@ public enum MountPoint {
 
     private static func checkDevice() throws(MountError) {
         let file = unsafe open("/dev/fuse", O_RDWR | O_CLOEXEC)
-        guard file >= 0 else { throw .noDevice(why: systemText(errno)) }
-        Glibc.close(file)
+        let number = errno
+        guard file < 0 else {
+            Glibc.close(file)
+            return
+        }
+        switch number {
+        case ENOENT:
+            // Without udev a node may be missing while the driver is loaded, and vice versa.
+            if kernelHasFUSE() == false { throw .moduleNotLoaded(why: systemText(number)) }
+            throw .noDeviceNode
+        case ENODEV, ENXIO: throw .moduleNotLoaded(why: systemText(number))
+        case EACCES, EPERM: throw .noDevicePermission(why: systemText(number))
+        default: throw .system(operation: "open", object: "/dev/fuse", errno: number)
+        }
+    }
+
+    /// Whether a driver for FUSE is loaded; nil if the kernel does not tell.
+    private static func kernelHasFUSE() -> Bool? {
+        let text = String(decoding: readWhole("/proc/filesystems"), as: UTF8.self)
+        guard !text.isEmpty else { return nil }
+        return text.split(whereSeparator: \.isWhitespace).contains("fuse")
     }
 
     // MARK: Unmounting

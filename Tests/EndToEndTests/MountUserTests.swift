@@ -3,41 +3,42 @@
 import Foundation
 import Testing
 
-@Suite(.enabled(if: canMount && getuid() == 0, "needs /dev/fuse, and root to become another"))
+/// The mounts lie in a namespace in which every user may open /dev/fuse: on a machine without udev
+/// only root may.
+@Suite(.enabled(if: PrivateMounts.deviceObstacle == nil, "\(PrivateMounts.deviceObstacle ?? "")"))
 struct MountUserTests {
-    /// Runs a script as a user without any privilege, in a directory of theirs that holds a volume
-    /// `v` and a directory `mnt`. `tidemark` is the command.
-    private func withUser(
-        _ body: (_ directory: String, _ script: (String) throws -> Ended) throws
-            -> Void
-    ) throws {
+    /// A directory of a user, with a volume `v` and a directory `mnt`, and their mounts.
+    private struct Place {
+        let directory: String
+        let mounts: PrivateMounts
+
+        /// Runs a script as a user without any privilege. `tidemark` is the command.
+        func script(_ text: String) throws -> Ended {
+            try mounts.userScript(text, in: directory)
+        }
+
+        /// Runs a script as root.
+        func asRoot(_ script: String) throws -> Ended { try mounts.shell(script, directory) }
+    }
+
+    private func withUser(arrangement: String = "", _ body: (Place) throws -> Void) throws {
         try withDirectory { directory in
-            let script = { (text: String) throws -> Ended in
-                let text = """
-                    set -euo pipefail; cd "$1"; command="$2"
-                    tidemark() { "$command" "$@"; }
-                    \(text)
-                    """
-                let user = "--reuid nobody --regid nogroup --clear-groups --inh-caps=-all"
-                return try Started(
-                    "/usr/bin/timeout",
-                    ["240", "setpriv"] + user.split(separator: " ").map(String.init)
-                        + ["/bin/bash", "-c", text, "bash", directory, tidemark]
-                ).wait()
-            }
             let made = try shell("chown nobody:nogroup \"$1\"; chmod 755 \"$1\"", directory)
             try #require(made.status == 0)
-            defer { _ = try? shell("umount -l \"$1\" 2>/dev/null", directory + "/mnt") }
-            let created = try script("tidemark create v --size 256M; mkdir mnt")
+            let mounts = try PrivateMounts(
+                directory, arrangement: PrivateMounts.openDevice + "\n" + arrangement)
+            let place = Place(directory: directory, mounts: mounts)
+            defer { _ = try? place.asRoot("umount -l \"$1/mnt\" 2>/dev/null") }
+            let created = try place.script("tidemark create v --size 256M; mkdir mnt")
             try #require(created.status == 0, "\(created.errors)")
-            try body(directory, script)
+            try body(place)
             try expectVerified(directory + "/v")
         }
     }
 
     @Test func `a user mounts a volume of their own, and nobody else gets in`() throws {
-        try withUser { directory, script in
-            let ended = try script(
+        try withUser { place in
+            let ended = try place.script(
                 """
                 tidemark mount v mnt; echo mine > mnt/file; mkdir mnt/d; mv mnt/file mnt/d
                 test "$(stat -c %U mnt/d/file)" = nobody
@@ -46,9 +47,9 @@ struct MountUserTests {
                 """)
             #expect(ended.status == 0, "\(ended.output) \(ended.errors)")
             // Not even root, as the kernel has it.
-            let other = try shell("cat \"$1/mnt/d/file\"", directory)
+            let other = try place.asRoot("cat \"$1/mnt/d/file\"")
             #expect(other.status != 0 && other.errors.contains("Permission denied"))
-            let end = try script(
+            let end = try place.script(
                 """
                 tidemark unmount mnt; test -z "$(ls mnt)"; tidemark mount v mnt
                 grep -qx mine mnt/d/file; tidemark unmount mnt
@@ -57,31 +58,36 @@ struct MountUserTests {
         }
     }
 
-    private static let othersAllowed =
-        (try? String(contentsOfFile: "/etc/fuse.conf", encoding: .utf8))?
-        .split(separator: "\n").contains { $0.trimmingPrefix(" ").hasPrefix("user_allow_other") }
-        ?? false
-
-    @Test func `whether others get in is for fuse.conf to say`() throws {
-        try withUser { directory, script in
-            let ended = try script("tidemark mount v mnt --allow-other; echo hello > mnt/f")
-            guard Self.othersAllowed else {
-                #expect(ended.status == 4, "\(ended.output)")
-                #expect(ended.errors.contains("user_allow_other"), "\(ended.errors)")
-                #expect(ended.errors.contains("does not mount there"), "\(ended.errors)")
-                return
-            }
+    @Test(.enabled(if: access("/etc/fuse.conf", F_OK) == 0, "there is no /etc/fuse.conf"))
+    func `others get in where fuse.conf allows it`() throws {
+        try withUser(arrangement: Self.configured("user_allow_other")) { place in
+            let ended = try place.script("tidemark mount v mnt --allow-other; echo hello > mnt/f")
             #expect(ended.status == 0, "\(ended.errors)")
-            try expectWell("grep -qx hello \"$1/mnt/f\"", directory)
-            let end = try script("tidemark unmount mnt")
+            let looked = try place.asRoot("grep -qx hello \"$1/mnt/f\"")
+            #expect(looked.status == 0, "\(looked.output) \(looked.errors)")
+            let end = try place.script("tidemark unmount mnt")
             #expect(end.status == 0, "\(end.errors)")
         }
     }
 
+    @Test(.enabled(if: access("/etc/fuse.conf", F_OK) == 0, "there is no /etc/fuse.conf"))
+    func `others do not get in where fuse.conf says nothing of them`() throws {
+        try withUser(arrangement: Self.configured("# nothing")) { place in
+            let ended = try place.script("tidemark mount v mnt --allow-other; echo hello > mnt/f")
+            #expect(ended.status == 4, "\(ended.output)")
+            #expect(ended.errors.contains("user_allow_other"), "\(ended.errors)")
+            #expect(ended.errors.contains("does not mount there"), "\(ended.errors)")
+        }
+    }
+
+    private static func configured(_ line: String) -> String {
+        "echo '\(line)' > device/fuse.conf; mount --bind device/fuse.conf /etc/fuse.conf"
+    }
+
     @Test(arguments: ["tidemark unmount mnt --force", "kill $(cat v/lock)"])
     func `a user ends a mount in use, and what was written is kept`(way: String) throws {
-        try withUser { directory, script in
-            let ended = try script(
+        try withUser { place in
+            let ended = try place.script(
                 """
                 tidemark mount v mnt
                 (exec 3> mnt/open; echo kept >&3; exec sleep 50) & sleeper=$!

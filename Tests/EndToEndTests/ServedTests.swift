@@ -4,7 +4,7 @@
 import Foundation
 import Testing
 
-@Suite(.enabled(if: access("/dev/fuse", R_OK | W_OK) == 0, "there is no /dev/fuse to be opened"))
+@Suite(.enabled(if: canMount, "there is no /dev/fuse that could be opened"))
 struct ServedTests {
     /// A volume with a small tree, mounted.
     private func withServed(

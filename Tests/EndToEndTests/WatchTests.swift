@@ -3,7 +3,7 @@
 import Foundation
 import Testing
 
-@Suite(.enabled(if: access("/dev/fuse", R_OK | W_OK) == 0, "there is no /dev/fuse to be opened"))
+@Suite(.enabled(if: canMount, "there is no /dev/fuse that could be opened"))
 struct WatchTests {
     /// A volume that is mounted with a page, and a repair of it that takes for ever.
     private func withSlowRun(
