@@ -51,7 +51,53 @@ import Testing
         #expect(ended.status == 0)
         for command in UsageTests.commands { #expect(ended.output.contains("  \(command) ")) }
         #expect(ended.output.contains("Exit status"))
-        #expect(try run("--version").output.hasPrefix("tidemark "))
+    }
+
+    private static func page(_ path: String) throws -> String {
+        let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+            .appendingPathComponent("../..")
+        return try String(contentsOf: root.appendingPathComponent(path), encoding: .utf8)
+    }
+
+    @Test func `the version is that of the changelog and of the man page`() throws {
+        let ended = try run("--version")
+        #expect(ended.status == 0)
+        let newest = try #require(
+            try Self.page("CHANGELOG.md").firstMatch(of: #/\n## \[([0-9.]+)\] - /#)?.output.1)
+        #expect(ended.output == "tidemark \(newest)\n")
+        #expect(try Self.page("Docs/man/tidemark.1").contains("\"Tidemark \(newest)\""))
+    }
+
+    /// What the pages show a reader to type, by its subcommand.
+    private static func shownCommands() throws -> [(page: String, words: [String])] {
+        let pages = [
+            "README.md", "Docs/tour.md", "Docs/operations.md", "Docs/mounting.md",
+            "Docs/scenarios.md",
+        ]
+        return try pages.flatMap { page in
+            try Self.page(page).split(separator: "\n").compactMap { line in
+                let words = line.split(separator: " ").map(String.init)
+                guard let start = words.firstIndex(of: "tidemark"),
+                    words[..<start].allSatisfy({ ["$", "if", "!", "&&", "["].contains($0) }),
+                    words.count > start + 1, words[start + 1].allSatisfy(\.isLowercase)
+                else { return nil }
+                return (page, Array(words[(start + 1)...]))
+            }
+        }
+    }
+
+    @Test func `commands and options that the pages show are known`() throws {
+        let shown = try Self.shownCommands()
+        #expect(shown.count > 30)
+        for command in Set(shown.map(\.words[0])) {
+            let ended = try run(command, "--help")
+            #expect(ended.status == 0, "tidemark \(command): \(ended.errors)")
+            for (page, words) in shown where words[0] == command {
+                for option in words where option.hasPrefix("--") {
+                    #expect(ended.output.contains(option), "\(page): \(words)")
+                }
+            }
+        }
     }
 
     @Test(arguments: ["bash", "zsh", "fish"])
@@ -64,9 +110,7 @@ import Testing
 
     @Test(arguments: commands)
     func `the man page has a section for the command`(command: String) throws {
-        let page = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
-            .appendingPathComponent("../../Docs/man/tidemark.1")
-        #expect(try String(contentsOf: page, encoding: .utf8).contains("\n.SS \(command)\n"))
+        #expect(try Self.page("Docs/man/tidemark.1").contains("\n.SS \(command)\n"))
     }
 
     @Test func `a reader that goes away ends the command without a word`() throws {
