@@ -204,7 +204,7 @@ private func connectOnce(_ folder: SocketFolder, _ name: String) throws(ControlE
     return descriptor
 }
 
-/// Seconds of a clock that only goes on.
+/// Seconds of a monotonic clock.
 func now() -> Double {
     var time = timespec()
     unsafe clock_gettime(CLOCK_MONOTONIC, &time)

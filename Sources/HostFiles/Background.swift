@@ -1,4 +1,4 @@
-// A command that goes on in the background: this program, started again in a session of its own.
+// A command that continues in the background: this program, started again in a session of its own.
 // Not a fork: threads, and files that a library has mapped, don't survive one.
 //
 // The one in front waits until the one behind says that it is ready, or has ended; until then both

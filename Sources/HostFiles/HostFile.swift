@@ -32,7 +32,7 @@ public struct HostFile: ~Copyable, @unchecked Sendable {
         return HostFile(descriptor: descriptor)
     }
 
-    /// Opens the directory that this one stands in.
+    /// Opens the directory that contains this one.
     public func parent() throws(HostError) -> HostFile {
         try open(Array("..".utf8), for: .directory)
     }

@@ -1,4 +1,4 @@
-// What stat(2) tells.
+// What stat(2) returns.
 
 #if canImport(Glibc)
 internal import Glibc

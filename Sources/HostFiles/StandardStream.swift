@@ -105,7 +105,7 @@ public struct TextFile: ~Copyable, Sendable {
     }
 }
 
-/// Signals as flags: a command looks at them where it can stop well.
+/// Signals as flags: a command checks them where it can stop.
 public enum Signals {
     private static let received = Atomic<Int32>(0)
 
@@ -153,7 +153,7 @@ public enum Signals {
     }
 }
 
-/// Time that only goes on, in nanoseconds.
+/// Monotonic time, in nanoseconds.
 public func monotonicNanoseconds() -> UInt64 {
     var time = timespec()
     unsafe clock_gettime(CLOCK_MONOTONIC, &time)

@@ -5,7 +5,7 @@
 //   directory to a name in it.
 // - Any depth, with a bounded number of open directories: of a deep chain only the lower
 //   end stays open. The way back up is `..`, and it is checked to lead where it came from.
-// - Whatever can't be read is told to the visitor, and the walk goes on.
+// - What can't be read is reported to the visitor, and the walk continues.
 
 #if canImport(Glibc)
 internal import Glibc

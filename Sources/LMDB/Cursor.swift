@@ -24,13 +24,13 @@ internal import CLMDB
         if unsafe !transaction.isWriter || transaction.raw != nil { unsafe mdb_cursor_close(raw) }
     }
 
-    /// The key where the cursor stands. Empty before the first successful move.
+    /// The key at the cursor. Empty before the first successful move.
     public var key: RawSpan {
         @_lifetime(borrow self)
         get { unsafe _overrideLifetime(span(currentKey), borrowing: self) }
     }
 
-    /// The value where the cursor stands.
+    /// The value at the cursor.
     public var value: RawSpan {
         @_lifetime(borrow self)
         get { unsafe _overrideLifetime(span(currentValue), borrowing: self) }
@@ -122,7 +122,7 @@ public struct WriteCursor: ~Copyable {
     @inline(__always)
     private var failures: CallFailures? { cursor.transaction.environment.failures }
 
-    /// Stores `value` for `key`; the cursor then stands there.
+    /// Stores `value` for `key`; the cursor is then there.
     public mutating func put(_ key: RawSpan, _ value: RawSpan) throws(LMDBError) {
         try failures?.check(.put, cursor.table.name)
         try check(put(key, value, flags: 0), "put", cursor.table.name)
@@ -136,7 +136,7 @@ public struct WriteCursor: ~Copyable {
         try check(put(key, value, flags: UInt32(MDB_APPEND)), "append", cursor.table.name)
     }
 
-    /// Deletes the entry where the cursor stands; `next` then goes to the one after it.
+    /// Deletes the entry at the cursor; `next` then moves to the one after it.
     public mutating func delete() throws(LMDBError) {
         try failures?.check(.delete, cursor.table.name)
         cursor.forget()

@@ -8,7 +8,7 @@
 // kernel has all pages.)
 //
 // A durable point is commit s, such that all pages of its tree are on the disk, and a copy
-// of its meta is kept elsewhere. Two things must hold for as long as it may be needed:
+// of its meta page is stored elsewhere. Two things must hold for as long as it may be needed:
 // - None of its pages is written again. A read transaction at s sees to that: liblmdb uses
 //   a page again only when no reader sees it.
 // - The copy is in a place that a torn write of the next one does not touch.

@@ -34,7 +34,7 @@ extension Environment {
         return bytes
     }
 
-    /// Bytes that nobody fills in so many seconds.
+    /// Bytes that no writer fills in that many seconds.
     private static let muchRoom: UInt64 = 4 << 30
     private static let roomSeconds = 0.1
 
@@ -84,7 +84,7 @@ package struct FreePages: Sendable {
 }
 
 extension Environment {
-    /// To be asked while nobody writes.
+    /// To be called while no transaction writes.
     package func freePages(plenty: Int) throws(LMDBError) -> FreePages {
         let transaction = try beginRead()
         let last = transaction.commit
@@ -112,7 +112,7 @@ extension WriteTransaction {
 }
 
 /// liblmdb keeps the freed pages in its table 0: key transaction, value a list whose first
-/// word is its length, in the processor's own byte order. Only readers may look at it.
+/// word is its length, in the processor's own byte order. Only readers may read it.
 extension TransactionHandle {
     private var freeList: Table { Table(dbi: 0, name: "free pages") }
 

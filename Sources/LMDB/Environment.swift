@@ -57,7 +57,7 @@ internal import Glibc
         var room: (time: Double, bytes: UInt64)?
     }
 
-    /// Read transactions that are kept so at the most.
+    /// The most read transactions that are cached so.
     private static let mostRested = 32
 
     public let path: String

@@ -66,7 +66,7 @@ extension WriteTransaction {
     /// another way (by a cursor, by appending, whole tables) can't be noted.
     package mutating func note(in log: RedoLog?) { redoLog = log }
 
-    /// Does once more what another transaction has noted, and goes on noting.
+    /// Redoes what another transaction has logged, and continues to log.
     package mutating func redo(_ log: RedoLog) throws(LMDBError) {
         redoLog = nil
         try log.redo(&self)

@@ -2,7 +2,7 @@
 // nobody waits for anybody. A record is one addition to the bucket of its size, one to the sum,
 // and a comparison with the longest.
 //
-// A bucket is an eighth of a power of two wide: what is told is right within an eighth.
+// A bucket is an eighth of a power of two wide: what is reported is accurate to an eighth.
 
 internal import Synchronization
 #if canImport(Glibc)
@@ -128,7 +128,7 @@ public struct Latencies: Sendable {
     }
 }
 
-/// Nanoseconds of a clock that only goes on.
+/// Nanoseconds of a monotonic clock.
 public func monotonicTime() -> UInt64 {
     var time = timespec()
     unsafe clock_gettime(CLOCK_MONOTONIC, &time)

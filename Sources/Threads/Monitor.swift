@@ -40,7 +40,7 @@ public final class Monitor<State>: @unchecked Sendable {
         unsafe pthread_mutex_lock(mutex)
         defer {
             unsafe pthread_mutex_unlock(mutex)
-            // Whoever wakes finds the mutex free.
+            // A woken thread finds the mutex free.
             if notify { unsafe pthread_cond_broadcast(changed) }
         }
         return try body(&state)

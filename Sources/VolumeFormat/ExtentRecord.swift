@@ -2,7 +2,7 @@
 
 public import Bytes
 
-/// Which of an inode's two maps an extent stands in.
+/// Which of an inode's two maps an extent belongs to.
 public enum Fork: UInt8, Sendable, CaseIterable {
     /// The file's contents; offsets are blocks of the file.
     case data = 0

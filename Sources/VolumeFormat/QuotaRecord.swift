@@ -2,9 +2,9 @@
 
 public import Bytes
 
-/// Whose usage a counter is. The numbers stand in keys.
+/// Whose usage a counter is. The numbers are part of keys.
 public enum QuotaType: UInt8, Sendable, CaseIterable {
-    /// The volume itself, id 0: inodes in use and their blocks. It stands in no quota table, but
+    /// The volume itself, id 0: inodes in use and their blocks. It is in no quota table, but
     /// in `Counters`.
     case volume = 0
     case user = 1, group = 2, project = 3

@@ -3,7 +3,7 @@
 //
 // - Integers are big-endian, in keys so that byte order is key order, in values for unity.
 // - Every value ends in the CRC32C of the key followed by the value before the checksum:
-//   a record that was changed, or that stands under a wrong key, is told from a good one.
+//   a record that was changed, or that is under a wrong key, is distinguished from a good one.
 // - Decoding checks length, checksum and the range of every field. It never traps: what
 //   comes from the disk may be anything.
 

@@ -18,7 +18,7 @@ public struct Geometry: Hashable, Sendable {
     public var blocks: UInt64
     public var reservedAtStart: UInt32
     public var reservedAtEnd: UInt32
-    /// Random; told to users as a UUID, and to side files, which belong to one volume.
+    /// Random; shown to users as a UUID, and recorded in side files, which belong to one volume.
     public var identity: (UInt64, UInt64)
 
     public init(
@@ -138,7 +138,7 @@ public enum GenerationState: UInt8, Sendable {
     case loading = 2
     /// No longer served, or never was; being deleted in steps.
     case reaping = 3
-    /// Was active before a rebuild, and is kept up to be made active again. At most one per
+    /// Was active before a rebuild, and is maintained for a rollback. At most one per
     /// index.
     case kept = 4
 }
@@ -147,14 +147,14 @@ public enum GenerationState: UInt8, Sendable {
 /// state u8, entries u64, sum u64, checksum u32. `entries` and `sum` are kept by every
 /// transaction that changes the generation through the volume; `sum` is the sum modulo
 /// 2^64 of `mix(CRC32C(key, value before the checksum))` over the entries, which does not
-/// depend on their order. Where the state is `loading` the load cursor stands between sum and
+/// depend on their order. In state `loading` the load cursor is between sum and
 /// checksum: flags u8 (1: beyond every key, 2: spoilt), and the key.
 public struct GenerationRecord: Hashable, Sendable {
     public static let valueSize = 21
 
     /// How far a generation has been loaded.
     public struct LoadCursor: Hashable, Sendable {
-        /// Entries below this key are kept up.
+        /// The owner maintains entries below this key.
         public var key: [UInt8]
         /// Whether all are.
         public var isWhole: Bool

@@ -21,7 +21,7 @@ final class LinkFold: SummaryFold {
         var presence = Presence.absent
         var names: UInt64 = 0
         var subdirectories: UInt64 = 0
-        /// Whether a name stands in the directory that the inode takes for its parent.
+        /// Whether a name is in the directory that the inode has as its parent.
         var isParentNamed = false
     }
 

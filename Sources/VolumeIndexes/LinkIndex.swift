@@ -1,4 +1,4 @@
-// Link counts: how many names lead to each inode, against the counts that stand in the inode
+// Link counts: how many names lead to each inode, against the counts that are stored in the inode
 // records. A summary without generations. It is folded from the shadow of the parent pointers,
 // which has every name, and from contributions of its own, which say what those can't:
 //
@@ -158,7 +158,7 @@ struct LinkSummary: Summary {
     let sources = [VolumeSlots.parents, VolumeSlots.links]
     let hasGenerations = false
 
-    /// All that is known of an inode stands together.
+    /// Everything known of an inode is adjacent.
     func divider(near key: RawSpan) -> KeyBytes? {
         key.byteCount < 8 ? nil : KeyBytes(key.extracting(first: 8))
     }

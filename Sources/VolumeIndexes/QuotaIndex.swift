@@ -43,7 +43,7 @@ struct QuotaSummary: Summary {
 }
 
 /// Adds up contributions in a table in memory. Where there are more counters than it may hold,
-/// it keeps the lower half of their keys, and another pass goes on where they end.
+/// it keeps the lower half of their keys, and another pass continues where they end.
 public final class QuotaFold: SummaryFold {
     private let part: SummaryPart
     private let limit: Int

@@ -2,7 +2,7 @@
 // volume's reserved areas, so that every block is either free or has an entry.
 //
 // Key: start block u64, owner inode u64, fork u8, file offset u64. Value: length u32, state u8.
-// (In a live generation a checksum u32 follows the value.) Owner, fork and offset stand
+// (In a live generation a checksum u32 follows the value.) Owner, fork and offset are
 // in the key, as in the reverse map of XFS (fs/xfs/libxfs/xfs_format.h, struct
 // xfs_rmap_key): two owners of one block are two entries, and both can be seen.
 

@@ -1,6 +1,6 @@
 // Sorting more records than should be in memory at once.
 //
-// The witness needs entries by child and extents by block, but the tables have them by
+// The verifier needs entries by child and extents by block, but the tables have them by
 // directory and by inode. A first walk counts how many records fall into each of many
 // equal ranges of the new key (buckets). Then the records are taken in slices: as many
 // whole buckets as fit into the budget, gathered by one more walk of the table, placed by
@@ -52,7 +52,7 @@ struct Buckets {
     }
 }
 
-/// The records of one slice, each in its bucket's stretch of one array.
+/// The records of one slice, each in its bucket's range of one array.
 struct SliceRecords<Record> {
     let slice: Range<Int>
     private var records: [Record]

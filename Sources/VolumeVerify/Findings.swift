@@ -1,4 +1,4 @@
-// Where findings are collected: counted all, kept as text only as far as somebody reads it.
+// Where findings are collected: all are counted, a bounded number is held as text.
 
 internal import Bytes
 internal import VolumeFormat

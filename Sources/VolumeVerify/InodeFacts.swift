@@ -13,7 +13,7 @@ struct InodeFacts {
 
     /// Blocks of both forks.
     var blocks: UInt64 = 0
-    /// Stretches of the attribute fork that have blocks, and those that attributes need.
+    /// Ranges of the attribute fork that have blocks, and those that attributes need.
     var attributeExtents: [Stretch] = []
     var remoteAttributes: [Stretch] = []
 
@@ -34,7 +34,7 @@ struct InodeFacts {
         if case .absent = presence { true } else { false }
     }
 
-    /// Whether entries may stand under this number; unknown is yes.
+    /// Whether there may be entries under this number; unknown is yes.
     var mayHoldEntries: Bool {
         switch presence {
         case .absent: false

@@ -28,7 +28,7 @@ final class LiveIndex {
         try comparison.expect(key, payload, &report)
     }
 
-    /// An entry that stands in no table, but in the volume's counters.
+    /// An entry that is in no table, but in the volume's counters.
     func compareApart(
         key: RawSpan, found: RawSpan, expected: RawSpan, _ index: IndexName, _ findings: Findings
     ) {
@@ -118,7 +118,7 @@ private struct Comparison: ~Copyable {
         }
     }
 
-    /// Counts the entry at the cursor, as it is, and goes on.
+    /// Counts the entry at the cursor, as it is, and moves on.
     private mutating func advance(_ report: inout IndexReport) throws {
         report.entries += 1
         if index == .quota {

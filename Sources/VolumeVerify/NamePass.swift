@@ -6,7 +6,7 @@ internal import LMDB
 internal import VolumeFormat
 
 struct NamePass: ~Copyable {
-    /// One directory entry; the name stands in `names` from `offset` on.
+    /// One directory entry; the name is in `names` from `offset` on.
     struct Name {
         var child, parent: InodeNumber
         var generation: UInt32

@@ -15,7 +15,7 @@ struct TableWalk: ~Copyable {
     /// Records that were passed, the damaged ones too.
     private(set) var passed: UInt64 = 0
 
-    /// A walk that stands at the first record.
+    /// A walk that is at the first record.
     /// - Parameter findings: where damaged records go; nil in every walk of a table but one,
     ///   so that each is reported once.
     static func start(
@@ -64,7 +64,7 @@ struct TableWalk: ~Copyable {
     }
 }
 
-/// What stands in the table of inodes under a number.
+/// What the table of inodes has under a number.
 enum Presence {
     case absent
     /// A record, but one that can't be decoded: what it says can't be judged.

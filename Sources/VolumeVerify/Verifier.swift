@@ -1,4 +1,4 @@
-// The witness: every secondary index recomputed from the primary records by plain code of
+// The verifier: every secondary index recomputed from the primary records by plain code of
 // its own, and compared with the live one; and the primary records compared with each other.
 //
 // It shares the format's codecs and the LMDB wrapper with the rest, and nothing else: no
@@ -6,7 +6,7 @@
 //
 // What must hold:
 // - It sees one commit: all is read from one snapshot.
-// - Whatever is damaged is a finding. An error means that it could not look.
+// - Whatever is damaged is a finding. An error means that it could not check.
 // - A record that can't be decoded counts as absent, with what follows from that (its
 //   index entry is stray, its blocks are leaked), but nothing that refers to a damaged
 //   inode dangles: the inode is there.
@@ -83,7 +83,7 @@ public struct Verifier {
         // A table is seen only by transactions that begin after it was opened, and which
         // ones to open stands in a record: read it once for that, and again to be sure.
         var opened: [String: Table] = [:]
-        // Of a kept generation, which may be as damaged as it was when it was replaced, no
+        // Of a previous generation, which may be as damaged as it was when it was replaced, no
         // more is asked than that its table is there.
         var looked: Set<String> = []
         while true {
@@ -160,7 +160,7 @@ public struct Verifier {
             ])
     }
 
-    /// Link counts, which stand in the inodes: each wrong one is a defect of its inode too.
+    /// Link counts, which are stored in the inodes: each wrong one is a defect of its inode too.
     private func links(_ inodes: UInt64) -> IndexReport {
         var report = IndexReport(name: IndexName.links)
         report.hasGenerations = false
@@ -191,7 +191,7 @@ public struct Verifier {
     }
 }
 
-/// Tells how far a phase is, at bounded intervals.
+/// Reports the progress of a phase, at bounded intervals.
 struct Progress {
     private let phase: String
     private let total: UInt64

@@ -56,7 +56,7 @@ public enum PrimaryDefect: String, Sendable, CaseIterable {
         case .leakedBlocks: "blocks that are neither free nor owned"
         case .freeBeyondVolume: "free space beyond the end of the volume"
         case .freeOverlap: "free space that overlaps other free space"
-        case .freeTables: "free space that stands in one of its two tables only"
+        case .freeTables: "free space that is in only one of its two tables"
         case .freeNotMerged: "free space that touches other free space"
         case .inodeBlocks: "an inode whose blocks are not those of its extents"
         case .attributeWithoutInode: "an attribute of an inode that does not exist"
