@@ -93,6 +93,10 @@ let package = Package(
         .systemLibrary(name: "CSplice"),
         .systemLibrary(name: "CXattr"),
         .systemLibrary(name: "CMalloc"),
+        .systemLibrary(name: "CLinuxFilesystem"),
+        .target(
+            name: "LinuxFilesystem", dependencies: ["Bytes", "CLinuxFilesystem"],
+            swiftSettings: pointers),
         .target(name: "HostFiles", dependencies: ["CMalloc", "CXattr"], swiftSettings: pointers),
         .executableTarget(
             name: "TidemarkCommand",
@@ -111,6 +115,10 @@ let package = Package(
             name: "TidemarkTests",
             dependencies: ["Tidemark", "Catalogue", "Bytes", "LMDB", "Threads"],
             swiftSettings: strict),
+        .testTarget(
+            name: "LinuxFilesystemTests",
+            dependencies: ["LinuxFilesystem", "CLinuxFilesystem", "Bytes"],
+            exclude: ["Fixtures"], swiftSettings: strict),
         .testTarget(
             name: "MetersTests", dependencies: ["Meters", "Threads"], swiftSettings: strict),
         .testTarget(
