@@ -38,14 +38,40 @@ let package = Package(
         .target(name: "LMDB", dependencies: ["Bytes", "CLMDB"], swiftSettings: pointers),
         .target(name: "Threads", swiftSettings: pointers),
         .target(name: "Meters", dependencies: ["Threads"], swiftSettings: pointers),
+        // The framework, bottom up. Each layer knows those above it in this list, and no other;
+        // `LayerTests` holds the list against the imports.
+        .target(name: "Mutation", swiftSettings: strict),
+        .target(name: "Entries", dependencies: ["Bytes"], swiftSettings: pointers),
+        .target(name: "Contract", dependencies: ["Bytes", "Entries"], swiftSettings: pointers),
         .target(
-            name: "Tidemark",
+            name: "Feed", dependencies: ["Bytes", "Threads", "Entries", "Contract", "Mutation"],
+            swiftSettings: pointers),
+        .target(
+            name: "Shadow", dependencies: ["Bytes", "Entries", "Contract", "Feed", "Mutation"],
+            swiftSettings: pointers),
+        .target(
+            name: "SideFile",
+            dependencies: ["Bytes", "LMDB", "Entries", "Contract", "Feed", "Shadow"],
+            swiftSettings: pointers),
+        .target(
+            name: "Engine",
             dependencies: [
-                "Bytes", "LMDB", "Threads",
-                .product(name: "Logging", package: "swift-log"),
+                "Bytes", "Threads", "Entries", "Contract", "Feed", "Shadow", "Mutation",
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ],
             swiftSettings: pointers),
+        .target(
+            name: "Driver",
+            dependencies: [
+                "Bytes", "Threads", "Entries", "Contract", "Feed", "Shadow", "Engine", "Mutation",
+            ],
+            swiftSettings: pointers),
+        .target(
+            name: "Tidemark",
+            dependencies: [
+                "Entries", "Contract", "Feed", "Shadow", "SideFile", "Engine", "Driver", "Mutation",
+            ],
+            swiftSettings: strict),
         .target(name: "Control", dependencies: ["Threads"], swiftSettings: pointers),
         .target(
             name: "Catalogue", dependencies: ["Bytes", "Tidemark", "Threads"],
@@ -113,7 +139,7 @@ let package = Package(
         .testTarget(name: "LMDBTests", dependencies: ["LMDB", "Bytes"], swiftSettings: strict),
         .testTarget(
             name: "TidemarkTests",
-            dependencies: ["Tidemark", "Catalogue", "Bytes", "LMDB", "Threads"],
+            dependencies: ["Tidemark", "Driver", "Catalogue", "Bytes", "LMDB", "Threads"],
             swiftSettings: strict),
         .testTarget(
             name: "LinuxFilesystemTests",

@@ -30,7 +30,7 @@ final class LinkFold: SummaryFold {
         case readable(StoredLinks)
     }
 
-    private let part: SummaryPart
+    private let part: any SummaryPart
     private var feeds: Feeds?
     private var group: Group?
 
@@ -38,7 +38,7 @@ final class LinkFold: SummaryFold {
         let parents, own, live: EntryFeed
     }
 
-    init(_ part: SummaryPart) { self.part = part }
+    init(_ part: any SummaryPart) { self.part = part }
 
     func step(_ limit: Int) throws -> Bool {
         let feeds = try feeds ?? begin()

@@ -163,5 +163,5 @@ struct LinkSummary: Summary {
         key.byteCount < 8 ? nil : KeyBytes(key.extracting(first: 8))
     }
 
-    func makeFold(_ part: SummaryPart) -> any SummaryFold { LinkFold(part) }
+    func makeFold(_ part: any SummaryPart) -> any SummaryFold { LinkFold(part) }
 }

@@ -39,13 +39,13 @@ struct QuotaSummary: Summary {
     let hasGenerations = true
     /// Every part of the inodes contributes to the same counters.
     func divider(near key: RawSpan) -> KeyBytes? { nil }
-    func makeFold(_ part: SummaryPart) -> any SummaryFold { QuotaFold(part) }
+    func makeFold(_ part: any SummaryPart) -> any SummaryFold { QuotaFold(part) }
 }
 
 /// Adds up contributions in a table in memory. Where there are more counters than it may hold,
 /// it keeps the lower half of their keys, and another pass continues where they end.
 public final class QuotaFold: SummaryFold {
-    private let part: SummaryPart
+    private let part: any SummaryPart
     private let limit: Int
     private var sums: UsageTable?
     private var contributions: EntryFeed?
@@ -59,7 +59,7 @@ public final class QuotaFold: SummaryFold {
     public private(set) var passes = 0
 
     /// - Parameter limit: counters in memory at the most.
-    public init(_ part: SummaryPart, limit: Int = 1 << 18) {
+    public init(_ part: any SummaryPart, limit: Int = 1 << 18) {
         self.part = part
         self.limit = limit
     }

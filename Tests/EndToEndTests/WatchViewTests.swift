@@ -4,7 +4,7 @@ import Foundation
 import Meters
 import Testing
 
-@testable import Tidemark
+import Tidemark
 @testable import TidemarkCommand
 
 @Suite struct WatchViewTests {

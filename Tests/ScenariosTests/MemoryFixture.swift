@@ -5,7 +5,7 @@ import Bytes
 import Tidemark
 
 @testable import Scenarios
-@testable import Tidemark
+import Tidemark
 
 extension SplitMix64 {
     mutating func below(_ bound: Int) -> Int { Int(next() % UInt64(bound)) }

@@ -4,7 +4,7 @@ import Bytes
 import Testing
 
 @testable import Scenarios
-@testable import Tidemark
+import Tidemark
 
 /// A batch of entries in order.
 private func batch(_ entries: some Sequence<Entry>) -> EntryBatch {

@@ -6,7 +6,7 @@ import Synchronization
 import Testing
 
 @testable import Scenarios
-@testable import Tidemark
+import Tidemark
 
 private func tree() throws -> MemoryTree {
     try MemoryTree(

@@ -5,7 +5,7 @@ import Bytes
 import Testing
 
 @testable import Scenarios
-@testable import Tidemark
+import Tidemark
 
 /// All that a version holds, by reading it as a run would.
 private func dump(_ snapshot: any OwnerSnapshot) throws -> [[UInt8]] {

@@ -6,7 +6,7 @@ import Foundation
 import Testing
 
 @testable import Scenarios
-@testable import Tidemark
+import Tidemark
 
 private func withBoth(_ scenario: Scenario, _ body: (MemoryStage, VolumeStage) throws -> Void)
     throws

@@ -7,7 +7,8 @@ import Synchronization
 import Testing
 import Threads
 
-@testable import Tidemark
+@testable import Driver
+import Tidemark
 
 /// A catalogue of so many records.
 private func catalogue(_ records: Int, tagBytes: Int = 1) throws -> Catalogue {

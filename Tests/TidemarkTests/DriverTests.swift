@@ -8,7 +8,8 @@ import Synchronization
 import Testing
 import Threads
 
-@testable import Tidemark
+@testable import Driver
+import Tidemark
 
 /// A folder that is gone after the test.
 final class TemporaryFolder {

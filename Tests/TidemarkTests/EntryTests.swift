@@ -5,7 +5,8 @@ import Catalogue
 import Foundation
 import Testing
 
-@testable import Tidemark
+@testable import Driver
+import Tidemark
 
 private struct Item: Hashable {
     var key: [UInt8]
@@ -65,9 +66,9 @@ private func contents(_ batch: EntryBatch) -> [([UInt8], [UInt8])] {
             batch(items.prefix(items.count / 3)), batch(items.dropFirst(items.count / 3)),
         ]
         let sorter = EntrySorter()
-        sorter.sort(batches)
-        let sorted = (0..<sorter.count).map {
-            (sorter.record($0).key.array, sorter.record($0).sequence.raw)
+        let order = sorter.sort(batches)
+        let sorted = (0..<order.count).map {
+            (order.record($0).key.array, order.record($0).sequence.raw)
         }
         let expected = items.map { ($0.key, $0.sequence) }.sorted {
             $0.0 == $1.0 ? $0.1 > $1.1 : $0.0.lexicographicallyPrecedes($1.0)

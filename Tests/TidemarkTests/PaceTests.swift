@@ -3,7 +3,8 @@
 import Bytes
 import Testing
 
-@testable import Tidemark
+@testable import Driver
+import Tidemark
 
 @Suite struct PaceTests {
     /// Reads as fast as the bucket lets it, for `seconds` of a clock of its own.

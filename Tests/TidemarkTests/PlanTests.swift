@@ -4,7 +4,7 @@ import Bytes
 import Catalogue
 import Testing
 
-@testable import Tidemark
+import Tidemark
 
 @Suite struct PlanTests {
     /// A catalogue of which `damage` entries of the first index are gone.

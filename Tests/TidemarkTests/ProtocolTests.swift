@@ -6,7 +6,7 @@ import Bytes
 import Catalogue
 import Testing
 
-@testable import Tidemark
+import Tidemark
 
 /// One run of the protocol, stepped at random.
 struct Interleaving {

@@ -41,15 +41,6 @@ import Testing
         }
     }
 
-    @Test func `the framework knows no filesystem`() throws {
-        for file in Self.swiftFiles() where file.path.contains("/Sources/Tidemark/") {
-            let text = try String(contentsOf: file, encoding: .utf8)
-            for module in ["Volume", "VolumeFormat", "VolumeIndexes"] {
-                #expect(!text.contains("import \(module)\n"), "\(file.path) imports \(module)")
-            }
-        }
-    }
-
     @Test func `the witness shares no code with what it judges`() throws {
         for file in Self.swiftFiles() where file.path.contains("/Sources/VolumeVerify/") {
             let text = try String(contentsOf: file, encoding: .utf8)

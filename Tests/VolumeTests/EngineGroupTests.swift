@@ -8,7 +8,7 @@ import Testing
 import Tidemark
 import VolumeFormat
 
-@testable import Tidemark
+import Tidemark
 @testable import Volume
 
 /// Notes all that a hook is told.

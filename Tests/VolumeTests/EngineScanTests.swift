@@ -5,7 +5,7 @@ import LMDB
 import Testing
 import VolumeFormat
 
-@testable import Tidemark
+import Tidemark
 @testable import Volume
 
 @Suite struct EngineScanTests {

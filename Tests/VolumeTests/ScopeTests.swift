@@ -6,7 +6,7 @@ import VolumeFormat
 import VolumeIndexes
 import VolumeVerify
 
-@testable import Tidemark
+import Tidemark
 @testable import Volume
 
 /// What a test can be limited to, by plain code over keys as arrays.
@@ -338,14 +338,15 @@ private func wrong(_ volume: Volume, _ judge: Judge, _ index: String) throws -> 
             ]
             for scope in scopes {
                 let checkpoint = Checkpoint(
-                    commit: 4, cursor: nil, unread: scope?.unread ?? [], voids: [],
-                    runs: [[], []], nextRun: 5, primaryRecords: 1, windows: 2, damage: [],
-                    damageCount: 0,
-                    applied: 3, elided: 4, scope: scope)
+                    commit: 4,
+                    position: .init(
+                        cursor: nil, unread: scope?.unread ?? [], applied: 3, elided: 4),
+                    voids: [], runs: [[], []], nextRun: 5, primaryRecords: 1, windows: 2,
+                    damage: [], damageCount: 0, scope: scope)
                 let bytes = checkpoint.encoded
                 let decoded = Checkpoint(bytes.rawSpan)
                 let read = try #require(decoded)
-                #expect(read.scope == scope && read.unread == checkpoint.unread)
+                #expect(read.scope == scope && read.scan.unread == checkpoint.scan.unread)
                 for size in bytes.indices {
                     let cut = Checkpoint(bytes.rawSpan.extracting(first: size))
                     #expect(cut == nil)

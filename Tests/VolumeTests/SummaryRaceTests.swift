@@ -6,7 +6,7 @@ import VolumeFormat
 import VolumeIndexes
 import VolumeVerify
 
-@testable import Tidemark
+import Tidemark
 @testable import Volume
 
 @Suite struct SummaryRaceTests {
@@ -134,7 +134,7 @@ import VolumeVerify
     ) throws -> (found: [Tidemark.Discrepancy], entries: Int, passes: Int) {
         let found = Found()
         let merge = try cut.shadow.merge(2, index: QuotaIndex())
-        let part = SummaryPart(
+        let part = FoldedPart(
             slot: VolumeSlots.quota, snapshot: cut.snapshots[0], sources: [merge], range: .all,
             batchBytes: 4096, log: nil,
             report: {

@@ -1,0 +1,57 @@
+// What a comparison finds wrong with primary records themselves. No index can be repaired into
+// agreement with records that contradict each other: they are reported, never changed.
+
+
+/// Primary records that contradict each other.
+public struct PrimaryDefect: Hashable, Sendable {
+    /// What kind of defect, in the owner's own word: `danglingEntry`.
+    public let kind: String
+    /// Which record, in words a user can look up: `name "a" in directory 5`.
+    public let object: String
+    /// What is wrong with it.
+    public let problem: String
+    /// What can't be right as long as it stands.
+    public let blocks: String
+
+    public init(kind: String, object: String, problem: String, blocks: String) {
+        self.kind = kind
+        self.object = object
+        self.problem = problem
+        self.blocks = blocks
+    }
+}
+
+/// The defects that a run has found: all are counted, the first are kept.
+public struct PrimaryDefects: Sendable {
+    public static let kept = 1000
+
+    /// How many there are of each kind.
+    public private(set) var counts: [String: Int] = [:]
+    public private(set) var first: [PrimaryDefect] = []
+
+    public init() {}
+
+    public var total: Int { counts.values.reduce(0, +) }
+
+    package mutating func add(_ defect: PrimaryDefect) {
+        counts[defect.kind, default: 0] += 1
+        if first.count < PrimaryDefects.kept { first.append(defect) }
+    }
+
+    package mutating func add(_ other: PrimaryDefects) {
+        counts.merge(other.counts, uniquingKeysWith: +)
+        first += other.first.prefix(PrimaryDefects.kept - first.count)
+    }
+
+    /// Takes back what others have added.
+    package mutating func subtract(_ other: PrimaryDefects) {
+        for (kind, count) in other.counts {
+            let left = (counts[kind] ?? 0) - count
+            precondition(left >= 0, "only what was added is taken back")
+            counts[kind] = left > 0 ? left : nil
+        }
+        for defect in other.first {
+            if let place = first.firstIndex(of: defect) { first.remove(at: place) }
+        }
+    }
+}

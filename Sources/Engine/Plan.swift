@@ -1,0 +1,163 @@
+// The plan: patch or rebuild, whichever costs less by what was measured.
+//
+// A patch looks each discrepancy up in the shadow and mends it in place; a rebuild merges and
+// appends every entry, and deletes the old one. What one of either costs is known from earlier
+// runs, where there were any. Where not, it is taken as so many times what this run's own
+// comparison has cost for an entry: that follows the machine and its load.
+
+internal import Feed
+public import Contract
+
+extension PlanCosts {
+    /// What is assumed where nothing was measured. See Docs/decisions/0016.
+    package static let defaultCompare = 0.3e-6
+    /// Entries of comparing that loading one, and patching one, cost.
+    package static let loadRatio = 1.7, patchRatio = 100.0
+    /// Entries below which time is not worth dividing by them.
+    package static let leastCompared = 1000, leastPatched = 16
+
+    /// Seconds for one entry: measured, or derived from what comparing one costs.
+    package var loadSeconds: Double { load ?? compareSeconds * PlanCosts.loadRatio }
+    package var patchSeconds: Double { patch ?? compareSeconds * PlanCosts.patchRatio }
+    package var compareSeconds: Double { compare ?? PlanCosts.defaultCompare }
+
+    /// Takes over what was measured, where it was of enough entries.
+    package mutating func note(
+        compared: Int, _ compareTime: Double, loaded: Int, _ loadTime: Double, patched: Int,
+        _ patchTime: Double
+    ) {
+        if compared >= PlanCosts.leastCompared, compareTime > 0 {
+            compare = compareTime / Double(compared)
+        }
+        if loaded >= PlanCosts.leastCompared, loadTime > 0 { load = loadTime / Double(loaded) }
+        if patched >= PlanCosts.leastPatched, patchTime > 0 {
+            patch = patchTime / Double(patched)
+        }
+    }
+}
+
+package struct Plan {
+    package let action: IndexReport.Action
+    package let reason: String
+    /// How long the action is to take; nil where nothing is done.
+    package let seconds: Double?
+}
+
+extension Run {
+    /// Decides what to do about the discrepancies of `comparison`, and why.
+    public func plan(_ comparison: Comparison) throws -> IndexReport.Action {
+        guard let place = slots.firstIndex(of: comparison.slot) else {
+            preconditionFailure("the comparison of another run")
+        }
+        costs.note(
+            compared: comparison.entries, comparison.seconds, loaded: 0, 0, patched: 0, 0)
+        let plan = try plan(place, comparison)
+        guard !comparison.isAgain else { return plan.action }
+        report.indexes[place].action = plan.action
+        report.indexes[place].reason = plan.reason
+        report.indexes[place].estimatedSeconds = plan.seconds
+        return plan.action
+    }
+
+    private func plan(_ place: Int, _ comparison: Comparison) throws -> Plan {
+        let found = comparison.found.total
+        let entries = report.indexes[place].entries
+        if let summary = owner.indexes[slots[place].rawValue].summary {
+            return plan(summary, found: found, entries: entries)
+        }
+        let isRemembered = found <= options.rememberedDiscrepancies
+        let patching = Double(found) * costs.patchSeconds
+        let rebuilding = Double(entries) * costs.loadSeconds
+        func patch(_ reason: String) -> Plan {
+            Plan(action: .patch, reason: reason, seconds: patching)
+        }
+        func rebuild(_ reason: String) -> Plan {
+            Plan(action: .rebuild, reason: reason, seconds: rebuilding)
+        }
+        func nothing(_ reason: String) -> Plan { Plan(action: .none, reason: reason, seconds: nil) }
+        let numbers =
+            "patching \(counted(found, "entry", "entries")) takes about "
+            + "\(roughly(patching)), rebuilding \(grouped(entries)) about \(roughly(rebuilding))"
+        let tooMany = "\(grouped(found)) discrepancies are more than a patch remembers"
+        switch options.strategy {
+        case .check: return nothing("a check changes nothing")
+        case _ where hook.scope != nil:
+            return found == 0 ? nothing("nothing is wrong") : patch("a part is patched")
+        case .rebuild: return rebuild("asked for")
+        case .patch where found == 0: return nothing("nothing is wrong")
+        case .patch where isRemembered: return patch("asked for")
+        case .patch: return rebuild(tooMany)
+        case .auto where found == 0: return nothing("nothing is wrong")
+        case .auto where !isRemembered: return rebuild(tooMany)
+        case .auto where patching <= rebuilding: return patch(numbers)
+        case .auto:
+            let shortage = try shortage(comparison)
+            return shortage.map { patch("there is no space to rebuild: \($0)") } ?? rebuild(numbers)
+        }
+    }
+
+    /// What is missing for a new generation, in words; nil where there is room.
+    package func shortage(_ comparison: Comparison) throws -> String? {
+        let room = try owner.snapshot().room(
+            forEntries: comparison.entries, payload: comparison.payload, of: comparison.slot)
+        guard room.needed > room.available else { return nil }
+        return "it needs about \(room.needed >> 20) MiB, \(room.available >> 20) MiB are free"
+    }
+}
+
+extension Run {
+    /// Corrections of counters that fit into one transaction are made in one; more of them make
+    /// a new generation, so that all become visible at once, where there are generations.
+    private func plan(_ summary: any Summary, found: Int, entries: Int) -> Plan {
+        let patching = Double(found) * costs.patchSeconds
+        let rebuilding = Double(entries) * costs.loadSeconds
+        func nothing(_ reason: String) -> Plan { Plan(action: .none, reason: reason, seconds: nil) }
+        func patch(_ reason: String) -> Plan {
+            Plan(action: .patch, reason: reason, seconds: patching)
+        }
+        func rebuild(_ reason: String) -> Plan {
+            Plan(action: .rebuild, reason: reason, seconds: rebuilding)
+        }
+        let number = counted(found, "correction", "corrections")
+        switch options.strategy {
+        case .check: return nothing("a check changes nothing")
+        case .rebuild where summary.hasGenerations: return rebuild("asked for")
+        case _ where found == 0: return nothing("nothing is wrong")
+        case _ where !summary.hasGenerations:
+            return patch("the counters stand in the primary records")
+        case .patch: return patch("asked for")
+        case _ where found <= options.patchEntries:
+            return patch("\(number) \(found == 1 ? "fits" : "fit") into one transaction")
+        default: return rebuild("\(number) are more than one transaction takes")
+        }
+    }
+}
+
+/// `12,345`.
+package func grouped(_ value: Int) -> String {
+    let digits = Array("\(value.magnitude)")
+    var text = value < 0 ? "-" : ""
+    for (place, digit) in digits.enumerated() {
+        if place > 0, (digits.count - place) % 3 == 0 { text += "," }
+        text.append(digit)
+    }
+    return text
+}
+
+/// `1 entry`, `2 entries`.
+package func counted(_ value: Int, _ one: String, _ many: String) -> String {
+    "\(grouped(value)) \(value == 1 ? one : many)"
+}
+
+/// `0.05 s`: two digits that count.
+private func roughly(_ seconds: Double) -> String {
+    if seconds < 0.001 { return "\(max(1, Int((seconds * 1e6).rounded()))) µs" }
+    if seconds < 1 {
+        let thousandths = Int((seconds * 1000).rounded())
+        let digits = "\(thousandths < 100 ? thousandths : thousandths / 10)"
+        let places = thousandths < 100 ? 3 : 2
+        return "0." + String(repeating: "0", count: places - digits.count) + digits + " s"
+    }
+    if seconds < 100 { return "\(Int(seconds)).\(Int(seconds * 10) % 10) s" }
+    return seconds < 6000 ? "\(Int(seconds / 60)) min" : "\(Int(seconds / 3600)) h"
+}

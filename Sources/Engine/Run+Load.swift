@@ -1,0 +1,248 @@
+// Load and commit: the shadow is copied in key order into a new generation of the owner,
+// which is then made the active one.
+//
+// The cursor rule applies a second time, in the order of index keys. A stretch of the
+// shadow is merged ahead of time from frozen runs. Under the commit lock the queue is
+// drained into the overlay, the overlay goes over the stretch, the stretch is appended, and
+// the load cursor moves to its end; from then on the owner's own transactions keep up what
+// lies below it. So every change to an entry is made exactly once: by the overlay where it
+// was committed before the stretch was appended, by the owner where after.
+//
+// Of a summary the stretches hold corrections, and the owner copies its own counters with them:
+// no delta needs to reach the stretch, so the queue is left alone.
+
+package import Bytes
+package import Contract
+package import Entries
+internal import Feed
+package import Mutation
+package import Shadow
+
+/// A generation on its way.
+package struct Loading: @unchecked Sendable {
+    package let slot: IndexSlot
+    package let generation: UInt32
+    package let overlay: Overlay
+    /// Whether the stretches hold corrections of a summary.
+    package let isSummary: Bool
+    /// Keys below it are kept up by the owner.
+    package var cursor: KeyBytes
+    package var isComplete = false
+    /// Set by the commit: it is the live index, and no longer the run's.
+    package var isActive = false
+    /// Entries of the next stretch.
+    package var stretchEntries: Int
+}
+
+/// A stretch of the shadow, merged and not yet appended.
+public struct Stretch: @unchecked Sendable {
+    /// Entries.
+    public var count: Int { batch.count }
+    package let batch: EntryBatch
+    /// The first key that it does not cover; nil where it covers all that are left.
+    package let end: KeyBytes?
+}
+
+/// Merges the stretches of one load, ahead of their appending. Used by one thread.
+public final class StretchMerger: @unchecked Sendable {
+    private let merge: ShadowMerge
+    private let pool: BatchPool
+    /// The first entry of the next stretch: it has been merged to learn where one ends.
+    private let ahead = EntryBatch()
+    private var isDone = false
+    private let mutants: Mutants
+
+    package init(_ merge: ShadowMerge, pool: BatchPool, mutants: Mutants) {
+        self.mutants = mutants
+        self.merge = merge
+        self.pool = pool
+    }
+
+    /// The next stretch, of about `entries` entries; nil after the last.
+    public func next(entries: Int) throws -> Stretch? {
+        guard !isDone else { return nil }
+        let batch = pool.take()
+        if !ahead.isEmpty, !mutants.have(.stretchLosesEntry) { batch.append(ahead.record(at: 0)) }
+        var hasMore = try merge.fill(batch, limit: entries)
+        ahead.removeAll()
+        if hasMore { hasMore = try merge.fill(ahead, limit: 1) || !ahead.isEmpty }
+        guard !ahead.isEmpty else {
+            isDone = true
+            return Stretch(batch: batch, end: nil)
+        }
+        let first = ahead
+        return Stretch(batch: batch, end: KeyBytes(first.key(at: 0)))
+    }
+}
+
+extension Run {
+    /// Begins the load: looks whether there is room, freezes the runs, and makes an empty
+    /// generation.
+    /// - Throws: `AbortReason` where the owner has no room for it.
+    public func beginLoad(_ comparison: Comparison) throws -> StretchMerger {
+        try move(to: .loading)
+        try checkExact()
+        let slot = comparison.slot
+        if let shortage = try shortage(comparison) {
+            throw AbortReason(
+                "no space for a new generation of \(owner.indexes[slot.rawValue].name): "
+                    + "\(shortage); make room, or use --strategy patch")
+        }
+        let overlay = Overlay(mutants: options.mutants)
+        let index = owner.indexes[slot.rawValue]
+        let merge: ShadowMerge
+        if let corrections = comparison.corrections {
+            merge = try corrections.reader(all: true, index: index)
+        } else {
+            assistant.loading = (slot.rawValue, overlay, KeyBytes())
+            try assistant.spill()
+            merge = try assistant.freeze().merge(slot.rawValue, index: index)
+        }
+        try atBoundary { boundary in
+            let generation = try boundary.createGeneration(of: slot)
+            self.loading = Loading(
+                slot: slot, generation: generation, overlay: overlay,
+                isSummary: comparison.corrections != nil, cursor: KeyBytes(),
+                stretchEntries: self.options.stretchEntries)
+            try self.noteResult(slot, isMended: false, at: boundary, loading: generation)
+        }
+        return StretchMerger(merge, pool: hook.pool, mutants: options.mutants)
+    }
+
+    /// Throws where something is to be read again that was so at the cut: the shadow lacks it.
+    package func checkExact() throws {
+        guard hook.status.isScanned else {
+            throw AbortReason("the owner reported records to be read again after the comparison")
+        }
+    }
+
+    /// Entries that the next stretch should have, for the commit lock to be held no longer
+    /// than is wanted.
+    public var stretchEntries: Int { loading?.stretchEntries ?? options.stretchEntries }
+
+    /// Appends a stretch under the commit lock. A `drain` before it makes that short.
+    /// - Returns: whether more follow, and for how many nanoseconds the lock was held.
+    public func load(_ stretch: Stretch) throws -> (more: Bool, held: UInt64) {
+        guard let current = loading else { preconditionFailure("a load has begun") }
+        precondition(!current.isComplete, "nothing follows the last stretch")
+        let result = hook.pool.take()
+        let loaded = try atBoundary { boundary -> Loaded in
+            let start = self.clock.now()
+            let items = try self.append(stretch, into: result, current, boundary)
+            return Loaded(items: items, held: self.clock.now() - start)
+        }
+        advance(to: stretch.end, held: loaded.held)
+        // The owner keeps up what lies below the cursor; the overlay needs it no more.
+        try assistant.handle(loaded.items)
+        hook.pool.give(stretch.batch)
+        hook.pool.give(result)
+        return (stretch.end != nil, loaded.held)
+    }
+
+    private struct Loaded: @unchecked Sendable {
+        let items: [QueueItem]
+        let held: UInt64
+    }
+
+    private func append(
+        _ stretch: Stretch, into result: EntryBatch, _ current: Loading,
+        _ boundary: any CommitBoundary
+    ) throws -> [QueueItem] {
+        if !options.mutants.have(.abortIgnored) { try checkAborted() }
+        // The stretch may lack what is to be read again. An interrupted load is gone on with, so
+        // it is not to hold for a moment what a later step would refuse.
+        try checkExact()
+        if current.isSummary {
+            try boundary.append(
+                stretch.batch, to: current.generation, of: current.slot, end: stretch.end)
+            return []
+        }
+        let items = options.mutants.have(.loadWithoutDrain) ? [] : hook.takeAll()
+        for item in items { absorb(item, current.slot, current.overlay, from: current.cursor) }
+        current.overlay.apply(to: stretch.batch, end: stretch.end, into: result)
+        try boundary.append(
+            result, to: current.generation, of: current.slot, end: stretch.end)
+        return items
+    }
+
+    /// Moves the load cursor, and fits the size of the stretches to the time they took.
+    private func advance(to end: KeyBytes?, held: UInt64) {
+        loading?.isComplete = end == nil
+        let entries = stretchEntries
+        if held > options.holdTarget {
+            loading?.stretchEntries = max(256, entries / 2)
+        } else if held < options.holdTarget / 2 {
+            loading?.stretchEntries = min(16384, entries + entries / 4)
+        }
+        if let end, let current = loading {
+            loading?.cursor = end
+            guard !current.isSummary else { return }
+            assistant.loading = (current.slot.rawValue, current.overlay, end)
+        } else {
+            assistant.loading = nil
+        }
+    }
+
+    /// Where so much has changed since the runs were frozen that the overlay has become
+    /// large, freezes again: what it holds lies in the side file by then.
+    /// - Returns: the merger to go on with, in place of the one before and of the stretches
+    ///   that it has merged ahead; nil where the overlay is small.
+    public func refreeze() throws -> StretchMerger? {
+        guard isRefreezeDue, let current = loading else { return nil }
+        if !options.mutants.have(.refreezeWithoutSpill) { try assistant.spill() }
+        current.overlay.removeAll()
+        let merge = try assistant.freeze().merge(
+            current.slot.rawValue, index: owner.indexes[current.slot.rawValue],
+            from: current.cursor)
+        return StretchMerger(merge, pool: hook.pool, mutants: options.mutants)
+    }
+
+    package var isRefreezeDue: Bool {
+        guard let loading, !loading.isComplete else { return false }
+        return loading.overlay.byteCount > options.overlayBytes
+    }
+
+    /// The commit: with the lock held the queue is drained, the generation is validated, and
+    /// one transaction makes it the active one.
+    public func commit() throws {
+        guard let current = loading, current.isComplete else {
+            preconditionFailure("a generation is loaded before it is committed")
+        }
+        try move(to: .committing)
+        try atBoundary { boundary in
+            if !self.options.mutants.have(.abortIgnored) { try self.checkAborted() }
+            try self.checkExact()
+            precondition(
+                self.assistant.damageCount == 0 || self.options.mutants.have(.incompleteCommits),
+                "an incomplete run commits nothing")
+            if let problem = try boundary.validate(
+                generation: current.generation, of: current.slot)
+            {
+                throw AbortReason("the new generation is not valid: \(problem)")
+            }
+            let forgotten = try boundary.keptGeneration(of: current.slot)
+            try boundary.activate(
+                generation: current.generation, of: current.slot,
+                keepsOld: self.options.keepsOld)
+            self.loading?.isActive = true
+            if let place = self.slots.firstIndex(of: current.slot) {
+                self.report.indexes[place].generation = current.generation
+                self.report.indexes[place].kept = try boundary.keptGeneration(of: current.slot)
+                self.report.indexes[place].forgotten = forgotten
+            }
+            try self.noteResult(current.slot, isMended: true, at: boundary)
+        }
+        loading = nil
+    }
+
+    /// Deletes some of what is to be reaped. Returns false when nothing is left.
+    public func reap(limit: Int) throws -> (more: Bool, held: UInt64) {
+        try move(to: .reaping)
+        let clock = clock
+        return try atBoundary { boundary in
+            let start = clock.now()
+            let more = try boundary.reap(limit: limit)
+            return (more, clock.now() - start)
+        }
+    }
+}

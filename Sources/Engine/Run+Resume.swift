@@ -1,0 +1,420 @@
+// How a run outlives its process: the record that its owner keeps, checkpoints, going on from
+// one, and stopping so that it can go on.
+//
+// A checkpoint is made in two steps. `beginCheckpoint`, by the coordinator's thread, takes the
+// queue at a commit boundary, handles it, and stages what the side file then holds.
+// `saveCheckpoint`, by any thread, waits for nobody: it is called once the owner's durable
+// commit has come to the checkpoint's. So a checkpoint never knows what its owner may forget.
+//
+// What must hold, in this order: hooks and hook log are in force before the first window is
+// opened; a checkpoint is durable before the log behind it is given up; a run that is
+// suspended is unhooked at the very boundary at which its last position was taken.
+
+package import Bytes
+public import Contract
+internal import Feed
+internal import Mutation
+public import Shadow
+internal import Synchronization
+
+/// What makes a run one that outlives its process.
+public struct Keeping: Sendable {
+    package let record: RunRecord
+    package let checkpoint: Checkpoint?
+
+    /// A new run, with a number that no run has.
+    public init(new record: RunRecord) {
+        self.record = record
+        checkpoint = nil
+    }
+
+    /// A run that goes on from `checkpoint`, which its side file was opened with.
+    public init(_ record: RunRecord, from checkpoint: Checkpoint) {
+        self.record = record
+        self.checkpoint = checkpoint
+    }
+
+    /// Whether it does not go on from anything.
+    public var isNew: Bool { checkpoint == nil }
+
+    /// Why a run can't go on from `checkpoint`, or nil.
+    /// - Parameter lastCommit: the owner's.
+    public static func refusal(
+        _ record: RunRecord, _ checkpoint: Checkpoint, lastCommit: UInt64
+    ) -> String? {
+        guard record.state.isResumable else { return "it has ended: \(record.state.rawValue)" }
+        guard let logFrom = record.logFrom else {
+            return
+                "its position was given up: the hook log had grown to its bound, or room was short"
+        }
+        guard checkpoint.commit >= logFrom else {
+            return "the side file is older than the hook log"
+        }
+        guard checkpoint.commit <= lastCommit else {
+            return "the side file is newer than the volume"
+        }
+        return nil
+    }
+}
+
+/// The record of a run at work, shared between its threads.
+package final class KeptRecord: Sendable {
+    private let record: Mutex<RunRecord>
+
+    package init(_ record: RunRecord) { self.record = Mutex(record) }
+
+    package var value: RunRecord { record.withLock { $0 } }
+
+    /// To be stored with the next change: a crash before it takes back what was asked for last.
+    package func note(_ limits: RunLimits) { record.withLock { $0.limits = limits } }
+
+    /// Changes it, and stores it while the commit lock is held.
+    package func store(
+        at boundary: any CommitBoundary, _ change: (inout RunRecord) -> Void
+    ) throws {
+        let changed = record.withLock { record in
+            change(&record)
+            return record
+        }
+        try boundary.store(changed)
+    }
+}
+
+/// A load that a crash or a stop has interrupted.
+package struct InterruptedLoad: Sendable {
+    package let slot: IndexSlot
+    package let generation: UInt32
+    /// Keys below it are kept up by the owner; nil: all.
+    package let cursor: KeyBytes?
+}
+
+extension Run {
+    /// Whether the run goes on from a checkpoint.
+    public var isResumed: Bool { resumedFrom != nil }
+
+    /// The run as its owner remembers it; nil where it ends with its process.
+    public var record: RunRecord? { kept?.value }
+
+    // MARK: The record
+
+    /// Enters the run into the owner's records, at the boundary at which its hooks are attached.
+    package func enroll(_ boundary: any CommitBoundary) throws {
+        guard let kept else { return }
+        if !options.mutants.have(.othersGoOn) { try supersedeOthers(boundary) }
+        let commit = boundary.lastCommit
+        if resumedFrom == nil { try boundary.keepLog() }
+        let resumedFrom = resumedFrom
+        try kept.store(at: boundary) { record in
+            record.state = .prepared
+            record.reason = nil
+            if let resumedFrom {
+                record.resumes += 1
+                record.logFrom = resumedFrom.commit
+            } else {
+                record.logFrom = commit
+                record.loading = nil
+                record.results = []
+            }
+        }
+    }
+
+    /// Runs that were interrupted, and are about an index that this one may rebuild, give way to
+    /// it. One that only looks, or patches a part, leaves their positions as they are.
+    private func supersedeOthers(_ boundary: any CommitBoundary) throws {
+        guard let kept, mayRebuild else { return }
+        let own = kept.value
+        for var other in try boundary.runs()
+        where other.number != own.number && other.state.isResumable
+            && !other.state.isWorking && !Set(other.indexes).isDisjoint(with: own.indexes)
+        {
+            // What it had begun to load of an index that this run is not about.
+            if let name = other.loading?.index,
+                let slot = owner.indexes.firstIndex(where: { $0.name == name })
+            {
+                try boundary.discardUnfinished(of: IndexSlot(slot))
+            }
+            other.state = .aborted
+            other.reason = "run \(own.number) took its place"
+            other.logFrom = nil
+            other.loading = nil
+            try boundary.store(other)
+        }
+    }
+
+    /// Enters `next`, which must be one that may follow.
+    package func move(to next: RunState) throws {
+        guard next != state else { return }
+        enter(next)
+        guard let kept else { return }
+        try atBoundary { try kept.store(at: $0) { $0.state = next } }
+    }
+
+    /// Notes what was found and done about an index so far.
+    package func noteResult(
+        _ slot: IndexSlot, isMended: Bool, at boundary: any CommitBoundary,
+        loading: UInt32? = nil
+    ) throws {
+        guard let kept, let place = slots.firstIndex(of: slot) else { return }
+        var result = report.indexes[place].result
+        result.isMended = isMended
+        let stored = result
+        try kept.store(at: boundary) { record in
+            record.results.removeAll { $0.name == stored.name }
+            record.results.append(stored)
+            record.loading = loading.map { .init(index: stored.name, generation: $0) }
+        }
+    }
+
+    /// What an earlier process of the run has found and done.
+    package func restoreResults(_ record: RunRecord) {
+        for result in record.results {
+            guard let place = report.indexes.firstIndex(where: { $0.name == result.name })
+            else { continue }
+            report.indexes[place].take(result)
+        }
+    }
+
+    /// The index's result is final: an earlier process of the run has mended it.
+    package func isMended(_ slot: IndexSlot) -> Bool {
+        guard let record, isResumed else { return false }
+        let name = owner.indexes[slot.rawValue].name
+        return record.results.contains { $0.name == name && $0.isMended }
+    }
+
+    // MARK: Checkpoints
+
+    /// Whether a checkpoint can be begun: the hooks are in force, none is on its way, and all
+    /// that was logged before the run went on is handled.
+    public var mayBeginCheckpoint: Bool {
+        kept != nil && state.isWorking && state != .prepared && replaying == nil
+            && stagedCommit.load(ordering: .acquiring) == 0
+    }
+
+    /// The first step of a checkpoint. Called by the coordinator's thread, between two steps.
+    public func beginCheckpoint() throws {
+        precondition(mayBeginCheckpoint, "one checkpoint at a time, and only of a kept run")
+        let mark = try atBoundary { boundary -> HookPoint.Mark in
+            try boundary.keepLog()
+            return try self.mark(boundary)
+        }
+        try stage(mark)
+        owner.askForDurability()
+    }
+
+    private func mark(_ boundary: any CommitBoundary) throws -> HookPoint.Mark {
+        let mark = try hook.mark()
+        precondition(mark.commit == boundary.lastCommit, "a position is of a commit boundary")
+        return mark
+    }
+
+    private func stage(_ mark: HookPoint.Mark) throws {
+        try assistant.handle(mark.items)
+        try assistant.spill(mergesSmall: true)
+        let checkpoint = assistant.checkpoint(mark, windows: windows, scope: hook.scope)
+        try store.stage(checkpoint)
+        stagedProgress.withLock {
+            $0.primaryRecords = checkpoint.primaryRecords
+            $0.windows = checkpoint.windows
+            $0.applied = checkpoint.scan.applied
+            $0.elided = checkpoint.scan.elided
+        }
+        stagedCommit.store(mark.commit, ordering: .releasing)
+    }
+
+    /// Whether the second step can be made. Any thread may ask.
+    public var maySaveCheckpoint: Bool {
+        let commit = stagedCommit.load(ordering: .acquiring)
+        return commit > 0 && isDurable(commit)
+    }
+
+    private func isDurable(_ commit: UInt64) -> Bool {
+        owner.durableCommit >= commit || options.mutants.have(.checkpointBeforeDurable)
+    }
+
+    /// The second step: the checkpoint becomes the one to go on from, and the log behind it is
+    /// given up. Called by any one thread.
+    public func saveCheckpoint() throws {
+        // Behind its end a run leaves nothing.
+        try saving.withLock { isOver in
+            if !isOver { try save() }
+        }
+    }
+
+    private func save() throws {
+        let commit = stagedCommit.load(ordering: .acquiring)
+        precondition(commit > 0, "a checkpoint is begun before it is saved")
+        precondition(isDurable(commit), "a checkpoint knows nothing that its owner may forget")
+        try store.makeDurable()
+        stagedCommit.store(0, ordering: .releasing)
+        guard let kept else { return }
+        let progress = stagedProgress.withLock { $0 }
+        try atBoundary { boundary in
+            try kept.store(at: boundary) { record in
+                record.logFrom = commit
+                record.progress = progress
+            }
+        }
+    }
+
+    // MARK: Going on
+
+    /// Handles a piece of what was logged between the checkpoint and the moment at which the
+    /// run went on.
+    /// - Returns: whether there is more.
+    public func replay() throws -> Bool {
+        guard let (position, end) = replaying else { return false }
+        let next: LogPosition?
+        do {
+            next = try owner.snapshot().logged(from: position, limit: options.replayDeltas) {
+                place, deltas in
+                guard place.commit <= end else { return }
+                hook.replay(place.commit, from: place.ordinal, deltas)
+            }
+        } catch {
+            throw AbortReason("the hook log can't be read: \(error)", .uselessPosition)
+        }
+        try checkLogged()
+        try drain()
+        replaying = next.flatMap { $0.commit <= end ? ($0, end) : nil }
+        return replaying != nil
+    }
+
+    /// Throws where the run's part of the log has been given up: what was read of it may lack what
+    /// was trimmed. A position that was given up never comes back, so as long as it stands all
+    /// that was read before was there.
+    private func checkLogged() throws {
+        guard let number = record?.number else { return }
+        let known = try atBoundary { boundary in
+            try boundary.runs().first { $0.number == number }
+        }
+        guard known?.logFrom == nil, !options.mutants.have(.holeInLogIgnored) else { return }
+        throw AbortReason(
+            "run \(number) can't go on: its position was given up while it read the hook log",
+            .uselessPosition)
+    }
+
+    /// Goes on with the interrupted load, behind a settling: what the owner has not kept up
+    /// comes from the shadow as it is now.
+    package func resumeLoad(_ load: InterruptedLoad) throws -> StretchMerger? {
+        try move(to: .loading)
+        try checkExact()
+        interrupted = nil
+        let overlay = Overlay(mutants: options.mutants)
+        var loading = Loading(
+            slot: load.slot, generation: load.generation, overlay: overlay, isSummary: false,
+            cursor: load.cursor ?? KeyBytes(), stretchEntries: options.stretchEntries)
+        loading.isComplete = load.cursor == nil
+        self.loading = loading
+        guard let cursor = load.cursor else { return nil }
+        if !options.mutants.have(.resumedLoadWithoutOverlay) {
+            assistant.loading = (load.slot.rawValue, overlay, cursor)
+        }
+        try assistant.spill()
+        let merge = try assistant.freeze().merge(
+            load.slot.rawValue, index: owner.indexes[load.slot.rawValue], from: cursor)
+        return StretchMerger(merge, pool: hook.pool, mutants: options.mutants)
+    }
+
+    // MARK: Stopping
+
+    /// Ends the run so that it can go on: at one commit boundary its position is taken, its
+    /// hook detached and its record stored; then the position is made durable.
+    /// - Parameter end: `stopped` or `paused`.
+    public func suspend(_ end: RunState, _ reason: String) {
+        saving.withLock { $0 = true }
+        precondition(end == .stopped || end == .paused, "a run is suspended, or finished")
+        guard state != .prepared else { return abandon(end, reason) }
+        guard let kept else {
+            finish(AbortReason(reason))
+            return conclude(end, reason)
+        }
+        let hasPosition = replaying == nil
+        var reason = reason
+        do {
+            let mark = try atBoundary { [reason] boundary -> HookPoint.Mark in
+                if hasPosition { try boundary.keepLog() }
+                let mark = try self.mark(boundary)
+                boundary.detach(self.hook)
+                try kept.store(at: boundary) { record in
+                    record.state = end
+                    record.reason = reason
+                }
+                return mark
+            }
+            endTime = clock.now()
+            if hasPosition {
+                assistant.checkAborted = {}
+                try stage(mark)
+                try owner.makeDurable()
+                try save()
+            }
+        } catch {
+            // Where it goes on from is then the last checkpoint, if there is one.
+            reason += "; its position could not be kept: \(error)"
+            try? atBoundary { [reason] boundary in
+                boundary.detach(self.hook)
+                try kept.store(at: boundary) { record in
+                    record.state = end
+                    record.reason = reason
+                }
+            }
+        }
+        hook.close()
+        for scanner in scanners { scanner.letGo() }
+        finishReport()
+        conclude(end, reason)
+    }
+
+    /// Ends a run that has not begun: what its owner remembers of it, if anything, still holds.
+    private func abandon(_ end: RunState, _ reason: String) {
+        hook.close()
+        endTime = clock.now()
+        if !isResumed { store.remove() }
+        finishReport()
+        conclude(end, reason)
+    }
+
+    /// Ends a run that can't go on at this moment: its position, and what its owner remembers of
+    /// it, stay for another time.
+    package func leave(_ reason: String) {
+        hook.close()
+        endTime = clock.now()
+        finishReport()
+        enter(.aborted)
+        report.outcome = .aborted
+        report.reason = reason
+    }
+
+    private func conclude(_ end: RunState, _ reason: String) {
+        state = end
+        report.outcome = .stopped
+        report.reason = reason
+    }
+}
+
+extension IndexReport {
+    package var result: RunRecord.IndexResult {
+        var result = RunRecord.IndexResult(name: name)
+        result.entries = entries
+        result.found = found
+        result.action = action
+        result.reason = reason
+        result.generation = generation
+        result.kept = kept
+        result.forgotten = forgotten
+        result.patched = patched
+        result.recheck = recheck
+        return result
+    }
+
+    package mutating func take(_ result: RunRecord.IndexResult) {
+        entries = result.entries
+        found = result.found
+        action = result.action
+        reason = result.reason
+        generation = result.generation
+        kept = result.kept
+        forgotten = result.forgotten
+        patched = result.patched
+    }
+}

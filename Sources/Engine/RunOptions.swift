@@ -1,0 +1,68 @@
+// What a user, or a test, can set.
+
+public import Contract
+package import Mutation
+internal import Shadow
+
+public struct RunOptions: Sendable {
+    public var strategy = Strategy.check
+    /// Decide and report what would be done, and change nothing.
+    public var isDryRun = false
+    /// Whether the generation that a rebuild replaces is kept, to be made active again.
+    public var keepsOld = false
+    /// What the run is limited to, where it is new; nil: nothing. It patches, then, and does not
+    /// rebuild; it can't be about a summary, whose counters come from everywhere.
+    public var scope: Scope?
+    /// Primary records of one window.
+    public var windowRecords = 32768
+    /// Bytes of entries that are collected before they are sorted and written out as a run.
+    /// Sorting takes about as much again.
+    public var sortBudget = 24 << 20
+    /// Bytes of a chunk of a run in the side file, at the most.
+    public var chunkBytes = ChunkList.chunkSize
+    /// Bytes of one batch of entries on its way from the owner to the side file.
+    public var batchBytes = 256 << 10
+    /// Bytes in the queue from which on writers and scanners wait.
+    public var queueBytes = 16 << 20
+    /// Seconds that writers wait for a full queue before the run is aborted.
+    public var patience = 2.0
+    /// Entries of a stretch at first; adapted to `holdTarget`.
+    public var stretchEntries = 4096
+    /// Bytes of changes that go over the stretches of a load, from which on the runs are
+    /// frozen again.
+    public var overlayBytes = 8 << 20
+    /// Nanoseconds for which a step wants to hold the commit lock.
+    public var holdTarget: UInt64 = 1_500_000
+    /// Entries that one step of reaping deletes, at first; adapted to `holdTarget`.
+    public var reapEntries = 2048
+    /// Discrepancies that are remembered for a patch; where there are more, it is a rebuild.
+    public var rememberedDiscrepancies = 1 << 16
+    /// Entries that one transaction of a patch mends.
+    public var patchEntries = 1024
+    /// Entries of one step of comparing.
+    public var compareEntries = 8192
+    /// Seconds from one checkpoint to the beginning of the next.
+    public var checkpointSeconds = 2.5
+    /// Deltas of the hook log that are read in one step when a run goes on.
+    public var replayDeltas = 4096
+    /// Parts of the key space that are compared side by side.
+    public var compareParts = 2
+    /// Discrepancies at which the run stops; nil: it goes on to the end.
+    public var stopAfter: Int?
+    /// What earlier runs have measured, for the plan.
+    public var costs = PlanCosts()
+    /// Deliberate mistakes, for tests.
+    package var mutants = Mutants()
+    /// The owner makes a deliberate mistake that breaks what it promises.
+    package var isOwnerMutant = false
+
+    public init() {}
+}
+
+/// Time, given in from outside: no step reads a clock of its own.
+public struct RunClock: Sendable {
+    /// Nanoseconds since some moment, never going back.
+    public var now: @Sendable () -> UInt64
+
+    public init(now: @escaping @Sendable () -> UInt64) { self.now = now }
+}

@@ -1,0 +1,70 @@
+// What a run tells at its end.
+
+public import Contract
+
+public struct IndexReport: Sendable {
+    public typealias Action = MendAction
+
+    public let slot: IndexSlot
+    public let name: String
+    /// Entries of the shadow at the cut.
+    public var entries = 0
+    public var found = DiscrepancyCounts()
+    /// What was done, or in a dry run what would be.
+    public var action = Action.none
+    /// Why that.
+    public var reason = ""
+    /// How long that was to take, by the plan.
+    public var estimatedSeconds: Double?
+    /// The new generation, where there is one.
+    public var generation: UInt32?
+    /// The generation that it replaced, where that is kept.
+    public var kept: UInt32?
+    /// The generation that was kept before, and is given up.
+    public var forgotten: UInt32?
+    /// Entries that a patch changed.
+    public var patched = 0
+    public var recheck: DiscrepancyCounts?
+}
+
+public struct RunReport: Sendable {
+    public typealias Outcome = RunOutcome
+
+    public struct Seconds: Sendable {
+        public var scan = 0.0, settle = 0.0, compare = 0.0, load = 0.0, commit = 0.0
+        public var recheck = 0.0, reap = 0.0, total = 0.0
+        /// From the wish that the run stop until nothing was left of it in the owner.
+        public var stop: Double?
+    }
+
+    public struct LockHolds: Hashable, Sendable, Codable {
+        /// Nanoseconds.
+        public var maximum: UInt64 = 0, percentile999: UInt64 = 0, percentile99: UInt64 = 0
+        /// Of all of them together.
+        public var total: UInt64 = 0
+        public var count = 0
+
+        public init() {}
+    }
+
+    public var outcome = Outcome.clean
+    public var reason: String?
+    /// What the run was limited to, in its owner's words; nil: nothing.
+    public var scope: String?
+    /// The run went on from what can't be used after all: it is to be started again.
+    public var mustStartAgain = false
+    public var indexes: [IndexReport] = []
+    public var primaryRecords = 0
+    public var damagedPrimaries: [PrimaryDamage] = []
+    /// What the comparisons found wrong with primary records. A run changes none of it.
+    public var primaryDefects = PrimaryDefects()
+    public var windows = 0
+    public var applied = 0
+    public var elided = 0
+    public var sortedRuns = 0
+    public var seconds = Seconds()
+    public var lockHolds = LockHolds()
+    public var peakAnonymousBytes = 0
+    /// What the work has cost, where it was measured: for the plan of the next run.
+    public var costs = PlanCosts()
+}
