@@ -1,6 +1,5 @@
 // What a comparison finds.
 
-
 /// How the live index differs from the shadow at one key.
 public struct Discrepancy: Hashable, Sendable, Codable {
     public enum Kind: String, Sendable, CaseIterable, Codable {

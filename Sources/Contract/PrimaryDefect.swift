@@ -1,7 +1,6 @@
 // What a comparison finds wrong with primary records themselves. No index can be repaired into
 // agreement with records that contradict each other: they are reported, never changed.
 
-
 /// Primary records that contradict each other.
 public struct PrimaryDefect: Hashable, Sendable {
     /// What kind of defect, in the owner's own word: `danglingEntry`.

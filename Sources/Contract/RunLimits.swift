@@ -4,7 +4,6 @@
 // and through the control socket. It is checked here, so that no limit that a run meets needs
 // a second look.
 
-
 public struct RunLimits: Hashable, Sendable, Codable {
     /// Primary records that the scan reads in a second, at the most; nil: as many as it can.
     /// Other phases read no primary records: `share` is what bounds them.

@@ -1,6 +1,5 @@
 // What a run was asked to do, what it did, and what that cost: as far as a run record tells it.
 
-
 /// What a run is to do about discrepancies.
 public enum Strategy: String, Sendable, CaseIterable, Codable {
     /// Compare only.

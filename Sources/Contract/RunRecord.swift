@@ -1,7 +1,6 @@
 // What an owner keeps of a run: enough to go on with it after a crash or a stop, and, once it
 // has ended, its result. One record for each run, those that have ended included.
 
-
 /// A run as its owner remembers it.
 public struct RunRecord: Sendable, Hashable, Codable {
     /// Counts up within the owner.

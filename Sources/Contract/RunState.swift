@@ -8,7 +8,6 @@
 // goes on; in `crashed`, which is what its owner finds on opening, and from which it goes on
 // too; or in `failed`, `aborted`, or `incomplete`, from which it can only be started again.
 
-
 public enum RunState: String, Sendable, CaseIterable, Codable {
     /// Its hooks are in force, and nothing is read yet.
     case prepared

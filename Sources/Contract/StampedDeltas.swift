@@ -2,6 +2,7 @@
 // stamped, because they arrive late and from several buffers.
 
 internal import Bytes
+public import Entries
 
 /// Deltas in the order in which they stand in one buffer of a `ChangeFeed`, each with its stamp.
 ///

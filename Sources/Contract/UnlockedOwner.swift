@@ -21,6 +21,7 @@
 // end the run with a reason. The owner's operations never notice (I3).
 
 public import Bytes
+public import Entries
 
 /// The owner of primary records and live indexes whose writers wait for nobody.
 ///
@@ -134,8 +135,8 @@ public protocol ChangeReceiver: AnyObject, Sendable {
     func lost(from: SequenceNumber, to: SequenceNumber, in buffer: Int)
 
     /// Every event of `buffer` stamped at or before `upTo` has been delivered, or lies within a
-    /// loss that has been told; and each loss that *begins* at or before `upTo` has been told, however
-    /// late it ends. It never falls.
+    /// loss that has been told; and each loss that *begins* at or before `upTo` has been told,
+    /// however late it ends. It never falls.
     func delivered(upTo: SequenceNumber, in buffer: Int)
 
     /// No more events will come, for `reason`, a sentence for the user: the filesystem was

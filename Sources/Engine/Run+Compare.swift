@@ -32,8 +32,9 @@ public final class Comparison: @unchecked Sendable {
     /// Whether all that was found can be mended from what is remembered.
     package var isWhole: Bool { found.total <= kept.limit }
 
-    package init(slot: IndexSlot, parts: [any ComparePart], kept: Remembered, expected: Int, isAgain: Bool)
-    {
+    package init(
+        slot: IndexSlot, parts: [any ComparePart], kept: Remembered, expected: Int, isAgain: Bool
+    ) {
         self.isAgain = isAgain
         self.slot = slot
         self.expected = expected

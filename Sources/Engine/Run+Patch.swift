@@ -106,7 +106,9 @@ extension Run {
         let items: [QueueItem]
     }
 
-    package func absorb(_ item: QueueItem, _ slot: IndexSlot, _ overlay: Overlay, from key: KeyBytes) {
+    package func absorb(
+        _ item: QueueItem, _ slot: IndexSlot, _ overlay: Overlay, from key: KeyBytes
+    ) {
         if case .deltas(let batches) = item, let batch = batches[slot.rawValue] {
             overlay.absorb(batch, from: key)
         }

@@ -26,7 +26,9 @@ package struct Record {
     }
 
     @inlinable @inline(__always)
-    package var keyLength: Int { Int(unsafe pointer.loadUnaligned(fromByteOffset: 8, as: UInt16.self)) }
+    package var keyLength: Int {
+        Int(unsafe pointer.loadUnaligned(fromByteOffset: 8, as: UInt16.self))
+    }
 
     @inlinable @inline(__always)
     package var flags: UInt16 {

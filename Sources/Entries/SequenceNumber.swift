@@ -1,6 +1,5 @@
 // When an item was true: the owner's commit and the place within it.
 
-
 /// A commit number and an ordinal within the commit, as one integer, so that "newer" is
 /// one comparison. The commit has the upper 44 bits, the ordinal the lower 20.
 public struct SequenceNumber: Hashable, Comparable, Sendable {

@@ -1,6 +1,5 @@
 // Why runs end early.
 
-
 /// Why a run ends before it is done. It never changes the live index from then on (I4).
 public struct AbortReason: Error, Hashable, Sendable, CustomStringConvertible {
     public enum Kind: Sendable {

@@ -96,7 +96,9 @@ package final class HookPoint: CommitHook {
 
         /// Whether nothing is kept any more. A run that is being stopped still takes note of
         /// everything, up to the boundary at which its position is taken.
-        package var isDead: Bool { isClosed || abort.map { !$0.isStop || isDeafWhenStopped } ?? false }
+        package var isDead: Bool {
+            isClosed || abort.map { !$0.isStop || isDeafWhenStopped } ?? false
+        }
 
         /// Opens a window on `range`, as of all that was reported.
         package mutating func openWindow(_ range: KeyRange, commit: UInt64) -> Window {

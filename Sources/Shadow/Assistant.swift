@@ -239,9 +239,9 @@ package struct FrozenShadow {
     fileprivate let lease: RunLease
 
     /// A reader of the shadow of `slot`, from `key` on.
-    package func merge(_ slot: Int, index: any SecondaryIndex, from key: KeyBytes = KeyBytes()) throws
-        -> ShadowMerge
-    {
+    package func merge(
+        _ slot: Int, index: any SecondaryIndex, from key: KeyBytes = KeyBytes()
+    ) throws -> ShadowMerge {
         try ShadowMerge(
             runs[slot], in: store, voids: voids, index: index, from: key, chunkBytes: chunkBytes,
             lease: lease)
