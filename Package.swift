@@ -19,7 +19,8 @@ let package = Package(
     products: [
         .executable(name: "tidemark", targets: ["TidemarkCommand"]),
         .library(name: "Tidemark", targets: ["Tidemark"]),
-        .library(name: "Volume", targets: ["Volume", "VolumeVerify"]),
+        .library(name: "Volume", targets: ["Volume", "VolumeService", "VolumeVerify"]),
+        .library(name: "RunService", targets: ["RunService", "Control", "Meters"]),
         .library(
             name: "VolumeFormat", targets: ["VolumeFormat", "VolumeIndexes", "LMDB", "Bytes"]),
     ],
@@ -73,6 +74,11 @@ let package = Package(
             ],
             swiftSettings: strict),
         .target(name: "Control", dependencies: ["Threads"], swiftSettings: pointers),
+        .target(name: "Reports", dependencies: ["Tidemark"], swiftSettings: strict),
+        .target(
+            name: "RunService",
+            dependencies: ["Control", "Meters", "Reports", "Threads", "Tidemark"],
+            swiftSettings: strict),
         .target(
             name: "Catalogue", dependencies: ["Bytes", "Tidemark", "Threads"],
             swiftSettings: strict),
@@ -96,6 +102,12 @@ let package = Package(
             ],
             swiftSettings: pointers),
         .target(
+            name: "VolumeService",
+            dependencies: [
+                "Meters", "RunService", "Tidemark", "Volume", "VolumeFormat",
+            ],
+            swiftSettings: strict),
+        .target(
             name: "VolumeVerify", dependencies: ["Bytes", "LMDB", "VolumeFormat"],
             swiftSettings: strict),
         .target(
@@ -109,7 +121,7 @@ let package = Package(
         .target(
             name: "Dashboard",
             dependencies: [
-                "Threads", .product(name: "FlyingFox", package: "FlyingFox"),
+                "Reports", "Threads", .product(name: "FlyingFox", package: "FlyingFox"),
                 .product(name: "FlyingSocks", package: "FlyingFox"),
             ],
             resources: [
@@ -127,9 +139,9 @@ let package = Package(
         .executableTarget(
             name: "TidemarkCommand",
             dependencies: [
-                "Bytes", "Control", "Dashboard", "HostFiles", "LMDB", "Meters", "Scenarios",
-                "Threads", "Tidemark", "Volume", "VolumeFormat", "VolumeIndexes", "VolumeMount",
-                "VolumeVerify",
+                "Bytes", "Control", "Dashboard", "HostFiles", "LMDB", "Meters", "Reports",
+                "RunService", "Scenarios", "Threads", "Tidemark", "Volume", "VolumeFormat",
+                "VolumeIndexes", "VolumeMount", "VolumeService", "VolumeVerify",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
@@ -149,6 +161,14 @@ let package = Package(
             name: "MetersTests", dependencies: ["Meters", "Threads"], swiftSettings: strict),
         .testTarget(
             name: "DashboardTests", dependencies: ["Dashboard", "Threads"], swiftSettings: strict),
+        .testTarget(name: "ReportsTests", dependencies: ["Reports"], swiftSettings: strict),
+        .testTarget(
+            name: "RunServiceTests",
+            dependencies: [
+                "Bytes", "Catalogue", "Control", "Meters", "Reports", "RunService", "Threads",
+                "Tidemark", "Volume", "VolumeFormat", "VolumeService",
+            ],
+            swiftSettings: strict),
         .testTarget(
             name: "ControlTests", dependencies: ["Control", "Threads"], swiftSettings: strict),
         .testTarget(
@@ -170,8 +190,8 @@ let package = Package(
         .testTarget(
             name: "EndToEndTests",
             dependencies: [
-                "TidemarkCommand", "HostFiles", "Bytes", "LMDB", "Meters", "Tidemark",
-                "VolumeFormat",
+                "TidemarkCommand", "HostFiles", "Bytes", "LMDB", "Meters", "Reports",
+                "RunService", "Tidemark", "VolumeFormat",
             ],
             swiftSettings: strict),
     ]

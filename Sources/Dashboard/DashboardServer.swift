@@ -8,25 +8,26 @@ internal import Dispatch
 internal import FlyingFox
 internal import FlyingSocks
 internal import Foundation
+package import Reports
 internal import Synchronization
 internal import Threads
 
 /// What there is to be shown at one moment.
-public struct DashboardSnapshot: Sendable {
+package struct DashboardSnapshot: Sendable {
     /// A JSON document.
-    public let status: String
-    public let metrics: [MetricFamily]
+    package let status: String
+    package let metrics: [MetricFamily]
 
-    public init(status: String, metrics: [MetricFamily]) {
+    package init(status: String, metrics: [MetricFamily]) {
         self.status = status
         self.metrics = metrics
     }
 }
 
-public enum DashboardError: Error, CustomStringConvertible {
+package enum DashboardError: Error, CustomStringConvertible {
     case cannotListen(DashboardAddress, why: String)
 
-    public var description: String {
+    package var description: String {
         switch self {
         case .cannotListen(let address, let why):
             "\(address): the dashboard can't listen there: \(why); choose another address or port"
@@ -34,12 +35,12 @@ public enum DashboardError: Error, CustomStringConvertible {
     }
 }
 
-public final class DashboardServer: Sendable {
+package final class DashboardServer: Sendable {
     private let address: DashboardAddress
     private let asker: Asker
 
     /// - Parameter source: what there is to be shown now; what it throws is told the client.
-    public init(
+    package init(
         _ address: DashboardAddress, source: @escaping @Sendable () throws -> DashboardSnapshot
     ) {
         self.address = address
@@ -48,7 +49,7 @@ public final class DashboardServer: Sendable {
 
     /// Listens, and from then on answers, until the process ends.
     /// - Returns: where it listens, with the port that the system chose where it was to.
-    public func start() throws(DashboardError) -> DashboardAddress {
+    package func start() throws(DashboardError) -> DashboardAddress {
         let outcome = Monitor<Result<DashboardAddress, DashboardError>?>(nil)
         Task.detached { [self] in
             var place = address

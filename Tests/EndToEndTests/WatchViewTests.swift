@@ -3,8 +3,9 @@
 import Foundation
 import Meters
 import Testing
-
 import Tidemark
+
+@testable import RunService
 @testable import TidemarkCommand
 
 @Suite struct WatchViewTests {

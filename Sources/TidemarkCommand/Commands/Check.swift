@@ -1,6 +1,8 @@
 // `tidemark check`: the live indexes are compared with what the primary records derive.
 
 internal import ArgumentParser
+internal import Reports
+internal import RunService
 internal import Tidemark
 internal import Volume
 
@@ -44,31 +46,16 @@ struct Check: ServableCommand {
     func execute(_ output: Output) throws -> ExitStatus {
         let list = try LineList(path: list, output)
         return try withVolume(target, .readOnly, output) { volume in
-            let limits = try limits.limits(from: .usual(on: output.served))
-            let report = try withSeat(volume, Check._commandName, limits, output) { seat in
-                var execution = RunExecution(
-                    volume: volume, slots: scope.slots(index), seat: seat, output: output)
-                execution.scope = scope.scope
-                execution.onDiscrepancy = reporter(list, volume, output)
+            let report = try withHandle(volume, limits, output) { handle in
+                var execution = RunExecution(handle, scope.slots(index))
+                execution.scope = scope.scope?.description
+                execution.observer = observer(list, volume, output)
                 return try execution.perform()
             }
             try list.finish()
             output.json(ifAsked: document(report.members))
-            report.print(target, isDryRun: false, to: output)
+            output.lines(report.lines(target, isDryRun: false, isVerbose: output.isVerbose))
             return report.outcome.status
         }
-    }
-}
-
-/// What tells of discrepancies as `--list` and `--verbose` ask for it.
-func reporter(
-    _ list: LineList, _ volume: Volume, _ output: Output
-) -> @Sendable (Discrepancy) -> Void {
-    let indexes = volume.indexes
-    let isPrinted = output.isVerbose && !output.isJSON
-    return { discrepancy in
-        let index = indexes[discrepancy.index.rawValue]
-        if list.isWanted { list.add(discrepancy.json(index)) }
-        if isPrinted { output.line(discrepancy.text(index)) }
     }
 }

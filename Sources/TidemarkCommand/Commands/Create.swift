@@ -1,6 +1,7 @@
 // `tidemark create`: an empty volume.
 
 internal import ArgumentParser
+internal import Reports
 internal import Volume
 internal import VolumeFormat
 

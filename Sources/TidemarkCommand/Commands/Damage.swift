@@ -1,6 +1,7 @@
 // `tidemark damage`: discrepancies, or defects of primary records, made on purpose.
 
 internal import ArgumentParser
+internal import Reports
 internal import Volume
 
 struct Damage: ServableCommand {

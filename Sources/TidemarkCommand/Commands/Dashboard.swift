@@ -4,6 +4,8 @@
 internal import ArgumentParser
 internal import Dashboard
 internal import HostFiles
+internal import Reports
+internal import RunService
 
 struct DashboardCommand: TidemarkSubcommand {
     static let configuration = CommandConfiguration(
@@ -36,9 +38,10 @@ extension Status {
         guard let live = try liveStatus(target) else {
             throw CommandFailure("\(target): no process is at work on it")
         }
-        let known = StatusDocument(live: live, recorded: live.recorded)
+        let known = StatusReport(live: live, recorded: live.recorded)
         return DashboardSnapshot(
-            status: document(known.members).compact, metrics: live.metrics)
+            status: document(known.members).compact,
+            metrics: live.metrics(version: tidemarkVersion))
     }
 }
 

@@ -2,6 +2,7 @@
 
 internal import ArgumentParser
 internal import Bytes
+internal import Reports
 internal import Volume
 internal import VolumeFormat
 

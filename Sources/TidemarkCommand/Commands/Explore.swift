@@ -1,6 +1,8 @@
 // `tidemark explore`: the interleavings, crashes and faults of scenarios.
 
 internal import ArgumentParser
+internal import Reports
+internal import RunService
 internal import Scenarios
 
 struct Explore: TidemarkSubcommand {

@@ -5,6 +5,8 @@ internal import Control
 internal import Dashboard
 internal import HostFiles
 internal import Logging
+internal import Reports
+internal import RunService
 internal import Scenarios
 internal import Threads
 internal import Tidemark
@@ -119,12 +121,13 @@ struct Mount: TidemarkSubcommand {
             }
         ) { opened in
             let served = ServedVolume(
-                volume: opened, desk: RunDesk(opened, command: Mount._commandName))
+                volume: opened,
+                registry: RunRegistry(opened, command: Mount._commandName, servesPrograms: true))
             let server = try controlServer(served, logger)
             defer { server?.close() }
             let page = try dashboard.map { try DashboardProcess(opened.path, at: $0, logger) }
             defer { page?.end() }
-            if let page { served.desk.add(dashboard: page.page) }
+            if let page { served.registry.add(dashboard: page.page) }
             var options = MountOptions()
             options.isReadOnly = readOnly
             options.allowsOthers = allowOther
@@ -133,15 +136,15 @@ struct Mount: TidemarkSubcommand {
             let recording = try MountRecording(opened, to: record)
             let mounted = try MountedVolume(opened, at: mountPoint, options: options)
             defer { mounted.close() }
-            served.desk.add(mounted)
+            served.registry.add(mounted)
             let words = page?.page ?? ""
             if behind { Background.isReady(words) } else { tellMounted(output, page: words) }
             ServiceManager.tell("READY=1\nSTATUS=\(mountPoint)")
-            let runs = readOnly ? nil : served.goOn(logger)
+            let runs = readOnly ? nil : served.resumeInterrupted(logger)
             try waitForEnd(mounted) { page?.lookAfter() }
             ServiceManager.tell("STOPPING=1")
             server?.stop()
-            served.desk.close("its mount has ended")
+            served.registry.close("its mount has ended")
             runs?.join()
             try recording?.finish(opened, logger)
         }

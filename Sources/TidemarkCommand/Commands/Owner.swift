@@ -1,6 +1,8 @@
 // `tidemark owner`: from blocks to the files that own them.
 
 internal import ArgumentParser
+internal import Reports
+internal import RunService
 internal import Volume
 internal import VolumeFormat
 

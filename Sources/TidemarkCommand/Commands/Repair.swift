@@ -2,6 +2,8 @@
 
 internal import ArgumentParser
 internal import HostFiles
+internal import Reports
+internal import RunService
 internal import Tidemark
 internal import Volume
 
@@ -73,19 +75,17 @@ struct Repair: ServableCommand {
         let list = try LineList(path: list, output)
         return try withVolume(target, dryRun ? .readOnly : .readWrite, output) { volume in
             if !dryRun { try finishReaping(volume, output) }
-            let limits = try limits.limits(from: .usual(on: output.served))
-            let report = try withSeat(volume, Repair._commandName, limits, output) { seat in
-                var execution = RunExecution(
-                    volume: volume, slots: scope.slots(index), seat: seat, output: output)
-                execution.scope = scope.scope
+            let report = try withHandle(volume, limits, output) { handle in
+                var execution = RunExecution(handle, scope.slots(index))
+                execution.scope = scope.scope?.description
                 execution.options.strategy = strategy.strategy
                 execution.options.isDryRun = dryRun
                 execution.options.keepsOld = keepOld
-                execution.onDiscrepancy = reporter(list, volume, output)
+                execution.observer = observer(list, volume, output)
                 return try execution.perform()
             }
             output.json(ifAsked: document([("dryRun", .bool(dryRun))] + report.members))
-            report.print(target, isDryRun: dryRun, to: output)
+            output.lines(report.lines(target, isDryRun: dryRun, isVerbose: output.isVerbose))
             if keepOld, !dryRun { sayWhatIsNotKept(report, output) }
             // What can fail from here on no longer hides what the repair has done.
             try list.finish()
@@ -109,11 +109,10 @@ extension Repair {
 
 /// Deletes, in bounded steps, generations that an earlier run has left to be reaped.
 func finishReaping(_ volume: Volume, _ output: Output) throws {
-    var steps = 0
-    while Signals.stopRequest == nil, output.served?.desk.isClosing != true,
-        try volume.atCommitBoundary({ try $0.reap(limit: 4096) })
-    { steps += 1 }
-    if steps > 0 { output.detail("\(volume.path): reaped what an earlier run left behind") }
+    let hasReaped = try volume.finishReaping {
+        Signals.stopRequest != nil || output.served?.registry.isClosing == true
+    }
+    if hasReaped { output.detail("\(volume.path): reaped what an earlier run left behind") }
 }
 
 /// `--strategy`.

@@ -2,6 +2,7 @@
 
 internal import ArgumentParser
 internal import HostFiles
+internal import Reports
 internal import Scenarios
 internal import Tidemark
 

@@ -2,6 +2,8 @@
 // has died, from its last checkpoint.
 
 internal import ArgumentParser
+internal import Reports
+internal import RunService
 internal import Tidemark
 internal import Volume
 
@@ -42,25 +44,26 @@ struct Resume: ServableCommand {
     @OptionGroup var common: CommonOptions
 
     func execute(_ output: Output) throws -> ExitStatus {
-        if let desk = output.served?.desk {
-            let live = desk.endPause(run.map { Int(clamping: $0) })
+        if let registry = output.served?.registry {
+            let live = registry.endPause(run.map { Int(clamping: $0) })
             if let live { return tell(live, output) }
         } else if let live = try liveStatus(target) {
             return try endPause(live, output)
         }
         let list = try LineList(path: list, output)
         return try withVolume(target, .readWrite, output) { volume in
-            let record = try interrupted(volume)
-            let limits = try limits.limits(from: allowed(record, output))
-            let report = try withSeat(volume, Resume._commandName, limits, output) { seat in
-                var execution = try RunExecution(
-                    volume: volume, of: record, seat: seat, output: output)
-                execution.onDiscrepancy = reporter(list, volume, output)
+            let record = try volume.resumableRun(run)
+            let report = try withHandle(
+                volume, limits, output, from: { record.resumeLimits(with: $0) }
+            ) { handle in
+                var execution = RunExecution(handle, of: record)
+                execution.observer = observer(list, volume, output)
                 return try execution.resume(record)
             }
             output.json(
                 ifAsked: document([("run", .integer(Int(record.number)))] + report.members))
-            report.print(target, isDryRun: record.isDryRun, to: output)
+            output.lines(
+                report.lines(target, isDryRun: record.isDryRun, isVerbose: output.isVerbose))
             try list.finish()
             if !record.isDryRun, report.outcome.isDone { try finishReaping(volume, output) }
             return report.outcome.status
@@ -75,60 +78,6 @@ struct Resume: ServableCommand {
                     + "paused; `tidemark status` shows what it does")
         }
         return try steer(RunVerbs.resume, SteerRequest(run: run.map { Int(clamping: $0) }), output)
-    }
-
-    /// The limits that the run had. It rests no longer, and is not stopped again by what it found
-    /// before.
-    private func allowed(_ record: RunRecord, _ output: Output) -> RunLimits {
-        var limits = RunLimits.usual(on: output.served, from: record.limits ?? RunLimits())
-        limits.isPaused = false
-        limits.stopAfter = nil
-        return limits
-    }
-
-    private func interrupted(_ volume: Volume) throws -> RunRecord {
-        let runs = try volume.runs()
-        guard let run else {
-            guard let last = runs.last(where: { $0.state.isResumable && !$0.state.isWorking })
-            else {
-                throw CommandFailure(
-                    "\(target): no run was interrupted; `tidemark repair` begins one")
-            }
-            return last
-        }
-        guard let record = runs.first(where: { $0.number == run }) else {
-            throw CommandFailure(
-                "\(target) knows of no run \(run); `tidemark status` lists those it knows")
-        }
-        guard !record.state.isWorking else {
-            throw CommandFailure("run \(run) is at work and does not rest")
-        }
-        guard record.state.isResumable else {
-            throw CommandFailure(
-                "run \(run) has ended (\(record.state.rawValue)); `tidemark repair` begins another")
-        }
-        return record
-    }
-}
-
-extension RunExecution {
-    /// What goes on with `record`, or starts it again.
-    init(volume: Volume, of record: RunRecord, seat: RunSeat, output: Output) throws {
-        let slots = volume.indexes.indices.filter {
-            record.indexes.contains(volume.indexes[$0].name)
-        }
-        self.init(
-            volume: volume, slots: slots.map { IndexSlot($0) }, seat: seat, output: output)
-        options.strategy = record.strategy
-        options.isDryRun = record.isDryRun
-        options.keepsOld = record.keepsOld
-        guard let text = record.scope else { return }
-        guard let scope = VolumeScope(text) else {
-            throw CommandFailure(
-                "run \(record.number) is limited to \"\(text)\", which this version does not know; "
-                    + "`tidemark repair` begins another")
-        }
-        self.scope = scope
     }
 }
 

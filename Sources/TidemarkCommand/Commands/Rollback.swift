@@ -1,6 +1,8 @@
 // `tidemark rollback`: the generation that a rebuild replaced, and that was kept, serves again.
 
 internal import ArgumentParser
+internal import Reports
+internal import RunService
 internal import Tidemark
 internal import Volume
 

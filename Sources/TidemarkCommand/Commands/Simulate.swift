@@ -1,6 +1,7 @@
 // `tidemark simulate`: scenarios, orders, faults and crashes that seeds choose.
 
 internal import ArgumentParser
+internal import Reports
 internal import Scenarios
 
 struct Simulate: TidemarkSubcommand {

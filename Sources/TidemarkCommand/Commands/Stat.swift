@@ -1,6 +1,8 @@
 // `tidemark stat`: what a volume holds, in numbers.
 
 internal import ArgumentParser
+internal import Reports
+internal import RunService
 internal import Volume
 internal import VolumeFormat
 
@@ -117,10 +119,4 @@ extension VolumeStatistics {
             + padded(binarySize(pages * pageSize), 13)
         output.line(note.isEmpty ? line : line + "  " + note)
     }
-}
-
-/// `text` in a column of `width`: at its right, or at its left where `width` is negative.
-func padded(_ text: String, _ width: Int) -> String {
-    let space = String(repeating: " ", count: max(0, Int(width.magnitude) - text.count))
-    return width < 0 ? text + space : space + text
 }

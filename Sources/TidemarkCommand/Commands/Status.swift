@@ -2,6 +2,8 @@
 
 internal import ArgumentParser
 internal import HostFiles
+internal import Reports
+internal import RunService
 internal import Tidemark
 internal import Volume
 
@@ -31,7 +33,7 @@ struct Status: TidemarkSubcommand {
 
     func execute(_ output: Output) throws -> ExitStatus {
         if watch { return try observe(output) }
-        var status = StatusDocument(live: try liveStatus(target))
+        var status = StatusReport(live: try liveStatus(target))
         status.recorded = try status.live.map(\.recorded) ?? recorded(output)
         output.json(ifAsked: document(status.members))
         for line in status.lines(target) { output.line(line) }
@@ -53,7 +55,7 @@ struct Status: TidemarkSubcommand {
         }
         var watched: Int?
         while Signals.stopRequest == nil, !output.isUnread {
-            let status = StatusDocument(live: try liveStatus(target))
+            let status = StatusReport(live: try liveStatus(target))
             let runs = status.live?.runs ?? []
             if watched == nil { watched = runs.first?.number }
             if output.isJSON {
@@ -97,16 +99,5 @@ struct Status: TidemarkSubcommand {
             sleep(milliseconds: 50)
             meanwhile()
         }
-    }
-}
-
-extension StatusDocument {
-    /// On one line.
-    func summary(_ target: String) -> String {
-        guard let run = live?.runs.first else { return lines(target)[0] }
-        var text = "run \(run.number): \(run.progress.line)"
-        let found = run.progress.discrepancies
-        if found > 0 { text += "; " + counted(found, "discrepancy", "discrepancies") }
-        return text
     }
 }

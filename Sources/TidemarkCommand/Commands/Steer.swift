@@ -3,6 +3,8 @@
 internal import ArgumentParser
 internal import Control
 internal import HostFiles
+internal import Reports
+internal import RunService
 internal import Tidemark
 
 struct RunArguments: ParsableArguments {
@@ -127,7 +129,7 @@ extension TidemarkSubcommand {
 
     /// Says what the limits are.
     func tell(_ live: LiveStatus, _ output: Output) -> ExitStatus {
-        output.json(ifAsked: document(StatusDocument(live: live).members))
+        output.json(ifAsked: document(StatusReport(live: live).members))
         let state = live.limits.isPaused ? "paused; " : ""
         output.line(
             "\(target): \(live.command), process \(live.process): \(state)\(live.limits.text)")

@@ -1,6 +1,8 @@
 // `tidemark stress`: writers at full speed, and repairs meanwhile.
 
 internal import ArgumentParser
+internal import Reports
+internal import RunService
 internal import Scenarios
 internal import Tidemark
 internal import Volume
@@ -102,8 +104,7 @@ struct Stress: TidemarkSubcommand {
             if let record {
                 try ScenarioFiles.write("# The recording did not come to its end.\n", to: record)
             }
-            let limits = try limits.limits(from: RunLimits())
-            let result = try withSeat(opened, Stress._commandName, limits, output) {
+            let result = try withHandle(opened, limits, output) {
                 try StressCoordinator(opened, options, $0, output).run()
             }
             if let record, let scenario = result.scenario {

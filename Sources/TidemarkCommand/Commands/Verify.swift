@@ -2,6 +2,8 @@
 
 internal import ArgumentParser
 internal import HostFiles
+internal import Reports
+internal import RunService
 internal import Synchronization
 internal import Volume
 internal import VolumeVerify

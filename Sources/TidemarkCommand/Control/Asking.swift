@@ -1,6 +1,7 @@
 // Asking the process that serves a volume.
 
 internal import Control
+internal import RunService
 internal import Volume
 
 /// Asks once.

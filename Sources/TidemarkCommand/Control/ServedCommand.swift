@@ -5,6 +5,7 @@
 internal import ArgumentParser
 internal import Control
 internal import HostFiles
+internal import RunService
 internal import Tidemark
 internal import Volume
 internal import VolumeMount
@@ -22,7 +23,7 @@ extension ServableCommand {
 /// The volume that this process serves.
 struct ServedVolume: Sendable {
     let volume: Volume
-    let desk: RunDesk
+    let registry: RunRegistry
 }
 
 struct CommandRequest: Codable, Sendable {
@@ -53,7 +54,7 @@ enum CommandVerbs {
 extension ServedVolume {
     /// What others may ask of this process: to steer its runs, and to run commands.
     var table: ControlTable {
-        var table = desk.table
+        var table = registry.controlTable
         table.add(CommandVerbs.command) { request, _, stream in
             let parsed: any ServableCommand
             do {

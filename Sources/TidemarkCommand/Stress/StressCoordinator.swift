@@ -3,6 +3,8 @@
 
 internal import Bytes
 internal import HostFiles
+internal import Reports
+internal import RunService
 internal import Scenarios
 internal import Synchronization
 internal import Threads
@@ -47,14 +49,14 @@ struct StressResult: Sendable {
 struct StressCoordinator {
     let volume: Volume
     let options: StressOptions
-    let seat: RunSeat
+    let handle: RunHandle
     let output: Output
     private let control = StressControl()
 
-    init(_ volume: Volume, _ options: StressOptions, _ seat: RunSeat, _ output: Output) {
+    init(_ volume: Volume, _ options: StressOptions, _ handle: RunHandle, _ output: Output) {
         self.volume = volume
         self.options = options
-        self.seat = seat
+        self.handle = handle
         self.output = output
     }
 
@@ -147,7 +149,7 @@ struct StressCoordinator {
             result.tally.withRun.seconds = sides.withRun
             result.tally.withoutRun.seconds = sides.withoutRun
         }
-        if recorder == nil, let reason = goOn(&result, &sides.withRun) { return reason }
+        if recorder == nil, let reason = resume(&result, &sides.withRun) { return reason }
         while true {
             let began = monotonicNanoseconds()
             let end = options.slots.isEmpty ? deadline : began + UInt64(pause * 1e9)
@@ -169,26 +171,26 @@ struct StressCoordinator {
             }
             sides.withRun += seconds(since: start)
             pause = min(max(seconds(since: start), 0.05), 60)
-            if let reason = seat.controls.stopReason { return reason }
+            if let reason = handle.controls.stopReason { return reason }
             guard let last = result.runs.last?.report, last.outcome.status == .success else {
                 return "run \(result.runs.count) did not end clean; see its report"
             }
         }
     }
 
-    private func goOn(_ result: inout StressResult, _ seconds: inout Double) -> String? {
+    /// Resumes what an earlier process has left.
+    private func resume(_ result: inout StressResult, _ seconds: inout Double) -> String? {
         do {
-            for record in try volume.interruptedRuns {
-                output.note("run \(record.number) was interrupted, and goes on")
+            for record in try volume.interruptedRuns() {
+                output.note("run \(record.number) was interrupted, and is resumed")
                 let start = monotonicNanoseconds()
                 control.isRunning.store(true, ordering: .relaxed)
                 defer { control.isRunning.store(false, ordering: .relaxed) }
-                var execution = try RunExecution(
-                    volume: volume, of: record, seat: seat, output: output)
-                execution.showsProgress = false
+                var execution = RunExecution(handle, of: record)
+                execution.observer = observer(nil, volume, output, showsProgress: false)
                 result.runs.append(StressRun(damage: [:], report: try execution.resume(record)))
                 seconds += self.seconds(since: start)
-                if let reason = seat.controls.stopReason { return reason }
+                if let reason = handle.controls.stopReason { return reason }
             }
             return nil
         } catch {
@@ -203,7 +205,7 @@ struct StressCoordinator {
     /// Waits. Returns why not to go on, where there is a reason.
     private func rest(until end: UInt64) -> String? {
         while monotonicNanoseconds() < end {
-            if let reason = Signals.stopRequest ?? seat.controls.stopReason { return reason }
+            if let reason = Signals.stopRequest ?? handle.controls.stopReason { return reason }
             if control.isStopped.load(ordering: .acquiring) { return control.failure }
             sleep(milliseconds: 5)
         }
@@ -226,15 +228,14 @@ struct StressCoordinator {
     }
 
     private func repair(_ recorder: Recorder?) throws -> RunReport {
-        var execution = RunExecution(
-            volume: volume, slots: options.slots, seat: seat, output: output)
+        var execution = RunExecution(handle, options.slots)
+        execution.observer = observer(nil, volume, output, showsProgress: false)
         execution.options.strategy = options.strategy
         if let recorded = recorder?.beginRun(volume, options.slots, options.strategy) {
             execution.owner = recorded.owner
             execution.options = recorded.options
             execution.clock = recorded.clock
         }
-        execution.showsProgress = false
         return try execution.perform()
     }
 }

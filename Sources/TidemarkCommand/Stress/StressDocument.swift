@@ -1,6 +1,8 @@
 // The report of a stress.
 
 internal import Histogram
+internal import Reports
+internal import RunService
 internal import Tidemark
 internal import Volume
 

@@ -1,6 +1,7 @@
 // What every command takes, and the frame in which every command runs.
 
 internal import ArgumentParser
+internal import Reports
 
 struct CommonOptions: ParsableArguments {
     @Flag(help: "Print one JSON document on standard output.")

@@ -2,6 +2,7 @@
 // `--list` as JSON lines to a file. Runs tell them from several threads.
 
 internal import HostFiles
+internal import Reports
 internal import Synchronization
 internal import Tidemark
 

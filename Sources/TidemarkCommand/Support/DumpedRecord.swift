@@ -1,6 +1,8 @@
 // One record of any table, as fields.
 
 internal import Bytes
+internal import Reports
+internal import RunService
 internal import Tidemark
 internal import Volume
 internal import VolumeFormat
@@ -219,7 +221,7 @@ struct DumpedRecord {
         for field in fields {
             var value = JSONValue.string(field.value)
             if field.name != "name", let number = UInt64(field.value) { value = .unsigned(number) }
-            if ReportFields.ofValue.contains(field.name) {
+            if DiscrepancyReport.namesOfValue.contains(field.name) {
                 parts.value.append((field.name, value))
             } else {
                 parts.key.append((field.name, value))

@@ -101,13 +101,3 @@ struct LimitOptions: ParsableArguments {
     /// The limits that a run begins with.
     func limits(from: RunLimits) throws -> RunLimits { try change.applied(to: from) }
 }
-
-extension RunLimits {
-    /// What a run has, or goes on with, that nothing else was asked of: on a mount it gives way to
-    /// the programs there.
-    static func usual(on served: ServedVolume?, from limits: RunLimits = RunLimits()) -> RunLimits {
-        var limits = limits
-        if served != nil { limits.isBackground = true }
-        return limits
-    }
-}

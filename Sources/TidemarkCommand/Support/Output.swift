@@ -1,6 +1,7 @@
 // Where a command's words go: results to standard output, everything else to standard
 // error. A reader who has gone away ends the command quietly.
 
+internal import Reports
 internal import Synchronization
 
 final class Output: Sendable {
@@ -38,6 +39,8 @@ final class Output: Sendable {
         guard form == .text, !isQuiet else { return }
         put(text + "\n")
     }
+
+    func lines(_ lines: [String]) { for text in lines { line(text) } }
 
     /// The one document, or one line of JSON.
     func json(_ value: JSONValue, isPretty: Bool = true) {

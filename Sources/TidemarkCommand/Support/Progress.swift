@@ -2,6 +2,7 @@
 // terminal, and at most ten times a second.
 
 internal import HostFiles
+internal import Reports
 internal import Synchronization
 
 final class Progress: Sendable {
@@ -40,33 +41,13 @@ final class Progress: Sendable {
         guard let seconds else { return }
         let rate = done > 0 && seconds > 0.5 ? Double(done) / seconds : 0
         let left = rate > 0 && total > done ? Double(total - done) / rate : nil
-        draw(Progress.line(phase, done, total, unit, rate: rate, left: left))
+        draw(progressLine(phase, done, total, unit, rate: rate, left: left))
     }
 
     /// Shows a line that is known already. To be called ten times a second at the most.
     func draw(_ line: String) {
         guard let columns else { return }
         channel.draw(String(line.prefix(max(columns - 1, 20))))
-    }
-
-    /// The line: phase, bar, part, rate, time left; as much of it as is known.
-    static func line(
-        _ phase: String, _ done: UInt64, _ total: UInt64, _ unit: String, rate: Double,
-        left: Double?
-    ) -> String {
-        var text = phase
-        let part = total > 0 ? min(Double(done) / Double(total), 1) : 0
-        if total > 0 {
-            let filled = Int(part * 20)
-            text += " [" + String(repeating: "#", count: filled)
-            text += String(repeating: ".", count: 20 - filled) + "] \(Int(part * 100)) %"
-        }
-        if done > 0 { text += "  \(grouped(done)) \(unit)" }
-        if done > 0, rate > 0 {
-            text += ", \(grouped(Int(min(rate, 1e15))))/s"
-            if let left { text += ", \(duration(left)) left" }
-        }
-        return text
     }
 
     /// Takes the line away.

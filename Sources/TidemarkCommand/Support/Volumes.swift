@@ -2,6 +2,7 @@
 
 internal import HostFiles
 internal import Logging
+internal import Reports
 internal import Threads
 internal import Volume
 

@@ -1,6 +1,7 @@
 // What a watcher remembers of what it has seen: the last minutes, for curves and rates.
 
 internal import Meters
+internal import RunService
 internal import Tidemark
 
 struct WatchHistory {

@@ -2,6 +2,8 @@
 // what was seen before, and of what the terminal can do.
 
 internal import Meters
+internal import Reports
+internal import RunService
 internal import Tidemark
 
 struct WatchView {
@@ -59,7 +61,7 @@ struct WatchView {
         var head = WatchLine("run \(run.number)".padded(to: WatchView.margin), .bold)
         head.add(words)
         var lines = [head, phase(now), keys(now), hooks(run), queue(now), lock(now)]
-        let first = now.firstDiscrepancy?.text.map { ", first: \($0)" } ?? ""
+        let first = run.firstDiscrepancy.map { ", first: \($0.text)" } ?? ""
         lines.append(
             now.discrepancies > 0
                 ? line(

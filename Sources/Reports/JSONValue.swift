@@ -1,7 +1,7 @@
-// JSON as this command prints it: members stay in their order, so that a document reads
-// like its description, and a line is printed as soon as it is known.
+// JSON as it is printed: members stay in their order, so that a document reads like its
+// description, and a line is printed as soon as it is known.
 
-indirect enum JSONValue {
+package indirect enum JSONValue: Sendable {
     case null
     case bool(Bool)
     case integer(Int)
@@ -12,14 +12,14 @@ indirect enum JSONValue {
     case object([(String, JSONValue)])
 
     /// On one line.
-    var compact: String {
+    package var compact: String {
         var text = ""
         write(to: &text, indent: nil)
         return text
     }
 
     /// On several lines, for people.
-    var pretty: String {
+    package var pretty: String {
         var text = ""
         write(to: &text, indent: 0)
         return text
@@ -79,19 +79,23 @@ indirect enum JSONValue {
 }
 
 extension JSONValue {
-    /// The version of all documents that this command prints.
-    static let schema = 1
+    /// The version of all documents.
+    package static let schema = 1
 
-    static func optional(_ value: String?) -> JSONValue { value.map { .string($0) } ?? .null }
+    package static func optional(_ value: String?) -> JSONValue {
+        value.map { .string($0) } ?? .null
+    }
 
-    static func optional(_ value: Double?) -> JSONValue { value.map { .number($0) } ?? .null }
+    package static func optional(_ value: Double?) -> JSONValue {
+        value.map { .number($0) } ?? .null
+    }
 
-    static func fields(_ fields: [(name: String, value: String)]) -> JSONValue {
+    package static func fields(_ fields: [(name: String, value: String)]) -> JSONValue {
         .object(fields.map { ($0.name, .string($0.value)) })
     }
 }
 
 extension JSONValue: ExpressibleByStringLiteral, ExpressibleByIntegerLiteral {
-    init(stringLiteral value: String) { self = .string(value) }
-    init(integerLiteral value: Int) { self = .integer(value) }
+    package init(stringLiteral value: String) { self = .string(value) }
+    package init(integerLiteral value: Int) { self = .integer(value) }
 }

@@ -1,9 +1,9 @@
 // Metrics in the text format of Prometheus, version 0.0.4.
 
 /// All samples of one name.
-public struct MetricFamily: Sendable {
-    public enum Kind: String, Sendable { case counter, gauge, histogram, summary }
-    public typealias Labels = [(name: String, value: String)]
+package struct MetricFamily: Sendable {
+    package enum Kind: String, Sendable { case counter, gauge, histogram, summary }
+    package typealias Labels = [(name: String, value: String)]
 
     struct Sample: Sendable {
         let suffix: String
@@ -17,14 +17,14 @@ public struct MetricFamily: Sendable {
     private(set) var samples: [Sample] = []
 
     /// - Parameter name: with its unit; of a counter with `_total`.
-    public init(_ name: String, _ kind: Kind, _ help: String) {
+    package init(_ name: String, _ kind: Kind, _ help: String) {
         precondition(kind != .counter || name.hasSuffix("_total"), "a counter is a total")
         self.name = name
         self.kind = kind
         self.help = help
     }
 
-    public mutating func add(_ value: Double, _ labels: Labels = [], suffix: String = "") {
+    package mutating func add(_ value: Double, _ labels: Labels = [], suffix: String = "") {
         samples.append(
             Sample(
                 suffix: suffix, labels: labels.map { "\($0.name)=\"\(escaped($0.value))\"" },
@@ -32,7 +32,7 @@ public struct MetricFamily: Sendable {
     }
 
     /// - Parameter within: how many did not exceed each bound, ascending.
-    public mutating func add(
+    package mutating func add(
         histogram within: [(bound: Double, count: Int)], count: Int, sum: Double,
         _ labels: Labels = []
     ) {
@@ -45,7 +45,7 @@ public struct MetricFamily: Sendable {
         add(Double(count), labels, suffix: "_count")
     }
 
-    public mutating func add(
+    package mutating func add(
         quantiles: [(quantile: Double, value: Double)], count: Int, sum: Double,
         _ labels: Labels = []
     ) {
@@ -59,7 +59,7 @@ public struct MetricFamily: Sendable {
 }
 
 /// The whole text; families without samples are left out.
-public func prometheusText(_ families: [MetricFamily]) -> String {
+package func prometheusText(_ families: [MetricFamily]) -> String {
     var text = ""
     for family in families where !family.samples.isEmpty {
         text += "# HELP \(family.name) \(family.help.replacingLineEnds)\n"

@@ -1,12 +1,12 @@
-// What a volume remembers of a run, as a document and for people.
+// What a store remembers of a run, as JSON and for people.
 
 internal import FoundationEssentials
-internal import Tidemark
+package import Tidemark
 
 extension RunRecord {
-    var json: JSONValue { .object([("number", .unsigned(number))] + members) }
+    package var json: JSONValue { .object([("number", .unsigned(number))] + members) }
 
-    var members: [(String, JSONValue)] {
+    package var members: [(String, JSONValue)] {
         var members: [(String, JSONValue)] = [
             ("state", .string(state.rawValue)),
             ("outcome", .optional(outcome?.rawValue)), ("reason", .optional(reason)),
@@ -25,13 +25,13 @@ extension RunRecord {
                     ("applied", .integer(progress.applied)), ("elided", .integer(progress.elided)),
                 ])
             ),
-            ("results", .array(results.map(\.json))),
+            ("results", .array(results.map { $0.json() })),
         ]
         return members
     }
 
     /// In which state it is, and since when.
-    var standing: String {
+    package var standing: String {
         var text = state.rawValue
         if let outcome, outcome.rawValue != state.rawValue { text += ", \(outcome.rawValue)" }
         text += "; " + (ended.map { "ended \(timestamp($0))" } ?? "since \(timestamp(updated))")
@@ -40,7 +40,7 @@ extension RunRecord {
     }
 
     /// One line of what it is, and one for each index with a result.
-    var lines: [String] {
+    package var lines: [String] {
         let part = scope.map { " of \($0)" } ?? ""
         var lines = ["  run \(number), \(indexes.joined(separator: ", "))\(part): \(standing)"]
         if let reason { lines.append("    \(reason)") }
@@ -51,35 +51,9 @@ extension RunRecord {
                     ? "    its position is given up: it starts again" : "    \(read) behind it")
         }
         for result in results where result.found.total > 0 || result.action != .none {
-            lines.append("    " + result.text)
+            lines.append("    " + result.text(isDryRun: isDryRun))
         }
         return lines
-    }
-}
-
-extension RunRecord.IndexResult {
-    fileprivate var json: JSONValue {
-        var members: [(String, JSONValue)] = [
-            ("name", .string(name)), ("entries", .integer(entries)),
-        ]
-        members += found.members
-        members.append(("strategy", .string(action.rawValue)))
-        if !reason.isEmpty { members.append(("reason", .string(reason))) }
-        if let generation { members.append(("generation", .integer(Int(generation)))) }
-        if action == .patch { members.append(("patched", .integer(patched))) }
-        if let recheck { members.append(("recheck", .object(recheck.members))) }
-        return .object(members)
-    }
-
-    fileprivate var text: String {
-        var text = "\(name): \(found.text)"
-        switch action {
-        case .none: break
-        case .patch: text += "; patched \(counted(patched, "entry", "entries"))"
-        case .rebuild: text += generation.map { "; rebuilt as generation \($0)" } ?? ""
-        }
-        if let recheck { text += recheck.total == 0 ? "; then clean" : "; left: \(recheck.text)" }
-        return text
     }
 }
 

@@ -1,36 +1,44 @@
 // The report of a run for people.
 
-internal import Tidemark
+package import Tidemark
 
 extension RunReport {
-    /// What `check` and `repair` print.
-    func print(_ target: String, isDryRun: Bool, to output: Output) {
-        output.line("\(target): \(headline(isDryRun))")
-        if let reason { output.line("  \(reason)") }
-        if let scope { output.line("  limited to \(scope): nothing else was looked at") }
-        for damage in damagedPrimaries.prefix(output.isVerbose ? .max : 20) {
-            output.line("  not read: \(damage.object): \(damage.problem)")
+    /// What is listed of damaged records and of defects without `--verbose`.
+    private static let listed = 20
+
+    /// Lines for people.
+    /// - Parameters:
+    ///   - target: what was checked, in the user's words.
+    ///   - isVerbose: whether nothing is left out.
+    package func lines(_ target: String, isDryRun: Bool, isVerbose: Bool) -> [String] {
+        var lines = ["\(target): \(headline(isDryRun))"]
+        if let reason { lines.append("  \(reason)") }
+        if let scope { lines.append("  limited to \(scope): nothing else was looked at") }
+        for damage in damagedPrimaries.prefix(isVerbose ? .max : RunReport.listed) {
+            lines.append("  not read: \(damage.object): \(damage.problem)")
         }
-        if damagedPrimaries.count > 20, !output.isVerbose {
-            output.line("  and \(grouped(damagedPrimaries.count - 20)) more (--verbose)")
+        if damagedPrimaries.count > RunReport.listed, !isVerbose {
+            let more = damagedPrimaries.count - RunReport.listed
+            lines.append("  and \(grouped(more)) more (--verbose)")
         }
         let isCompared = outcome == .clean || outcome == .repaired || outcome == .corrupt
-        if isCompared { for index in indexes { output.line("  " + index.text(isDryRun)) } }
-        primaryDefects.print(to: output)
+        if isCompared { lines += indexes.map { "  " + $0.result.text(isDryRun: isDryRun) } }
+        lines += primaryDefects.lines(isVerbose ? .max : RunReport.listed)
         if outcome == .stopped {
             for index in indexes where index.found.total > 0 {
-                output.line("  \(index.name): found so far: \(index.found.text)")
+                lines.append("  \(index.name): found so far: \(index.found.text)")
             }
         }
-        output.line(
+        lines.append(
             "  \(counted(primaryRecords, "primary record")) in \(counted(windows, "window")); "
                 + "deltas: \(grouped(applied)) applied, \(grouped(elided)) elided")
-        output.line("  \(seconds.text)")
-        output.line(
+        lines.append("  \(seconds.text)")
+        lines.append(
             "  commit lock: \(counted(lockHolds.count, "hold")), longest "
                 + "\(duration(Double(lockHolds.maximum) / 1e9)), 99.9 % within "
                 + "\(duration(Double(lockHolds.percentile999) / 1e9)); peak anonymous memory "
                 + binarySize(peakAnonymousBytes))
+        return lines
     }
 
     private func headline(_ isDryRun: Bool) -> String {
@@ -51,20 +59,22 @@ extension RunReport {
 }
 
 extension PrimaryDefects {
-    func print(to output: Output) {
-        for (kind, count) in counts.sorted(by: { $0.key < $1.key }) {
-            output.line("  \(kind): \(counted(count, "defect")) of primary records")
+    fileprivate func lines(_ limit: Int) -> [String] {
+        var lines = counts.sorted { $0.key < $1.key }.map { kind, count in
+            "  \(kind): \(counted(count, "defect")) of primary records"
         }
-        let shown = output.isVerbose ? first.count : 20
-        for defect in first.prefix(shown) {
-            output.line("  \(defect.object): \(defect.problem); blocks \(defect.blocks)")
+        let listed = first.prefix(limit)
+        lines += listed.map { "  \($0.object): \($0.problem); blocks \($0.blocks)" }
+        if total > listed.count {
+            lines.append("  and \(grouped(total - listed.count)) more (--json, --verbose)")
         }
-        if total > shown { output.line("  and \(grouped(total - shown)) more (--json, --verbose)") }
+        return lines
     }
 }
 
-extension IndexReport {
-    func text(_ isDryRun: Bool) -> String {
+extension RunRecord.IndexResult {
+    /// What was found in an index and what became of it, on one line.
+    func text(isDryRun: Bool) -> String {
         var text = "\(name): \(counted(entries, "entry", "entries")); "
         text += found.total == 0 ? "no discrepancies" : found.text
         switch action {
@@ -85,7 +95,7 @@ extension IndexReport {
 }
 
 extension DiscrepancyCounts {
-    var text: String {
+    package var text: String {
         "\(grouped(missing)) missing, \(grouped(stray)) stray, \(grouped(wrong)) wrong"
     }
 }

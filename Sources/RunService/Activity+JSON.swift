@@ -1,11 +1,11 @@
-// What is measured of writers and requests, as a document.
+// What is measured of writers and requests, as JSON.
 
-internal import Meters
-internal import Tidemark
+package import Meters
+package import Reports
 
 extension Activity {
     /// Latencies in microseconds, of the last second; null where nothing was done in it.
-    var json: JSONValue { .object(members) }
+    package var json: JSONValue { .object(members) }
 
     fileprivate var members: [(String, JSONValue)] {
         func microseconds(_ seconds: Double?) -> JSONValue { .optional(seconds.map { $0 * 1e6 }) }
@@ -23,7 +23,7 @@ extension Activity {
 }
 
 extension LiveMount {
-    var json: JSONValue {
+    package var json: JSONValue {
         .object([
             ("mountPoint", .string(mountPoint)),
             (
@@ -33,15 +33,6 @@ extension LiveMount {
                         .object([("kind", .string($0.name))] + $0.members)
                     })
             ),
-        ])
-    }
-}
-
-extension RunProgress.Phase {
-    var json: JSONValue {
-        .object([
-            ("phase", .string(phase.rawValue)), ("index", .optional(index)),
-            ("began", .number(began)),
         ])
     }
 }

@@ -1,10 +1,9 @@
-// The report of a run as a document. Scripts depend on its members: they are added to, never
-// renamed.
+// The report of a run as JSON. Scripts depend on its members: they are added to, never renamed.
 
-internal import Tidemark
+package import Tidemark
 
 extension RunReport {
-    var members: [(String, JSONValue)] {
+    package var members: [(String, JSONValue)] {
         var members: [(String, JSONValue)] = [("outcome", .string(outcome.rawValue))]
         if let reason { members.append(("reason", .string(reason))) }
         if let scope { members.append(("scope", .string(scope))) }
@@ -24,11 +23,16 @@ extension RunReport {
         return members
     }
 
-    var discrepancies: Int { indexes.reduce(0) { $0 + $1.found.total } }
+    package var discrepancies: Int { indexes.reduce(0) { $0 + $1.found.total } }
 }
 
 extension IndexReport {
-    var json: JSONValue {
+    package var json: JSONValue { result.json(estimatedSeconds: estimatedSeconds) }
+}
+
+extension RunRecord.IndexResult {
+    /// - Parameter estimatedSeconds: how long the plan expected the repair to take.
+    func json(estimatedSeconds: Double? = nil) -> JSONValue {
         var members: [(String, JSONValue)] = [
             ("name", .string(name)), ("entries", .integer(entries)),
         ]
@@ -46,19 +50,19 @@ extension IndexReport {
 }
 
 extension DiscrepancyCounts {
-    var members: [(String, JSONValue)] {
+    package var members: [(String, JSONValue)] {
         [("missing", .integer(missing)), ("stray", .integer(stray)), ("wrong", .integer(wrong))]
     }
 }
 
 extension PrimaryDamage {
-    var json: JSONValue {
+    package var json: JSONValue {
         .object([("object", .string(object)), ("problem", .string(problem))])
     }
 }
 
 extension PrimaryDefects {
-    var json: JSONValue {
+    package var json: JSONValue {
         let counts = counts.sorted { $0.key < $1.key }.map { ($0.key, JSONValue.integer($0.value)) }
         return .object([
             ("total", .integer(total)), ("counts", .object(counts)),
@@ -68,7 +72,7 @@ extension PrimaryDefects {
 }
 
 extension PrimaryDefect {
-    var json: JSONValue {
+    package var json: JSONValue {
         .object([
             ("kind", .string(kind)), ("object", .string(object)), ("problem", .string(problem)),
             ("blocks", .string(blocks)),
@@ -77,7 +81,7 @@ extension PrimaryDefect {
 }
 
 extension RunReport.Seconds {
-    var json: JSONValue {
+    package var json: JSONValue {
         var members: [(String, JSONValue)] = [
             ("scan", .number(scan)), ("settle", .number(settle)), ("compare", .number(compare)),
             ("load", .number(load)), ("commit", .number(commit)), ("recheck", .number(recheck)),
@@ -90,7 +94,7 @@ extension RunReport.Seconds {
 
 extension PlanCosts {
     /// What was measured of the work on one entry.
-    var json: JSONValue {
+    package var json: JSONValue {
         func microseconds(_ seconds: Double?) -> JSONValue { .optional(seconds.map { $0 * 1e6 }) }
         return .object([
             ("compare", microseconds(compare)), ("load", microseconds(load)),
@@ -100,7 +104,7 @@ extension PlanCosts {
 }
 
 extension RunReport.LockHolds {
-    var json: JSONValue {
+    package var json: JSONValue {
         func microseconds(_ nanoseconds: UInt64) -> JSONValue {
             .number(Double(nanoseconds) / 1000)
         }
@@ -110,55 +114,4 @@ extension RunReport.LockHolds {
             ("count", .integer(count)),
         ])
     }
-}
-
-extension Discrepancy {
-    /// As one line for a list.
-    func json(_ index: any SecondaryIndex) -> JSONValue {
-        .object([
-            ("index", .string(index.name)), ("kind", .string(kind.rawValue)),
-            ("key", .fields(keyFields(index))), ("found", side(found, index)),
-            ("expected", side(expected, index)),
-        ])
-    }
-
-    /// As one line for people.
-    func text(_ index: any SecondaryIndex) -> String {
-        let place = keyFields(index).map { "\($0.name) \($0.value)" }.joined(separator: ", ")
-        var text = "\(index.name): \(kind.rawValue): \(place)"
-        if let found { text += "; found " + words(found, index) }
-        if let expected { text += "; expected " + words(expected, index) }
-        if found == nil, kind == .wrong { text += "; found what can't be decoded" }
-        return text
-    }
-
-    /// The fields that the key alone gives: those that are the same whatever the value is.
-    private func keyFields(_ index: any SecondaryIndex) -> [(name: String, value: String)] {
-        let value = expected ?? found ?? []
-        let fields = index.fields(key: key.span.bytes, value: value.span.bytes)
-        let ofValue = ReportFields.ofValue
-        return fields.filter { !ofValue.contains($0.name) }
-    }
-
-    private func valueFields(
-        _ value: [UInt8], _ index: any SecondaryIndex
-    ) -> [(name: String, value: String)] {
-        let fields = index.fields(key: key.span.bytes, value: value.span.bytes)
-        return fields.filter { ReportFields.ofValue.contains($0.name) }
-    }
-
-    private func side(_ value: [UInt8]?, _ index: any SecondaryIndex) -> JSONValue {
-        value.map { .fields(valueFields($0, index)) } ?? .null
-    }
-
-    private func words(_ value: [UInt8], _ index: any SecondaryIndex) -> String {
-        valueFields(value, index).map { "\($0.name) \($0.value)" }.joined(separator: ", ")
-    }
-}
-
-/// Which of an entry's fields stand in its value, by the names that the indexes give them.
-enum ReportFields {
-    static let ofValue: Set<String> = [
-        "length", "state", "generation", "value", "blocks", "inodes", "links",
-    ]
 }

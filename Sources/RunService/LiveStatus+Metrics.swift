@@ -1,17 +1,20 @@
-// What is at work on a volume, as metrics for Prometheus.
+// What is at work on a store, as metrics for Prometheus.
 
-internal import Dashboard
 internal import Meters
+package import Reports
 internal import Tidemark
 
 extension LiveStatus {
-    var metrics: [MetricFamily] { processMetrics + runMetrics + resultMetrics }
+    /// - Parameter version: of the program.
+    package func metrics(version: String) -> [MetricFamily] {
+        processMetrics(version) + runMetrics + resultMetrics
+    }
 
     // MARK: The process
 
-    private var processMetrics: [MetricFamily] {
+    private func processMetrics(_ version: String) -> [MetricFamily] {
         var info = MetricFamily("tidemark_info", .gauge, "The process that serves the volume.")
-        info.add(1, [("command", command), ("version", tidemarkVersion)])
+        info.add(1, [("command", command), ("version", version)])
         var uptime = MetricFamily(
             "tidemark_uptime_seconds", .gauge, "How long the process has served the volume.")
         if let seconds { uptime.add(seconds) }

@@ -1,8 +1,8 @@
 import Testing
 
-@testable import Dashboard
+@testable import Reports
 
-@Suite struct PrometheusTests {
+@Suite struct MetricsTests {
     @Test func `a family is its help, its type and its samples, with labels escaped`() {
         var family = MetricFamily("a_seconds", .gauge, "In\ntwo lines.")
         family.add(1.5, [("path", "a\"b\\c\nd"), ("run", "7")])

@@ -1,21 +1,25 @@
-// What `tidemark status` says: what is at work on a volume, as a document and for people.
+// What is at work on a store, and what the store remembers, as JSON and for people.
 
-internal import Control
-internal import Tidemark
-internal import Volume
+package import Reports
+package import Tidemark
 
 /// Each part is there where something is known.
-struct StatusDocument {
-    /// From the process that serves the volume.
-    var live: LiveStatus?
-    /// What the volume remembers, ascending; nil where it could not be looked at, because the
+package struct StatusReport {
+    /// From the process that serves the store.
+    package var live: LiveStatus?
+    /// What the store remembers, ascending; nil where it could not be looked at, because the
     /// process that serves it has it.
-    var recorded: [RunRecord]?
+    package var recorded: [RunRecord]?
+
+    package init(live: LiveStatus?, recorded: [RunRecord]? = nil) {
+        self.live = live
+        self.recorded = recorded
+    }
 
     /// Runs of the past that people are shown.
     private static let shown = 5
 
-    var members: [(String, JSONValue)] {
+    package var members: [(String, JSONValue)] {
         [
             ("live", live?.json ?? .null),
             ("runs", recorded.map { .array($0.map(\.json)) } ?? .null),
@@ -23,15 +27,15 @@ struct StatusDocument {
     }
 
     /// Lines of text.
-    func lines(_ target: String) -> [String] {
+    package func lines(_ target: String) -> [String] {
         var lines = live?.lines(target) ?? ["\(target): no process is at work on it"]
         for record in recorded ?? [] where record.state.isResumable && !isLive(record) {
             lines += record.lines
-            lines.append("    `tidemark resume \(target)` goes on")
+            lines.append("    `tidemark resume \(target)` resumes it")
         }
         let ended = (recorded ?? []).filter { !$0.state.isResumable }
         if !ended.isEmpty { lines.append("  past runs:") }
-        for record in ended.suffix(StatusDocument.shown).reversed() { lines += record.lines }
+        for record in ended.suffix(StatusReport.shown).reversed() { lines += record.lines }
         return lines
     }
 
@@ -41,7 +45,7 @@ struct StatusDocument {
 }
 
 extension LiveStatus {
-    var json: JSONValue {
+    package var json: JSONValue {
         .object([
             ("process", .integer(Int(process))), ("command", .string(command)),
             ("limits", .object(limits.members)), ("paused", .bool(limits.isPaused)),
@@ -51,7 +55,7 @@ extension LiveStatus {
         ])
     }
 
-    func lines(_ target: String) -> [String] {
+    package func lines(_ target: String) -> [String] {
         guard !runs.isEmpty else {
             let state = limits.isPaused ? ", paused" : ""
             return ["\(target): \(command), process \(process)\(state); no run is at work"]
@@ -64,7 +68,7 @@ extension LiveStatus {
 }
 
 extension LiveRun {
-    var json: JSONValue {
+    package var json: JSONValue {
         let now = progress
         var members: [(String, JSONValue)] = [
             ("number", .integer(number)), ("indexes", .array(indexes.map { .string($0) })),
@@ -97,7 +101,7 @@ extension LiveRun {
                 "discrepancies",
                 .object([
                     ("count", .integer(now.discrepancies)),
-                    ("first", now.firstDiscrepancy.flatMap { $0.json } ?? .null),
+                    ("first", firstDiscrepancy?.json ?? .null),
                 ])
             ),
             ("queuedBytes", .integer(now.queuedBytes)),
@@ -110,7 +114,7 @@ extension LiveRun {
         return .object(members)
     }
 
-    var lines: [String] {
+    package var lines: [String] {
         let now = progress
         var lines = ["  " + now.line]
         var place = now.position.map { "at inode \($0); " } ?? ""
@@ -123,7 +127,7 @@ extension LiveRun {
         if now.discrepancies > 0 {
             lines.append(
                 "  \(counted(now.discrepancies, "discrepancy", "discrepancies"))"
-                    + (now.firstDiscrepancy.flatMap { $0.text }.map { ", first: \($0)" } ?? ""))
+                    + (firstDiscrepancy.map { ", first: \($0.text)" } ?? ""))
         }
         lines.append("  \(indexes.joined(separator: ", ")); \(now.limits.text)")
         if let reason = now.stopReason { lines.append("  ending: \(reason)") }
@@ -131,54 +135,13 @@ extension LiveRun {
     }
 }
 
-extension RunProgress {
-    /// One line, as a progress bar.
-    var line: String {
-        let words = limits.isPaused ? "paused while \(self.words)" : self.words
-        return Progress.line(
-            words, UInt64(max(done, 0)), UInt64(max(total, 0)), phase.unit, rate: rate,
-            left: limits.isPaused ? nil : phaseSecondsLeft)
+extension StatusReport {
+    /// On one line.
+    package func summary(_ target: String) -> String {
+        guard let run = live?.runs.first else { return lines(target)[0] }
+        var text = "run \(run.number): \(run.progress.line)"
+        let found = run.progress.discrepancies
+        if found > 0 { text += "; " + counted(found, "discrepancy", "discrepancies") }
+        return text
     }
-}
-
-extension RunLimits {
-    var members: [(String, JSONValue)] {
-        [
-            ("speedLimit", recordsPerSecond.map { .integer($0) } ?? .null),
-            ("share", .integer(share)), ("window", .integer(windowRecords)),
-            ("memoryBytes", .integer(memoryBytes)), ("queueBytes", .integer(queueBytes)),
-            ("stopAfter", stopAfter.map { .integer($0) } ?? .null),
-            ("maximumSeconds", .optional(maximumSeconds)), ("background", .bool(isBackground)),
-        ]
-    }
-
-    var text: String {
-        words.joined(separator: "; ") + ", queue \(binarySize(queueBytes))"
-    }
-
-    /// Each limit that there is, but for the queue's.
-    var words: [String] {
-        var words: [String] = []
-        if let rate = recordsPerSecond { words.append("\(grouped(rate)) records/s at the most") }
-        if share < 100 { words.append("\(share) % of the time") }
-        if isBackground { words.append("in the background") }
-        if let stopAfter {
-            words.append("stops after \(counted(stopAfter, "discrepancy", "discrepancies"))")
-        }
-        if let maximumSeconds { words.append("\(duration(maximumSeconds)) at the most") }
-        words.append("windows of \(grouped(windowRecords))")
-        words.append("memory \(binarySize(memoryBytes))")
-        return words
-    }
-}
-
-extension Discrepancy {
-    /// What another process has told may be of an index that this one does not know.
-    private var known: (any SecondaryIndex)? {
-        let kinds = Volume.indexKinds
-        return kinds.indices.contains(index.rawValue) ? kinds[index.rawValue] : nil
-    }
-
-    fileprivate var json: JSONValue? { known.map { json($0) } }
-    var text: String? { known.map { text($0) } }
 }

@@ -1,0 +1,31 @@
+// Why no run is started or resumed.
+
+public import Tidemark
+
+public enum RunServiceError: Error, Hashable, Sendable {
+    /// The process that serves the store takes no more runs.
+    case closed(String, why: String)
+    /// The run is being resumed already.
+    case isResumed(UInt64)
+    case nothingToResume(String)
+    case unknownRun(UInt64, String)
+    case atWork(UInt64)
+    case hasEnded(UInt64, RunState)
+}
+
+extension RunServiceError: CustomStringConvertible {
+    public var description: String {
+        switch self {
+        case .closed(let path, let why): "\(path): \(why)"
+        case .isResumed(let run):
+            "run \(run) is being resumed already; `tidemark status` shows it"
+        case .nothingToResume(let path):
+            "\(path): no run was interrupted; `tidemark repair` begins one"
+        case .unknownRun(let run, let path):
+            "\(path) knows of no run \(run); `tidemark status` lists those it knows"
+        case .atWork(let run): "run \(run) is at work and does not rest"
+        case .hasEnded(let run, let state):
+            "run \(run) has ended (\(state.rawValue)); `tidemark repair` begins another"
+        }
+    }
+}
