@@ -37,6 +37,7 @@ let package = Package(
         .systemLibrary(name: "CFUSE", pkgConfig: "fuse3", providers: [.apt(["libfuse3-dev"])]),
         .target(name: "Bytes", dependencies: ["CISAL"], swiftSettings: pointers),
         .target(name: "LMDB", dependencies: ["Bytes", "CLMDB"], swiftSettings: pointers),
+        .target(name: "LMDBPages", swiftSettings: pointers),
         .target(name: "Threads", swiftSettings: pointers),
         .target(name: "Meters", dependencies: ["Threads"], swiftSettings: pointers),
         // The framework, bottom up. Each layer knows those above it in this list, and no other;
@@ -149,6 +150,9 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(name: "BytesTests", dependencies: ["Bytes"], swiftSettings: strict),
         .testTarget(name: "LMDBTests", dependencies: ["LMDB", "Bytes"], swiftSettings: strict),
+        .testTarget(
+            name: "LMDBPagesTests", dependencies: ["LMDBPages", "LMDB", "Bytes"],
+            swiftSettings: strict),
         .testTarget(
             name: "TidemarkTests",
             dependencies: ["Tidemark", "Driver", "Catalogue", "Bytes", "LMDB", "Threads"],
