@@ -90,7 +90,7 @@ let package = Package(
         .target(
             name: "Volume",
             dependencies: [
-                "Bytes", "CSplice", "LMDB", "Meters", "Threads", "Tidemark", "VolumeFormat",
+                "Bytes", "CSplice", "LMDB", "LMDBPages", "Meters", "Threads", "Tidemark", "VolumeFormat",
                 "VolumeIndexes",
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -109,7 +109,7 @@ let package = Package(
             ],
             swiftSettings: strict),
         .target(
-            name: "VolumeVerify", dependencies: ["Bytes", "LMDB", "VolumeFormat"],
+            name: "VolumeVerify", dependencies: ["Bytes", "LMDB", "LMDBPages", "VolumeFormat"],
             swiftSettings: strict),
         .target(
             name: "Scenarios",
@@ -140,8 +140,8 @@ let package = Package(
         .executableTarget(
             name: "TidemarkCommand",
             dependencies: [
-                "Bytes", "Control", "Dashboard", "HostFiles", "LMDB", "Meters", "Reports",
-                "RunService", "Scenarios", "Threads", "Tidemark", "Volume", "VolumeFormat",
+                "Bytes", "Control", "Dashboard", "HostFiles", "LMDB", "LMDBPages", "Meters",
+                "Reports", "RunService", "Scenarios", "Threads", "Tidemark", "Volume", "VolumeFormat",
                 "VolumeIndexes", "VolumeMount", "VolumeService", "VolumeVerify",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),

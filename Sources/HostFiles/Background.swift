@@ -149,6 +149,30 @@ public func logToSystem(_ text: String) {
     }
 }
 
+/// A socket on which each write is a line of the system's log (syslog(3)), for where syslog itself
+/// may not be called, and what it begins with: priority, program, process. nil where nobody takes
+/// them.
+public func systemLogSocket() -> (descriptor: Int32, head: String)? {
+    let kind = Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
+    let log = socket(AF_UNIX, kind, 0)
+    guard log >= 0 else { return nil }
+    var address = sockaddr_un()
+    address.sun_family = sa_family_t(AF_UNIX)
+    let path = Array("/dev/log".utf8)
+    unsafe withUnsafeMutableBytes(of: &address.sun_path) { unsafe $0.copyBytes(from: path) }
+    let size = socklen_t(MemoryLayout<sockaddr_un>.size)
+    let isConnected = unsafe withUnsafePointer(to: &address) {
+        unsafe $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+            unsafe connect(log, $0, size) == 0
+        }
+    }
+    guard isConnected else {
+        close(log)
+        return nil
+    }
+    return (log, "<\(LOG_DAEMON | LOG_ERR)>tidemark[\(getpid())]: ")
+}
+
 extension String {
     /// The text as a format that stands for itself.
     fileprivate var replacingPercents: String {

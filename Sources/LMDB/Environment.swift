@@ -76,6 +76,7 @@ internal import Glibc
         var created: OpaquePointer?
         unsafe try check(mdb_env_create(&created), "create environment", path)
         let handle = unsafe created!
+        unsafe FailStop.watch(handle)
         do throws(LMDBError) {
             unsafe try check(mdb_env_set_mapsize(handle, options.mapSize), "set map size", path)
             unsafe try check(

@@ -23,6 +23,8 @@
 
 /// How much of the structure is looked at.
 public enum PageScope: Sendable {
+    /// The meta pages: what liblmdb reads when it opens a file.
+    case metas
     /// The meta pages, the branch pages of all trees, the tree of tables and the list of free
     /// pages: about a hundredth of the pages. Leaf pages of tables are not read, but that each is
     /// within the file and is reached once is known.

@@ -93,6 +93,9 @@ public struct PageReport: Hashable, Sendable {
     /// The first findings.
     public internal(set) var findings: [PageFinding] = []
 
+    /// Of a file that was not looked at.
+    public init() {}
+
     /// Whether no rule is broken, as far as was looked.
     public var isSound: Bool { counts.isEmpty }
 
@@ -105,6 +108,12 @@ public struct PageCheckError: Error, Hashable, Sendable, CustomStringConvertible
     public let operation, path: String
     /// errno(3).
     public let errno: Int32
+
+    public init(operation: String, path: String, errno: Int32) {
+        self.operation = operation
+        self.path = path
+        self.errno = errno
+    }
 
     public var description: String { "\(operation) \(path): \(systemWords(errno))" }
 }

@@ -58,6 +58,7 @@ struct PageWalk {
         lastPage = meta.lastPage
         pagesInFile = file.size / UInt64(meta.pageSize)
         for page: UInt64 in 0...1 { _ = inUse.insert(page) }
+        guard scope != .metas else { return }
         checkRecord(meta.tables, .tables)
         TreeCheck(.tables, meta.tables, pageSize).run(&self)
         checkRecord(meta.freePages, .freePages)

@@ -4,8 +4,17 @@
 
 internal import ArgumentParser
 internal import HostFiles
+internal import LMDB
 
 let tidemarkVersion = "0.1.0"
+
+/// Said where liblmdb can't go on (`FailStop`).
+let metadataFault = """
+    tidemark: ended, because metadata could not be read: a page of meta.mdb, or of a side file, is \
+    damaged or missing, or the disk below fails. What was synced is on the disk. Run `tidemark \
+    verify VOLUME` to see what is damaged, and restore the volume from a copy before it is used.
+
+    """
 
 @main
 struct TidemarkCommand: ParsableCommand {
@@ -41,6 +50,7 @@ struct TidemarkCommand: ParsableCommand {
 
     static func main() {
         Signals.install()
+        FailStop.install(message: metadataFault)
         do {
             var command = try parseAsRoot()
             try command.run()

@@ -42,6 +42,11 @@ public struct OpenOptions: Sendable {
     /// Bytes that the hook log may grow to. Beyond that the run that needs most of it gives its
     /// position up.
     public var hookLogBytes: Int = 256 << 20
+    /// Whether every page of the metadata is checked before the volume is used, however long it
+    /// takes. Where it is not, that is done where the volume was not closed, and else for
+    /// `pageSeconds`; what was not looked at then is checked as far as the branch pages tell.
+    public var checksAllPages = false
+    public var pageSeconds = 1.0
     public var clock: @Sendable () -> Timestamp
     /// Tells one run of the kernel from another; nil: the kernel's own identity.
     public var bootIdentity: String?

@@ -3,7 +3,9 @@
 
 internal import Bytes
 internal import LMDB
+internal import LMDBPages
 internal import Logging
+internal import Meters
 internal import Synchronization
 internal import Tidemark
 internal import VolumeFormat
@@ -22,6 +24,7 @@ extension Volume {
         let lock = try VolumeLock(volume: path, exclusive: !isReadOnly)
         let durable = DurableFile(path: path + "/durable")
         let point = try recover(path, durable, options)
+        try checkPages(path, wasClosed: point.isClean, options)
         let environment = try openEnvironment(path, options)
         let core = try readCore(path, environment, options)
         let records = try readRecords(core)
@@ -99,10 +102,29 @@ extension Volume {
                 metadata: ["path": "\(path)", "commit": "\(point.meta.commit)"])
         }
         let metas = try MetaPage.read(path + "/meta.mdb")
-        guard metas.first != nil, metas.second != nil else {
+        guard metas.first != nil || metas.second != nil else {
             throw VolumeError.notAVolume(path: path, why: "meta.mdb is not of LMDB 0.9")
         }
         return point
+    }
+
+    /// Looks at the pages before liblmdb does. Nobody writes meanwhile: the volume is locked.
+    private static func checkPages(
+        _ path: String, wasClosed: Bool, _ options: OpenOptions
+    ) throws {
+        let file = path + "/meta.mdb"
+        let hasTime = options.checksAllPages || !wasClosed
+        let end = monotonicTime() + UInt64(max(0, options.pageSeconds) * 1e9)
+        var report = try PageCheck.check(file) { hasTime || monotonicTime() < end }
+        if report.isSound, !report.isComplete {
+            options.logger.info(
+                "not all pages of the metadata were looked at in the time there was",
+                metadata: ["path": "\(path)", "pages": "\(report.pagesRead)"])
+            report = try PageCheck.check(file, scope: .branches)
+        }
+        guard report.isSound else {
+            throw VolumeError.damagedPages(path: file, report)
+        }
     }
 
     private static func openEnvironment(

@@ -3,6 +3,7 @@
 // to look), and what keeps a volume from being opened or changed at all.
 
 public import LMDB
+public import LMDBPages
 public import VolumeFormat
 #if canImport(Glibc)
 internal import Glibc
@@ -34,6 +35,8 @@ public enum VolumeError: Error, Hashable, Sendable {
 
     /// A record that is there and can't be right.
     case damaged(table: String, object: String, _ damage: RecordDamage)
+    /// Pages of the metadata that liblmdb must not be let near.
+    case damagedPages(path: String, PageReport)
 
     /// The transaction that held the operation could not be committed: nothing of it, nor
     /// of the others in it, has happened.
@@ -74,7 +77,7 @@ extension VolumeError {
         case .notSupported, .newerFormat, .olderFormat: EOPNOTSUPP
         case .noSuchOffset: ENXIO
         case .readOnly, .needsRecovery: EROFS
-        case .damaged, .stopped: EIO
+        case .damaged, .damagedPages, .stopped: EIO
         case .groupAborted(let cause): cause.isNoSpace ? ENOSPC : EIO
         case .inUse: EBUSY
         case .io(_, _, let number): number
@@ -118,6 +121,11 @@ extension VolumeError: CustomStringConvertible {
         case .damaged(let table, let object, let damage):
             "\(object) in table \(table) is damaged: \(damage); run `tidemark verify` to see what"
                 + " else is, and restore it from a copy"
+        case .damagedPages(let path, let report):
+            "\(path) is damaged: "
+                + (report.findings.first.map { "\($0)" } ?? "its pages")
+                + (report.count > 1 ? ", and \(report.count - 1) more" : "")
+                + "; run `tidemark verify` to see them, and restore the volume from a copy"
         case .groupAborted(let cause):
             "nothing was changed: \(cause)"
                 + (cause.isNoSpace ? "; make room and try again" : "; try again")

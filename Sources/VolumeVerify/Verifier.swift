@@ -15,6 +15,7 @@
 
 internal import Bytes
 public import LMDB
+internal import LMDBPages
 internal import VolumeFormat
 
 public struct Verifier {
@@ -61,8 +62,28 @@ public struct Verifier {
         _ environment: Environment, options: Options = Options(),
         list: ((Finding) -> Void)? = nil, progress: ((Step) -> Void)? = nil
     ) throws -> VerifyReport {
+        let pages = try checkPages(environment)
+        guard pages.isSound else { return VerifyReport(pages: pages) }
         let verifier = Verifier(environment, options, list: list, progress: progress)
-        return try verifier.run()
+        var report = try verifier.run()
+        report.pages = pages
+        return report
+    }
+
+    /// Checks every page of the last commit, which a reader holds meanwhile.
+    private static func checkPages(_ environment: Environment) throws -> PageReport {
+        var attempts = 0
+        while true {
+            let reader = try environment.beginRead()
+            do {
+                return try PageCheck.check(environment.path, commit: reader.commit)
+            } catch {
+                // Others may have committed twice since the reader began: the commit's meta page
+                // is gone then.
+                attempts += 1
+                if attempts == 16 { throw error }
+            }
+        }
     }
 
     /// Verifies the volume whose metadata is the file `path`, which this process must not
@@ -71,6 +92,10 @@ public struct Verifier {
         metadata path: String, options: Options = Options(), list: ((Finding) -> Void)? = nil,
         progress: ((Step) -> Void)? = nil
     ) throws -> VerifyReport {
+        // Without sound meta pages there is no commit that a reader could hold.
+        let pages = try PageCheck.check(path, scope: .metas)
+        guard pages.commit != nil else { throw VerifyError.notAVolume(path: path) }
+        guard pages.isSound else { return VerifyReport(pages: pages) }
         let environment = try Environment(
             path: path, options: .init(mapSize: 1 << 40, isReadOnly: true))
         return try verify(environment, options: options, list: list, progress: progress)

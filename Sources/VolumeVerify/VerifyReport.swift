@@ -1,6 +1,8 @@
 // What verify found: the counts that say whether a volume is right, and examples that
 // say where it is not.
 
+public import LMDBPages
+
 /// How the live index differs from what the primary records derive.
 public enum Discrepancy: String, Sendable, CaseIterable {
     /// Derived, and not in the live index.
@@ -164,6 +166,9 @@ public struct IndexReport: Hashable, Sendable {
 public struct VerifyReport: Sendable {
     /// The commit that was verified.
     public internal(set) var commit: UInt64
+    /// What a look at the pages of the metadata has found. Where they are not sound, nothing else
+    /// was looked at: liblmdb would go where they lead.
+    public internal(set) var pages = PageReport()
     /// `rmap`, `parents`, `quota`, `links`.
     public internal(set) var indexes: [IndexReport]
     /// A count for each kind of defect that was found.
@@ -175,9 +180,31 @@ public struct VerifyReport: Sendable {
     /// The first findings of each kind.
     public internal(set) var examples: [Finding]
 
+    init(
+        commit: UInt64, indexes: [IndexReport], primaries: [PrimaryDefect: UInt64],
+        damagedRecords: [String: UInt64], primaryRecords: UInt64, examples: [Finding]
+    ) {
+        self.commit = commit
+        self.indexes = indexes
+        self.primaries = primaries
+        self.damagedRecords = damagedRecords
+        self.primaryRecords = primaryRecords
+        self.examples = examples
+    }
+
     /// Nothing contradicts anything.
     public var isClean: Bool {
-        primaries.values.allSatisfy { $0 == 0 } && indexes.allSatisfy(\.isClean)
+        pages.isSound && primaries.values.allSatisfy { $0 == 0 } && indexes.allSatisfy(\.isClean)
+    }
+}
+
+extension VerifyReport {
+    /// Of a volume whose pages are not sound.
+    public init(pages: PageReport) {
+        self.init(
+            commit: pages.commit ?? 0, indexes: [], primaries: [:], damagedRecords: [:],
+            primaryRecords: 0, examples: [])
+        self.pages = pages
     }
 }
 

@@ -39,13 +39,14 @@ struct Check: ServableCommand {
 
     @OptionGroup(title: "Scope") var scope: ScopeOptions
     @OptionGroup(title: "Limits, which `tidemark set` can change") var limits: LimitOptions
+    @OptionGroup var pages: PageOptions
     @OptionGroup var common: CommonOptions
 
     func validate() throws { try scope.validate(with: index) }
 
     func execute(_ output: Output) throws -> ExitStatus {
         let list = try LineList(path: list, output)
-        return try withVolume(target, .readOnly, output) { volume in
+        return try withVolume(target, .readOnly, output, pages: pages.pages) { volume in
             let report = try withHandle(volume, limits, output) { handle in
                 var execution = RunExecution(handle, scope.slots(index))
                 execution.scope = scope.scope?.description

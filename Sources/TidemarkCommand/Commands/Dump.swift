@@ -26,12 +26,13 @@ struct Dump: ServableCommand {
     @Argument(help: "The table.")
     var table: String
 
+    @OptionGroup var pages: PageOptions
     @OptionGroup var common: CommonOptions
 
     var target: String { volume }
 
     func execute(_ output: Output) throws -> ExitStatus {
-        try withVolume(volume, .readOnly, output) { opened in
+        try withVolume(volume, .readOnly, output, pages: pages.pages) { opened in
             let snapshot = try opened.read()
             let name = try resolved(snapshot, opened)
             var count = 0, damaged = 0

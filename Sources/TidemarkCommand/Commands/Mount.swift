@@ -4,6 +4,7 @@ internal import ArgumentParser
 internal import Control
 internal import Dashboard
 internal import HostFiles
+internal import LMDB
 internal import Logging
 internal import Reports
 internal import RunService
@@ -78,6 +79,7 @@ struct Mount: TidemarkSubcommand {
     @Flag(help: .hidden)
     var behind = false
 
+    @OptionGroup var pages: PageOptions
     @OptionGroup var common: CommonOptions
 
     var target: String { volume }
@@ -94,6 +96,7 @@ struct Mount: TidemarkSubcommand {
         if allowOther { arguments.append("--allow-other") }
         if let metadataLimit { arguments += ["--metadata-limit", "\(metadataLimit.bytes)"] }
         if let record { arguments += ["--record", absolutePath(ofNew: record)] }
+        if pages.pages { arguments.append("--pages") }
         if common.verbose { arguments.append("--verbose") }
         if let dashboard { arguments += ["--dashboard", "\(dashboard)"] }
         arguments += ["--", absolutePath(volume), mountPoint]
@@ -114,7 +117,7 @@ struct Mount: TidemarkSubcommand {
         let logger = makeLogger(toSystem: behind, isVerbose: common.verbose)
         let mode = readOnly ? OpenOptions.Mode.readOnly : .readWrite
         try withVolume(
-            absolutePath(volume), mode, output, logger,
+            absolutePath(volume), mode, output, logger, pages: pages.pages,
             options: {
                 if let metadataLimit { $0.metadataLimit = Int(clamping: metadataLimit.bytes) }
                 $0.gatherSeconds = Double(gather) / 1000
@@ -138,7 +141,12 @@ struct Mount: TidemarkSubcommand {
             defer { mounted.close() }
             served.registry.add(mounted)
             let words = page?.page ?? ""
-            if behind { Background.isReady(words) } else { tellMounted(output, page: words) }
+            if behind {
+                failToSystemLog()
+                Background.isReady(words)
+            } else {
+                tellMounted(output, page: words)
+            }
             ServiceManager.tell("READY=1\nSTATUS=\(mountPoint)")
             let runs = readOnly ? nil : served.resumeInterrupted(logger)
             try waitForEnd(mounted) { page?.lookAfter() }
@@ -149,6 +157,12 @@ struct Mount: TidemarkSubcommand {
             try recording?.finish(opened, logger)
         }
         return .success
+    }
+
+    /// Where the terminal is let go of, what would be said there last goes to the system's log.
+    private func failToSystemLog() {
+        guard let log = systemLogSocket() else { return }
+        FailStop.install(message: log.head + metadataFault, descriptor: log.descriptor)
     }
 
     /// A volume on what can only be read is mounted without.

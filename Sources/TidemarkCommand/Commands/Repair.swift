@@ -56,6 +56,7 @@ struct Repair: ServableCommand {
 
     @OptionGroup(title: "Scope") var scope: ScopeOptions
     @OptionGroup(title: "Limits, which `tidemark set` can change") var limits: LimitOptions
+    @OptionGroup var pages: PageOptions
     @OptionGroup var common: CommonOptions
 
     func validate() throws {
@@ -73,7 +74,8 @@ struct Repair: ServableCommand {
 
     func execute(_ output: Output) throws -> ExitStatus {
         let list = try LineList(path: list, output)
-        return try withVolume(target, dryRun ? .readOnly : .readWrite, output) { volume in
+        let mode = dryRun ? OpenOptions.Mode.readOnly : .readWrite
+        return try withVolume(target, mode, output, pages: pages.pages) { volume in
             if !dryRun { try finishReaping(volume, output) }
             let report = try withHandle(volume, limits, output) { handle in
                 var execution = RunExecution(handle, scope.slots(index))

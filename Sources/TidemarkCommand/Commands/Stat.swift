@@ -14,10 +14,11 @@ struct Stat: ServableCommand {
     @Argument(help: ArgumentHelp("The volume's directory.", valueName: "target"))
     var target: String
 
+    @OptionGroup var pages: PageOptions
     @OptionGroup var common: CommonOptions
 
     func execute(_ output: Output) throws -> ExitStatus {
-        try withVolume(target, .readOnly, output) { volume in
+        try withVolume(target, .readOnly, output, pages: pages.pages) { volume in
             let statistics = try volume.statistics()
             output.json(ifAsked: document(statistics.members))
             statistics.print(target, to: output)

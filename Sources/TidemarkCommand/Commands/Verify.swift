@@ -2,6 +2,7 @@
 
 internal import ArgumentParser
 internal import HostFiles
+internal import LMDBPages
 internal import Reports
 internal import RunService
 internal import Synchronization
@@ -58,7 +59,8 @@ struct Verify: TidemarkSubcommand {
         }
         defer { progress.finish() }
         do {
-            return try withVolume(volume, .readOnly, output) {
+            // The witness looks at all pages itself.
+            return try withVolume(volume, .readOnly, output, options: { $0.pageSeconds = 0 }) {
                 try Verifier.verify($0.metadata, list: tell, progress: step)
             }
         } catch {
@@ -67,6 +69,7 @@ struct Verify: TidemarkSubcommand {
             case VolumeError.inUse: break
             // Too damaged to be opened as a volume: all the more to be looked at.
             case VolumeError.damaged: break
+            case VolumeError.damagedPages: break
             default: throw error
             }
             return try Verifier.verify(
@@ -97,6 +100,7 @@ extension VerifyReport {
     func members(_ seconds: Double) -> [(String, JSONValue)] {
         [
             ("outcome", .string(isClean ? "clean" : "corrupt")), ("commit", .unsigned(commit)),
+            ("pages", pages.json),
             ("indexes", .array(indexes.map(\.json))),
             (
                 "primaries",
@@ -116,6 +120,7 @@ extension VerifyReport {
 
     func print(_ target: String, _ seconds: Double, to output: Output) {
         let verdict = isClean ? "clean" : "corrupt"
+        guard pages.isSound else { return printPages(target, seconds, to: output) }
         output.line(
             "\(target): \(verdict): \(counted(primaryRecords, "primary record")) verified at "
                 + "commit \(commit) in \(duration(seconds))")
@@ -139,6 +144,49 @@ extension VerifyReport {
         if isClean { output.line("  primary records: no defect") }
         guard !output.isVerbose else { return }
         for example in examples.prefix(20) { output.line("  e.g. \(example)") }
+    }
+
+    private func printPages(
+        _ target: String, _ seconds: Double, to output: Output
+    ) {
+        output.line(
+            "\(target): corrupt: the metadata has damaged pages, and its records were not looked "
+                + "at; \(counted(pages.pagesRead, "page")) read in \(duration(seconds))")
+        for defect in PageDefect.allCases {
+            guard let count = pages.counts[defect] else { continue }
+            output.line("  \(defect.rawValue): \(grouped(count)): \(defect.meaning)")
+        }
+        let shown = output.isVerbose ? pages.findings[...] : pages.findings.prefix(20)
+        for finding in shown { output.line("  e.g. \(finding)") }
+        output.line("  restore the volume from a copy: no command mends pages")
+    }
+}
+
+extension PageReport {
+    var json: JSONValue {
+        .object([
+            ("sound", .bool(isSound)), ("read", .unsigned(pagesRead)),
+            ("inUse", .unsigned(pagesInUse)), ("free", .unsigned(pagesFree)),
+            (
+                "defects",
+                .object(
+                    PageDefect.allCases.compactMap { defect in
+                        counts[defect].map { (defect.rawValue, .unsigned($0)) }
+                    })
+            ),
+            (
+                "examples",
+                .array(
+                    findings.map { finding in
+                        .object([
+                            ("defect", .string(finding.defect.rawValue)),
+                            ("page", finding.page.map { .unsigned($0) } ?? .null),
+                            ("table", .optional(finding.table)), ("found", .string(finding.found)),
+                            ("expected", .string(finding.expected)),
+                        ])
+                    })
+            ),
+        ])
     }
 }
 

@@ -18,6 +18,14 @@ struct CommonOptions: ParsableArguments {
     }
 }
 
+struct PageOptions: ParsableArguments {
+    @Flag(
+        help: ArgumentHelp(
+            "Check every page of the metadata first, however long it takes. Without it that is "
+                + "done where the volume was not closed, and else for a second."))
+    var pages = false
+}
+
 protocol TidemarkSubcommand: ParsableCommand {
     var common: CommonOptions { get }
 

@@ -1,6 +1,7 @@
 // Opening and closing volumes around a command.
 
 internal import HostFiles
+internal import LMDBPages
 internal import Logging
 internal import Reports
 internal import Threads
@@ -8,12 +9,23 @@ internal import Volume
 
 /// Runs `body` with the volume and closes it, whatever happens. The volume that this process serves
 /// stays open.
+/// - Parameter pages: whether every page of the metadata is checked first.
 func withVolume<R>(
     _ path: String, _ mode: OpenOptions.Mode, _ output: Output, _ logger: Logger? = nil,
-    options change: (inout OpenOptions) -> Void = { _ in }, _ body: (Volume) throws -> R
+    pages: Bool = false, options change: (inout OpenOptions) -> Void = { _ in },
+    _ body: (Volume) throws -> R
 ) throws -> R {
-    if let served = output.served { return try body(served.volume) }
+    if let served = output.served {
+        if pages {
+            let report = try served.volume.checkPages()
+            guard report.isSound else {
+                throw VolumeError.damagedPages(path: served.volume.path + "/meta.mdb", report)
+            }
+        }
+        return try body(served.volume)
+    }
     var options = OpenOptions(mode: mode)
+    options.checksAllPages = pages
     if let logger { options.logger = logger }
     change(&options)
     let volume = try open(volumePath(path), options, output)

@@ -1,0 +1,62 @@
+// What is left of a process that liblmdb leads into a damaged page.
+
+import Bytes
+import Foundation
+import LMDB
+import Testing
+
+@Suite struct FailStopTests {
+    /// A file of a few hundred pages, closed.
+    private static func make() throws -> Scratch {
+        let scratch = Scratch()
+        let (environment, table) = try scratch.openTable()
+        try environment.write { transaction in
+            for number: UInt64 in 0..<2000 {
+                try transaction.put(table, number, [UInt8](repeating: 1, count: 200))
+            }
+        }
+        return scratch
+    }
+
+    private static func walk(_ scratch: Scratch) throws {
+        FailStop.install(message: "what to do next\n")
+        let environment = try Environment(path: scratch.path, options: .init(isReadOnly: true))
+        let table = try environment.table("t", create: false)!
+        let file = FileHandle(forWritingAtPath: scratch.path)!
+        try damage(file)
+        let transaction = try environment.beginRead()
+        var cursor = try transaction.cursor(table)
+        while try cursor.next() {}
+        exit(0)
+    }
+
+    nonisolated(unsafe) private static var damage: (FileHandle) throws -> Void = { _ in }
+
+    @Test func `an assert of liblmdb ends with the message and a status of its own`() async {
+        let result = await #expect(
+            processExitsWith: .exitCode(4), observing: [\.standardErrorContent]
+        ) {
+            // Leaf pages of zeroes, from the tenth on.
+            FailStopTests.damage = { file in
+                for page: UInt64 in 10..<60 {
+                    try file.seek(toOffset: page * 4096)
+                    try file.write(contentsOf: Data(count: 4096))
+                }
+            }
+            try FailStopTests.walk(FailStopTests.make())
+        }
+        let words = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
+        #expect(words == "what to do next\n")
+    }
+
+    @Test func `a page beyond the end of the file ends with the message too`() async {
+        let result = await #expect(
+            processExitsWith: .exitCode(4), observing: [\.standardErrorContent]
+        ) {
+            FailStopTests.damage = { try $0.truncate(atOffset: 12 * 4096) }
+            try FailStopTests.walk(FailStopTests.make())
+        }
+        let words = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
+        #expect(words == "what to do next\n")
+    }
+}
