@@ -136,16 +136,12 @@ let package = Package(
         .target(
             name: "LinuxFilesystem", dependencies: ["Bytes", "CLinuxFilesystem"],
             swiftSettings: pointers),
-        .target(
-            name: "LinuxOwner", dependencies: ["Bytes", "LinuxFilesystem", "Tidemark"],
-            swiftSettings: pointers),
         .target(name: "HostFiles", dependencies: ["CMalloc", "CXattr"], swiftSettings: pointers),
         .executableTarget(
             name: "TidemarkCommand",
             dependencies: [
-                "Bytes", "Control", "Dashboard", "HostFiles", "LMDB", "LMDBPages",
-                "LinuxFilesystem", "LinuxOwner", "Meters", "Reports", "RunService", "Scenarios",
-                "Threads", "Tidemark", "Volume", "VolumeFormat",
+                "Bytes", "Control", "Dashboard", "HostFiles", "LMDB", "LMDBPages", "Meters",
+                "Reports", "RunService", "Scenarios", "Threads", "Tidemark", "Volume", "VolumeFormat",
                 "VolumeIndexes", "VolumeMount", "VolumeService", "VolumeVerify",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
@@ -159,13 +155,11 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "TidemarkTests",
-            dependencies: ["Tidemark", "Driver", "Catalogue", "Bytes", "LMDB", "Threads"],
+            dependencies: ["Tidemark", "Driver", "Feed", "Catalogue", "Bytes", "LMDB", "Threads"],
             swiftSettings: strict),
         .testTarget(
             name: "LinuxFilesystemTests",
-            dependencies: [
-                "Bytes", "CLinuxFilesystem", "CXattr", "LinuxFilesystem", "LinuxOwner", "Tidemark",
-            ],
+            dependencies: ["LinuxFilesystem", "CLinuxFilesystem", "Bytes"],
             exclude: ["Fixtures"], swiftSettings: strict),
         .testTarget(
             name: "MetersTests", dependencies: ["Meters", "Threads"], swiftSettings: strict),

@@ -126,7 +126,7 @@ extension Catalogue.Generation {
 }
 
 /// One number for a sequence of others: SplitMix64's finalizer over each and what was before.
-private struct Fingerprint {
+struct Fingerprint {
     private(set) var value: UInt64 = 0x9e37_79b9_7f4a_7c15
 
     mutating func add(_ number: UInt64) {

@@ -14,14 +14,17 @@
 public import Bytes
 public import Entries
 
-/// The owner of primary records and live indexes.
-public protocol Owner: AnyObject, Sendable {
+/// What every owner has, whatever else it can do.
+public protocol IndexedOwner: AnyObject, Sendable {
     /// What reports call it.
     var label: String { get }
 
     /// The indexes, always in this order: an `IndexSlot` is a position in it.
     var indexes: [any SecondaryIndex] { get }
+}
 
+/// The owner of primary records and live indexes, as one that can be locked.
+public protocol Owner: IndexedOwner {
     /// Runs `body` at a commit boundary and waits for it: no transaction is under way, and
     /// every commit that a snapshot could see has been reported to the hooks. This is the
     /// commit lock; `body` does a bounded amount of work (I6).

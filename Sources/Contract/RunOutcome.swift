@@ -16,6 +16,9 @@ public enum MendAction: String, Sendable, Codable { case none, patch, rebuild }
 /// How a run ended.
 public enum RunOutcome: String, Sendable, Codable {
     case clean, repaired, corrupt, incomplete, aborted
+    /// Nothing wrong was found, but some keys of a live index never stood still while they were
+    /// looked at: whether they are right is not known.
+    case unsettled
     /// Stopped by somebody or by a limit. What was found so far is in the report.
     case stopped
 }

@@ -45,6 +45,9 @@ public final class RunDriver: @unchecked Sendable {
     private let peak = Atomic<Int>(0)
     private var start: UInt64 = 0
     /// The thread that merges ahead of the load.
+    private var scanners: [Scanner] = []
+    /// Fetches changes, where the owner is one that nobody can lock.
+    private var feeder: DedicatedThread?
     private var ahead: (merger: StretchMerger, prefetcher: Prefetcher)?
     /// Entries of the index under work.
     private var expected = 0
@@ -117,6 +120,7 @@ public final class RunDriver: @unchecked Sendable {
             abortingOnFailure { try checkpointer.beginIfDue() }
             let provided = run.clock.now(), ran = processorTime()
             coordinator.step()
+            if step == .prepare, run.hasFeed { startFeed() }
             let path = step.secondsPath(isRecheck)
             let since = step == .settle ? provided : began
             run.report.seconds[keyPath: path] += seconds(since: since)
@@ -127,6 +131,7 @@ public final class RunDriver: @unchecked Sendable {
             let worked = Double(processorTime() - ran + coordinator.held) / 1e9
             pace.rest(&cycle, after: worked) { self.keepQueueLow() }
         }
+        feeder?.join()
         stopPrefetcher()
         if !pace.hasRested { work.add(to: &run.costs) }
         run.report.costs = run.costs
@@ -145,6 +150,7 @@ public final class RunDriver: @unchecked Sendable {
             expected = comparison.expected
             try compare(comparison)
             expected = comparison.expected
+        case .watermark: try awaitFeed()
         case .stretch(let merger): try merge(merger)
         }
     }
@@ -197,8 +203,10 @@ public final class RunDriver: @unchecked Sendable {
 
     private func scan() throws {
         let left = Countdown(max(1, options.scanners))
-        let threads = (0..<max(1, options.scanners)).map { number in
-            let scanner = ScannerBox(run.makeScanner())
+        // The same ones each time that something is to be read again.
+        while scanners.count < max(1, options.scanners) { scanners.append(run.makeScanner()) }
+        let threads = scanners.enumerated().map { number, scanner in
+            let scanner = ScannerBox(scanner)
             return DedicatedThread(name: "run-scanner-\(number)", niceness: options.niceness) {
                 self.scan(scanner.scanner)
                 left.count.subtract(1, ordering: .releasing)
@@ -244,6 +252,40 @@ public final class RunDriver: @unchecked Sendable {
                     pace.wait(afterReading: scanner.lastRecords) { scanner.letGo() }
                 }
             }
+        }
+    }
+
+    // MARK: Feed
+
+    /// Fetches changes from here to the end of the run, on a thread of their own.
+    private func startFeed() {
+        feeder = DedicatedThread(name: "run-feed", niceness: options.niceness) {
+            self.abortingOnFailure { while try self.fetch() {} }
+        }
+    }
+
+    /// - Returns: false once the run is over. One that is marked as aborted is left alone: its
+    ///   queue takes nothing any more.
+    private func fetch() throws -> Bool {
+        guard run.hasFeed, run.hook.abortReason == nil else { return false }
+        // What the owner's buffers can't hold meanwhile is lost, and read again.
+        guard !run.hook.status.isFull else {
+            run.hook.wait(seconds: 0.1) { !$0.isFull }
+            return true
+        }
+        if try !run.pollFeed() {
+            run.hook.wait(seconds: RunDriver.idle) { _ in false }
+        }
+        return true
+    }
+
+    /// Seconds between two looks at a feed that has nothing.
+    private static let idle = 0.001
+
+    /// Handles what comes in until the feed is delivered up to its mark.
+    private func awaitFeed() throws {
+        while run.hook.abortReason == nil, !run.isDelivered {
+            try handleItem(orWait: RunDriver.idle)
         }
     }
 
@@ -389,6 +431,7 @@ extension Coordinator.Step {
         case .compare, .compared, .plan: isRecheck ? \.recheck : \.compare
         case .beginLoad, .resumeLoad, .drain, .load, .refreeze: \.load
         case .beginPatch, .patch, .commit: \.commit
+        case .mark, .judge, .lookUp: \.compare
         case .reap, .end: \.reap
         }
     }

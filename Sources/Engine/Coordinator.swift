@@ -31,6 +31,9 @@ public final class Coordinator {
         case beginPatch = "begin patch"
         case beginLoad = "begin load"
         case drain, patch, load, refreeze, commit, reap, end
+        // Of owners that nobody can lock.
+        case mark, judge
+        case lookUp = "look up"
     }
 
     /// What the next step waits for.
@@ -40,6 +43,8 @@ public final class Coordinator {
         case scan
         /// The parts of a comparison, each stepped to its end.
         case comparison(Comparison)
+        /// The feed, polled until `Run.isDelivered`.
+        case watermark
         /// A stretch of the load, handed over in `stretch`.
         case stretch(StretchMerger)
         /// Nothing more will happen.
@@ -57,13 +62,13 @@ public final class Coordinator {
     /// Entries of the index under work that have been loaded.
     public private(set) var loaded = 0
     /// The index under work.
-    public private(set) var slot: IndexSlot?
+    public internal(set) var slot: IndexSlot?
 
     /// Whether all has been mended, and is compared once more.
     public private(set) var isRecheck = false
     private var cut: Run.Cut?
     /// Indexes that are still to be compared, at this cut, in order.
-    private var uncompared: [IndexSlot] = []
+    var uncompared: [IndexSlot] = []
     private var comparison: Comparison?
     /// What was compared and is to be mended, in order.
     private var comparisons: [Comparison] = []
@@ -75,7 +80,14 @@ public final class Coordinator {
     private var changed: [IndexSlot] = []
     private var reapLimit: Int
     /// Indexes that have not been compared yet, but for the recheck.
-    private var toCompare: [IndexSlot] = []
+    var toCompare: [IndexSlot] = []
+    // Of owners that nobody can lock: the step behind a mark, the shadow as of the last one, and
+    // the comparison under work.
+    var behindMark = Step.cut
+    var settledShadow: SettledShadow?
+    var looking: Looking?
+    /// Marks in a row behind which something was to be read again.
+    var unsettledMarks = 0
     /// Indexes in which more was wrong than a patch remembers, and no rebuild is possible: they
     /// are compared again behind each patch.
     private var again: Set<IndexSlot> = []
@@ -95,6 +107,8 @@ public final class Coordinator {
         do {
             if next != .reap, next != .end, !isAbortIgnored { try run.checkAborted() }
             try perform(next)
+        } catch is RereadFirst {
+            readAgain()
         } catch {
             fail(error)
         }
@@ -122,6 +136,7 @@ public final class Coordinator {
     }
 
     private func perform(_ step: Step) throws {
+        if run.unlocked != nil, try performUnlocked(step) { return }
         switch step {
         case .prepare:
             try run.prepare()
@@ -147,20 +162,32 @@ public final class Coordinator {
             guard let merger = try run.refreeze() else { preconditionFailure("it is due") }
             goLoad(merger)
         case .commit:
-            merger = nil
             try run.commit()
+            merger = nil
             endMending(true)
         case .reap: reap()
+        case .mark, .judge, .lookUp:
+            preconditionFailure("a step of an owner that nobody can lock")
         case .end:
-            if !changed.isEmpty { try run.owner.makeDurable() }
+            if !changed.isEmpty { try run.exactOwner.makeDurable() }
             if let left = run.finish(nil) { run.report.reason = left }
             go(.end, .ended)
         }
     }
 
-    private func go(_ step: Step, _ need: Need = .nothing) {
+    func go(_ step: Step, _ need: Need = .nothing) {
         next = step
         self.need = need
+    }
+
+    /// The step is made once what is to be read again was read. Corrections are of
+    /// their cut, and stay.
+    private func readAgain() {
+        switch next {
+        // What was looked up is looked up again.
+        case .patch where patch == nil: go(.beginPatch, .scan)
+        default: go(next == .load || next == .patch ? .drain : next, .scan)
+        }
     }
 
     // MARK: Going on
@@ -195,22 +222,23 @@ public final class Coordinator {
 
     private func takeCut() throws {
         guard let cut = try run.cut() else {
-            guard !isRecheck else {
-                throw AbortReason("the owner reported records to be read again after the commit")
-            }
             return go(.settle, .scan)
         }
         guard run.assistant.damageCount == 0 || run.options.mutants.have(.incompleteCommits) else {
-            run.report.outcome = .incomplete
-            run.report.reason =
-                "\(run.assistant.damageCount) primary records could not be read; "
-                + "nothing was compared or changed"
-            return go(.end)
+            return endIncomplete()
         }
         self.cut = cut
         uncompared = isRecheck ? changed : toCompare
         if !isRecheck { toCompare = [] }
         go(.compare)
+    }
+
+    func endIncomplete() {
+        run.report.outcome = .incomplete
+        run.report.reason =
+            "\(run.assistant.damageCount) primary records could not be read; "
+            + "nothing was compared or changed"
+        go(.end)
     }
 
     private func beginComparison() throws {
@@ -267,8 +295,11 @@ public final class Coordinator {
     }
 
     private func applyPatch() throws {
-        guard let patch = patch.take() else { preconditionFailure("a patch has begun") }
+        guard let patch else { preconditionFailure("a patch has begun") }
+        // Corrections are taken off their list once, and kept where they can't be made yet.
+        if patch.overlay != nil { self.patch = nil }
         try run.apply(patch)
+        self.patch = nil
         patched = patch.end
         guard patch.isLast else { return go(.beginPatch) }
         if !patch.isWhole {
@@ -284,10 +315,11 @@ public final class Coordinator {
     }
 
     private func load() throws {
-        guard let stretch = stretch.take() else { preconditionFailure("a load needs a stretch") }
+        guard let stretch else { preconditionFailure("a load needs a stretch") }
         guard let merger else { preconditionFailure("a stretch comes from a merger") }
-        loaded += stretch.count
         let step = try run.load(stretch)
+        self.stretch = nil
+        loaded += stretch.count
         held = step.held
         guard step.more else { return go(.commit) }
         run.isRefreezeDue ? go(.refreeze) : goLoad(merger)
@@ -305,7 +337,8 @@ public final class Coordinator {
         let found = run.report.indexes.reduce(0) { $0 + $1.found.total }
         slot = nil
         guard !changed.isEmpty else {
-            run.report.outcome = found == 0 && !hasDefects ? .clean : .corrupt
+            run.report.outcome =
+                found > 0 || hasDefects ? .corrupt : isUnsettled ? .unsettled : .clean
             // An earlier run may have left something to be reaped.
             let mayChange = run.options.strategy != .check && !run.options.isDryRun
             return go(mayChange ? .reap : .end)
@@ -317,6 +350,9 @@ public final class Coordinator {
 
     /// Whether there is what no repair of an index can mend.
     private var hasDefects: Bool { run.report.primaryDefects.total > 0 }
+
+    /// Whether there are keys that nobody could judge.
+    private var isUnsettled: Bool { run.report.indexes.contains { $0.unsettled > 0 } }
 
     private func concludeRecheck() {
         let found = run.report.indexes.reduce(0) { $0 + $1.found.total }
@@ -358,6 +394,7 @@ public final class Coordinator {
         let reason = AbortReason(error)
         if reason.isStop {
             if let comparison, !isRecheck { run.note(unfinished: comparison) }
+            if let looking { run.note(unfinished: looking) }
             return suspend(reason.kind == .pause ? .paused : .stopped, reason.description)
         }
         if run.isResumed, run.state == .prepared, reason.kind == .gaveWay {
@@ -373,6 +410,8 @@ public final class Coordinator {
 
     private func drop() {
         cut = nil
+        settledShadow = nil
+        looking = nil
         comparison = nil
         comparisons = []
         patch = nil
@@ -388,7 +427,7 @@ public final class Coordinator {
         let names = changed.map(\.name).joined(separator: ", ")
         let text = "; \(names) had been repaired before that, check again"
         do {
-            try run.owner.makeDurable()
+            try run.exactOwner.makeDurable()
             return text
         } catch {
             return text + " (and may not survive a failure of the machine: \(error))"

@@ -85,6 +85,6 @@ package struct Corrections {
         let numbers = all ? differing + agreeing : differing
         let runs = numbers.map { SortedRun(number: $0, entries: 0, bytes: 0) }
         return try ShadowMerge(
-            runs, in: store, voids: [], index: index, chunkBytes: chunkBytes)
+            runs, in: store, voids: RangeMap(), index: index, chunkBytes: chunkBytes)
     }
 }

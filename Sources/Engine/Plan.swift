@@ -98,7 +98,7 @@ extension Run {
 
     /// What is missing for a new generation, in words; nil where there is room.
     package func shortage(_ comparison: Comparison) throws -> String? {
-        let room = try owner.snapshot().room(
+        let room = try exactOwner.snapshot().room(
             forEntries: comparison.entries, payload: comparison.payload, of: comparison.slot)
         guard room.needed > room.available else { return nil }
         return "it needs about \(room.needed >> 20) MiB, \(room.available >> 20) MiB are free"

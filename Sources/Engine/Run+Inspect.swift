@@ -16,6 +16,9 @@ package struct StateDigest {
     /// Places of commit numbers in `words`.
     private var commits: [Int] = []
 
+    /// Whether sequences are times, all of whose bits count by their order only.
+    var isStamped = false
+
     package init() {}
 
     package mutating func removeAll() {
@@ -32,6 +35,7 @@ package struct StateDigest {
     }
 
     package mutating func add(_ sequence: SequenceNumber) {
+        guard !isStamped else { return add(commit: sequence.raw) }
         add(commit: sequence.commit)
         add(sequence.ordinal)
     }
@@ -90,9 +94,8 @@ extension Run {
     private func isVoid(_ record: Record, _ slot: IndexSlot) -> Bool {
         guard !assistant.voids.isEmpty else { return false }
         let primary = owner.indexes[slot.rawValue].primaryKey(of: record.key, value: record.value)
-        return assistant.voids.contains {
-            record.sequence <= $0.sequence && $0.range.contains(primary.span)
-        }
+        let void = assistant.voids[primary.span]
+        return void != .none && record.sequence <= void
     }
 
     /// Whether a barrier is reached: no window is open, nothing is queued or to be read again.
@@ -154,6 +157,9 @@ extension Run {
     /// What a writer does that has waited long enough for room in the queue.
     package func admitNow() -> Bool { hook.admit(within: options.patience) }
 
+    /// Events that were older than the read of their key, and losses.
+    package var feedCounts: (older: Int, losses: Int) { hook.stampCounts }
+
     package var isQueueEmpty: Bool { hook.status.isEmpty }
     package var isQueueFull: Bool { hook.status.isFull }
     package var applied: Int { hook.status.applied }
@@ -170,7 +176,9 @@ extension Run {
     package func describe(
         into digest: inout StateDigest, snapshots: (any OwnerSnapshot) -> UInt64
     ) throws {
+        digest.isStamped = unlocked != nil
         hook.describe(into: &digest)
+        digest.add(watermark)
         for slot in collected { try assistant.describe(slot.rawValue, into: &digest) }
         assistant.describe(into: &digest)
         for scanner in scanners { scanner.describe(into: &digest, snapshots) }
@@ -259,7 +267,14 @@ extension HookPoint {
             }
             digest.add(state.items.count - state.head)
             for item in state.items[state.head...] { item?.describe(into: &digest) }
-            for range in state.rereads { digest.add(range) }
+            for range in state.rereads.ranges { digest.add(range) }
+            guard digest.isStamped else { return }
+            for piece in state.stamps.ofReads.pieces {
+                digest.add(piece.range)
+                digest.add(piece.value)
+            }
+            for time in state.stamps.delivered + state.stamps.lastStamp { digest.add(time) }
+            for time in [state.stamps.lastVoid, state.stamps.needed] { digest.add(time) }
         }
     }
 }
@@ -365,9 +380,9 @@ extension Assistant {
 
     fileprivate func describe(into digest: inout StateDigest) {
         digest.add(damageCount)
-        for void in voids {
+        for void in voids.pieces {
             digest.add(void.range)
-            digest.add(void.sequence)
+            digest.add(void.value)
         }
     }
 }
@@ -380,6 +395,8 @@ extension Scanner {
     }
 
     package var hasWindow: Bool { window != nil }
+    /// What is left of its window to be read.
+    package var windowRange: KeyRange? { window?.range }
     package func isOpen(at key: KeyBytes) -> Bool { window?.range.contains(key.span) ?? false }
     package var isLate: Bool {
         guard let window, let snapshot else { return false }
@@ -402,5 +419,33 @@ extension Scanner {
         digest.add(snapshot.map(snapshots) ?? 0)
         // Of a snapshot for looking ahead only what it will say of the next window matters.
         digest.add(lookahead.map(snapshots) ?? 0)
+    }
+}
+
+extension Coordinator {
+    /// What is under work of a comparison with an owner that nobody can lock.
+    package func describeUnlocked(into digest: inout StateDigest) {
+        guard let looking else { return }
+        digest.isStamped = true
+        for (place, step) in Step.allCases.enumerated() where step == behindMark {
+            digest.add(place)
+        }
+        digest.add(looking.looked)
+        looking.candidates.forEach { digest.add($0) }
+        for part in looking.parts {
+            if let next = part.next { digest.add(next.span) } else { digest.add(-7) }
+            part.candidates.forEach { digest.add($0) }
+        }
+        for index in run.report.indexes { digest.add(index.unsettled) }
+    }
+}
+
+extension StateDigest {
+    fileprivate mutating func add(_ candidate: Candidate) {
+        add(candidate.key.span)
+        add(candidate.isThere ? 1 : 0)
+        if let found = candidate.found { add(found.rawSpan) }
+        add(candidate.looked)
+        add(candidate.looks)
     }
 }

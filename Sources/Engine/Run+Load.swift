@@ -34,6 +34,9 @@ package struct Loading: @unchecked Sendable {
     package var stretchEntries: Int
 }
 
+/// Records are to be read again before the step can be made.
+package struct RereadFirst: Error {}
+
 /// A stretch of the shadow, merged and not yet appended.
 public struct Stretch: @unchecked Sendable {
     /// Entries.
@@ -82,6 +85,8 @@ extension Run {
     public func beginLoad(_ comparison: Comparison) throws -> StretchMerger {
         try move(to: .loading)
         try checkExact()
+        // What was read again may still be queued.
+        try drain()
         let slot = comparison.slot
         if let shortage = try shortage(comparison) {
             throw AbortReason(
@@ -109,11 +114,13 @@ extension Run {
         return StretchMerger(merge, pool: hook.pool, mutants: options.mutants)
     }
 
-    /// Throws where something is to be read again that was so at the cut: the shadow lacks it.
+    /// Throws where something is to be read again: the shadow lacks it.
+    /// - Throws: `RereadFirst` where that can be done now, because nothing that was loaded depends
+    ///   on it.
     package func checkExact() throws {
-        guard hook.status.isScanned else {
-            throw AbortReason("the owner reported records to be read again after the comparison")
-        }
+        guard !hook.status.isScanned else { return }
+        guard let loading, !loading.isSummary else { throw RereadFirst() }
+        throw AbortReason("the owner reported records to be read again after the comparison")
     }
 
     /// Entries that the next stretch should have, for the commit lock to be held no longer

@@ -36,6 +36,9 @@ extension Run {
     package func beginPatch(_ comparison: Comparison, from start: Int) throws -> Patch? {
         try move(to: .committing)
         if comparison.corrections != nil { return try beginCorrections(comparison, from: start) }
+        try checkExact()
+        // What was read again may still be queued.
+        try drain()
         let all = comparison.kept.all
         let end = min(all.count, start + options.patchEntries)
         guard start < end else { return nil }

@@ -198,7 +198,7 @@ extension Run {
             return try self.mark(boundary)
         }
         try stage(mark)
-        owner.askForDurability()
+        exactOwner.askForDurability()
     }
 
     private func mark(_ boundary: any CommitBoundary) throws -> HookPoint.Mark {
@@ -228,7 +228,7 @@ extension Run {
     }
 
     private func isDurable(_ commit: UInt64) -> Bool {
-        owner.durableCommit >= commit || options.mutants.have(.checkpointBeforeDurable)
+        exactOwner.durableCommit >= commit || options.mutants.have(.checkpointBeforeDurable)
     }
 
     /// The second step: the checkpoint becomes the one to go on from, and the log behind it is
@@ -265,7 +265,7 @@ extension Run {
         guard let (position, end) = replaying else { return false }
         let next: LogPosition?
         do {
-            next = try owner.snapshot().logged(from: position, limit: options.replayDeltas) {
+            next = try exactOwner.snapshot().logged(from: position, limit: options.replayDeltas) {
                 place, deltas in
                 guard place.commit <= end else { return }
                 hook.replay(place.commit, from: place.ordinal, deltas)
@@ -345,7 +345,7 @@ extension Run {
             if hasPosition {
                 assistant.checkAborted = {}
                 try stage(mark)
-                try owner.makeDurable()
+                try exactOwner.makeDurable()
                 try save()
             }
         } catch {

@@ -25,7 +25,13 @@ public import Shadow
 package import Synchronization
 
 public final class Run: @unchecked Sendable {
-    public let owner: any Owner
+    public let owner: any IndexedOwner
+    /// The same, where it can be locked.
+    private let exact: (any Owner)?
+    /// Its feed, where nobody can lock it.
+    package let unlocked: UnlockedAccess?
+    /// Up to where the feed is to be delivered.
+    var watermark = SequenceNumber.none
     public let options: RunOptions
     package let hook: HookPoint
     package let clock: RunClock
@@ -73,15 +79,43 @@ public final class Run: @unchecked Sendable {
     ///   - keeping: what makes it outlive its process, with an owner that keeps runs.
     ///   - onDiscrepancy: told of each discrepancy as it is found, by any thread.
     ///   - onDefect: told of each defect of primary records as it is found, by any thread.
-    public init(
+    public convenience init(
         owner: any Owner, indexes: [IndexSlot], store: any SideStore, options: RunOptions,
         clock: RunClock, keeping: Keeping? = nil,
         onDiscrepancy: @escaping @Sendable (Discrepancy) -> Void = { _ in },
         onDefect: @escaping @Sendable (PrimaryDefect) -> Void = { _ in }
     ) {
-        precondition(!indexes.isEmpty, "a run is about an index")
         precondition(keeping == nil || owner.keepsRuns, "this owner keeps no runs")
+        self.init(
+            owner, exact: owner, unlocked: nil, indexes, store, options, clock, keeping,
+            onDiscrepancy, onDefect)
+    }
+
+    /// A check of an owner that nobody can lock. It ends with its process.
+    /// - Parameters:
+    ///   - indexes: those that the run is about; one scan feeds them all.
+    ///   - store: an empty side file, the run's own.
+    ///   - onDiscrepancy: told of each discrepancy once it is confirmed, by one thread.
+    public convenience init(
+        owner: any UnlockedOwner, indexes: [IndexSlot], store: any SideStore,
+        options: RunOptions, clock: RunClock,
+        onDiscrepancy: @escaping @Sendable (Discrepancy) -> Void = { _ in }
+    ) {
+        self.init(
+            owner, exact: nil, unlocked: owner, indexes, store, options, clock, nil,
+            onDiscrepancy, { _ in })
+    }
+
+    private init(
+        _ owner: any IndexedOwner, exact: (any Owner)?, unlocked: (any UnlockedOwner)?,
+        _ indexes: [IndexSlot], _ store: any SideStore, _ options: RunOptions,
+        _ clock: RunClock, _ keeping: Keeping?,
+        _ onDiscrepancy: @escaping @Sendable (Discrepancy) -> Void,
+        _ onDefect: @escaping @Sendable (PrimaryDefect) -> Void
+    ) {
+        precondition(!indexes.isEmpty, "a run is about an index")
         self.owner = owner
+        self.exact = exact
         self.options = options
         self.clock = clock
         self.store = store
@@ -101,7 +135,8 @@ public final class Run: @unchecked Sendable {
             scope: scope,
             limits: .init(
                 bytes: options.queueBytes, patience: options.patience, batch: options.batchBytes),
-            pool: pool, mutants: options.mutants)
+            pool: pool, mutants: options.mutants, clock: { unlocked?.now() ?? .none })
+        self.unlocked = unlocked.map { [hook] in UnlockedAccess($0, hook) }
         tally = DiscrepancyTally(limit: options.stopAfter, hook: hook)
         costs = options.costs
         assistant = Assistant(
@@ -117,12 +152,22 @@ public final class Run: @unchecked Sendable {
         if let keeping, keeping.checkpoint != nil { restoreResults(keeping.record) }
     }
 
+    /// The owner, of which the run needs what only one that can be locked has.
+    package var exactOwner: any Owner {
+        guard let exact else { preconditionFailure("nobody can lock this owner") }
+        return exact
+    }
+
+    private var source: Scanner.RecordSource {
+        unlocked.map { .unlocked($0.owner) } ?? .exact(exactOwner)
+    }
+
     /// A number for each commit boundary that the run has asked for is not kept; what is
     /// kept is how long each was held.
     package func atBoundary<R: Sendable>(
         _ body: @Sendable (any CommitBoundary) throws -> R
     ) throws -> R {
-        try owner.atCommitBoundary { boundary in
+        try exactOwner.atCommitBoundary { boundary in
             let start = self.clock.now()
             defer { self.holds.record(self.clock.now() - start) }
             // The hook may be attached only by what comes now.
@@ -147,6 +192,7 @@ public final class Run: @unchecked Sendable {
     /// The first step: hooks are in force when it returns, and no window is open yet.
     public func prepare() throws {
         precondition(state == .prepared, "a run is prepared once")
+        guard unlocked == nil else { return try prepareUnlocked() }
         try atBoundary { boundary in
             for slot in self.slots
             where boundary.hooks.contains(where: { $0.isAbout(slot) })
@@ -199,7 +245,7 @@ public final class Run: @unchecked Sendable {
         if let why = Keeping.refusal(current, resumedFrom, lastCommit: commit) {
             throw AbortReason("run \(record.number) can't go on: \(why)", .uselessPosition)
         }
-        hook.attached(at: commit, from: resumedFrom.scan)
+        hook.attached(at: commit, from: resumedFrom.scan, voids: resumedFrom.voids)
         guard !options.mutants.have(.logNotReplayed) else { return }
         replaying = (LogPosition(commit: resumedFrom.commit + 1, ordinal: 0), commit)
     }
@@ -207,7 +253,7 @@ public final class Run: @unchecked Sendable {
     /// A scanner for one more thread.
     public func makeScanner() -> Scanner {
         let scanner = Scanner(
-            owner: owner, hook: hook, options: options, clock: clock, holds: holds)
+            source: source, hook: hook, options: options, clock: clock, holds: holds)
         scanners.append(scanner)
         return scanner
     }
@@ -312,9 +358,12 @@ public final class Run: @unchecked Sendable {
         report.windows = windows
         report.sortedRuns = assistant.runs.reduce(0) { $0 + $1.count }
         report.lockHolds = holds.report
+        report.losses = hook.stampCounts.losses
+        report.olderThanRead = hook.stampCounts.older
     }
 
     private func detachAndDiscard() throws {
+        guard unlocked == nil else { return endFeed() }
         try atBoundary { boundary in
             if !self.options.mutants.have(.hookLeftAttached) { boundary.detach(self.hook) }
             if let loading = self.loading, !loading.isActive,

@@ -39,6 +39,12 @@ public struct RunOptions: Sendable {
     public var rememberedDiscrepancies = 1 << 16
     /// Entries that one transaction of a patch mends.
     public var patchEntries = 1024
+    /// Of an owner that nobody can lock: differences that are judged together at the most, and
+    /// looks after which a key that is changed all the time is unsettled.
+    public var candidates = 4096
+    public var looks = 16
+    /// Marks in a row behind which records are still to be read again, at which the run gives way.
+    public var settleAttempts = 1000
     /// Entries of one step of comparing.
     public var compareEntries = 8192
     /// Seconds from one checkpoint to the beginning of the next.

@@ -25,6 +25,20 @@ public struct IndexReport: Sendable {
     /// Entries that a patch changed.
     public var patched = 0
     public var recheck: DiscrepancyCounts?
+    /// Keys that differed and never stood still long enough to be judged, and the first of them as
+    /// they were seen last. Only with an owner that nobody can lock.
+    public var unsettled = 0
+    public private(set) var firstUnsettled: [Discrepancy] = []
+
+    /// Unsettled keys that are remembered.
+    public static let rememberedUnsettled = 1000
+
+    mutating func noteUnsettled(_ difference: Discrepancy) {
+        unsettled += 1
+        if firstUnsettled.count < IndexReport.rememberedUnsettled {
+            firstUnsettled.append(difference)
+        }
+    }
 }
 
 public struct RunReport: Sendable {
@@ -61,6 +75,9 @@ public struct RunReport: Sendable {
     public var windows = 0
     public var applied = 0
     public var elided = 0
+    /// Losses that an owner has told that nobody can lock, and events that a read had seen already.
+    public var losses = 0
+    public var olderThanRead = 0
     public var sortedRuns = 0
     public var seconds = Seconds()
     public var lockHolds = LockHolds()

@@ -9,7 +9,7 @@ package import Feed
 internal import Mutation
 
 public final class Scanner {
-    private let owner: any Owner
+    private let source: RecordSource
     package let hook: HookPoint
     private let options: RunOptions
     private let clock: RunClock
@@ -26,6 +26,8 @@ public final class Scanner {
     /// Primary records of a window, and of one reading, at the most: the driver may change it
     /// between two steps.
     package var windowRecords: Int
+    /// Whether `plan` is about what is to be read again.
+    private var isAgain = false
     /// Only for a mutant.
     private var early: (any OwnerSnapshot)?
     public private(set) var windows = 0
@@ -33,10 +35,10 @@ public final class Scanner {
     package private(set) var lastRecords = 0
 
     package init(
-        owner: any Owner, hook: HookPoint, options: RunOptions, clock: RunClock,
+        source: RecordSource, hook: HookPoint, options: RunOptions, clock: RunClock,
         holds: LockHoldRecorder
     ) {
-        self.owner = owner
+        self.source = source
         self.hook = hook
         self.options = options
         windowRecords = options.windowRecords
@@ -58,9 +60,32 @@ public final class Scanner {
         case nothing
     }
 
+    /// Where records come from.
+    package enum RecordSource {
+        /// Snapshots of a commit.
+        case exact(any Owner)
+        /// Objects that are stamped, and read under their own locks.
+        case unlocked(any UnlockedOwner)
+
+        fileprivate var indexes: [any SecondaryIndex] {
+            switch self {
+            case .exact(let owner): owner.indexes
+            case .unlocked(let owner): owner.indexes
+            }
+        }
+
+        fileprivate var exact: any Owner {
+            guard case .exact(let owner) = self else {
+                preconditionFailure("an owner that nobody can lock has no snapshots")
+            }
+            return owner
+        }
+    }
+
     /// One step. Each touches what others change, the cursor, the queue, or the owner, once:
     /// all that can come in between comes in between two steps.
     public func step() throws -> Progress {
+        if case .unlocked(let owner) = source { return try stepStamped(owner) }
         guard let window else { return try plan.take().map(open) ?? look() }
         guard let snapshot else { return try ready(window) }
         return try read(window, snapshot)
@@ -77,7 +102,7 @@ public final class Scanner {
     /// which is a window at once.
     private func look() throws -> Progress {
         if options.mutants.have(.hooksAfterFirstWindow), windows == 1 {
-            try owner.atCommitBoundary { [hook] boundary in
+            try source.exact.atCommitBoundary { [hook] boundary in
                 if !boundary.hooks.contains(where: { $0 === hook }) { boundary.attach(hook) }
             }
         }
@@ -91,7 +116,7 @@ public final class Scanner {
             take(window)
             return .opened
         case .at(let key):
-            let snapshot = try lookahead ?? owner.snapshot()
+            let snapshot = try lookahead ?? source.exact.snapshot()
             if options.mutants.have(.snapshotBeforeCursor) { early = snapshot }
             lookahead = nil
             let end = try snapshot.boundary(
@@ -121,7 +146,7 @@ public final class Scanner {
             snapshot = early
             return .readied
         }
-        let snapshot = try owner.snapshot()
+        let snapshot = try source.exact.snapshot()
         precondition(
             snapshot.commit >= window.sequence.commit || options.isOwnerMutant
                 || options.mutants.have(.windowStampedLate),
@@ -132,16 +157,17 @@ public final class Scanner {
 
     /// Reads up to a window's worth of records.
     private func read(_ window: Window, _ snapshot: any OwnerSnapshot) throws -> Progress {
-        let batches = owner.indexes.indices.map {
-            hook.wants(IndexSlot($0)) ? hook.pool.take() : nil
+        let scope = hook.scope, sink = makeSink(window.sequence)
+        let rest: KeyBytes?
+        if let scope {
+            rest = try readDirectly(scope, window.range, snapshot, sink)
+                ? nil
+                : read(scope, window.range, sink) {
+                    try snapshot.read($0, limit: $1, into: sink)
+                }
+        } else {
+            rest = try snapshot.read(window.range, limit: windowRecords, into: sink)
         }
-        let scope = hook.scope
-        let sink = WindowSink(
-            batches: batches, sequence: window.sequence, stretch: scope?.stretch,
-            of: owner.indexes)
-        let rest =
-            try scope.map { try read($0, window.range, snapshot, sink) }
-            ?? snapshot.read(window.range, limit: windowRecords, into: sink)
         let isCut = options.mutants.have(.windowRestLost)
         if let rest, !isCut {
             precondition(window.range.lower < rest, "a read window moves on")
@@ -161,17 +187,29 @@ extension Scanner {
     /// Gaps that are jumped over in one step.
     private static let gaps = 1024
 
+    private func makeSink(_ sequence: SequenceNumber) -> WindowSink {
+        let indexes = source.indexes
+        return WindowSink(
+            batches: indexes.indices.map { hook.wants(IndexSlot($0)) ? hook.pool.take() : nil },
+            sequence: sequence, stretch: hook.scope?.stretch, of: indexes)
+    }
+
+    /// Reads a stretch of an index without a pass over all records, where that is possible.
+    private func readDirectly(
+        _ scope: Scope, _ range: KeyRange, _ snapshot: any OwnerSnapshot, _ sink: WindowSink
+    ) throws -> Bool {
+        guard let stretch = scope.stretch, range == .all,
+            let slot = source.indexes.indices.first(where: { hook.wants(IndexSlot($0)) })
+        else { return false }
+        return try snapshot.readDirectly(stretch, of: IndexSlot(slot), into: sink)
+    }
+
     /// Reads what of the scope lies in `range`, up to a window's worth of records.
     /// - Returns: the key to go on from, or nil.
     private func read(
-        _ scope: Scope, _ range: KeyRange, _ snapshot: any OwnerSnapshot, _ sink: WindowSink
+        _ scope: Scope, _ range: KeyRange, _ sink: WindowSink,
+        _ body: (KeyRange, Int) throws -> KeyBytes?
     ) throws -> KeyBytes? {
-        if let stretch = scope.stretch, range == .all,
-            let slot = owner.indexes.indices.first(where: { hook.wants(IndexSlot($0)) }),
-            try snapshot.readDirectly(stretch, of: IndexSlot(slot), into: sink)
-        {
-            return nil
-        }
         let first = scope.records.place(from: range.lower.span)
         for place in first..<scope.records.count {
             var part = scope.records[place]
@@ -184,8 +222,57 @@ extension Scanner {
                 return part.lower
             }
             let left = windowRecords - sink.records
-            if let rest = try snapshot.read(part, limit: left, into: sink) { return rest }
+            if let rest = try body(part, left) { return rest }
         }
         return nil
+    }
+}
+
+// MARK: Owners that nobody can lock
+
+extension Scanner {
+    private func stepStamped(_ owner: any UnlockedOwner) throws -> Progress {
+        if let window { return try readStamped(window, owner) }
+        guard let plan = plan.take() else { return try lookStamped(owner) }
+        let range = KeyRange(lower: plan.lower, upper: plan.upper)
+        let opening = hook.openStamped(range, again: isAgain)
+        if let window = opening.window { take(window) }
+        return opening.isLater ? .nothing : .opened
+    }
+
+    private func lookStamped(_ owner: any UnlockedOwner) throws -> Progress {
+        guard let unread = hook.unread else { return .nothing }
+        let lower = unread.range.lower
+        var upper = try owner.windowEnd(after: lower, records: windowRecords, wants: hook.wants)
+        if let end = upper, !(lower < end) {
+            throw AbortReason("a window of records does not end behind its beginning")
+        }
+        if let end = unread.range.upper { upper = upper.map { min($0, end) } ?? end }
+        plan = (lower, upper)
+        isAgain = unread.isAgain
+        return .looked
+    }
+
+    /// Reads some pieces of the window, which was stamped before the first of them.
+    private func readStamped(_ window: Window, _ owner: any UnlockedOwner) throws -> Progress {
+        let sink = makeSink(hook.sequence(ofRead: window))
+        let body = { (range: KeyRange, limit: Int) in
+            try owner.read(range, limit: limit, into: sink)
+        }
+        let rest =
+            try hook.scope.map { try read($0, window.range, sink, body) }
+            ?? body(window.range, windowRecords)
+        if let rest {
+            guard window.range.lower < rest, window.range.contains(rest.span) else {
+                throw AbortReason("reading records does not move on within its window")
+            }
+            self.window?.range.lower = rest
+        } else {
+            self.window = nil
+        }
+        lastRecords = sink.records
+        if rest == nil { hook.stampLate(window) }
+        hook.enqueue(sink, of: window, rest: rest)
+        return .read
     }
 }

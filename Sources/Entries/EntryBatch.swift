@@ -21,6 +21,9 @@ public final class EntryBatch: @unchecked Sendable {
     /// use, which costs more than the use.
     @usableFromInline let storage: UnsafeMutablePointer<Storage>
 
+    /// Bytes of a value at the most.
+    package static let longestValue = Int(Record.lengthMask)
+
     public init(capacity: Int = 4096) {
         unsafe storage = .allocate(capacity: 1)
         unsafe storage.initialize(to: Storage(arena: ByteArena(capacity: capacity)))

@@ -76,7 +76,11 @@ package final class HookPoint: CommitHook {
         /// The batches that deltas are being appended to: those of the last item.
         package var tail: [EntryBatch?]?
         /// Void ranges to be read again.
-        package var rereads: [KeyRange] = []
+        package var rereads = RangeSet(limit: HookPoint.rangeLimit)
+        /// Up to where what was derived from each key is void, as the assistant knows it too.
+        package var voids = RangeMap()
+        /// Of an owner that nobody can lock.
+        package var stamps = Stamps()
         /// Windows that were opened, with what is left of each to be read.
         package var open: [Window] = []
         /// The number of the next window.
@@ -135,21 +139,26 @@ package final class HookPoint: CommitHook {
     }
 
     package let monitor: Monitor<State>
-    private let slots: [Bool]
+    let slots: [Bool]
     private let about: Set<IndexSlot>
     /// What the run is limited to; nil: nothing.
     package let scope: Scope?
     private let limits: Limits
-    private let mutants: Mutants
+    let mutants: Mutants
+    /// The time of an owner that nobody can lock; that of others stands still.
+    let clock: @Sendable () -> SequenceNumber
     package let pool: BatchPool
 
     /// - Parameters:
     ///   - wanted: for each index of the owner whether the run needs its deltas.
     ///   - about: the indexes that the run is about; nil: all that are wanted.
+    ///   - clock: of an owner that nobody can lock.
     package init(
         wanted: [Bool], about: [IndexSlot]? = nil, scope: Scope? = nil, limits: Limits,
-        pool: BatchPool, mutants: Mutants = Mutants()
+        pool: BatchPool, mutants: Mutants = Mutants(),
+        clock: @escaping @Sendable () -> SequenceNumber = { .none }
     ) {
+        self.clock = clock
         self.scope = scope
         var state = State(queueLimit: limits.bytes)
         state.isDeafWhenStopped = mutants.have(.stoppingIsDeaf)
@@ -208,14 +217,7 @@ package final class HookPoint: CommitHook {
             }
             if delta.kind == .removed, mutants.have(.removalsDropped) { return }
             if mutants.have(.fullQueueDrops), state.queuedBytes >= state.queueLimit { return }
-            let batch = tailBatch(delta.slot, &state)
-            let before = batch.byteCount
-            batch.append(
-                key: delta.key, value: delta.value, sequence: sequence,
-                isPresent: delta.kind == .added)
-            state.queuedBytes += batch.byteCount - before
-            state.applied += 1
-            if batch.byteCount >= limits.batch { state.tail = nil }
+            append(delta, sequence, &state)
         case .void, .voidToEnd:
             void(delta, sequence, &state)
         }
@@ -231,6 +233,21 @@ package final class HookPoint: CommitHook {
             return compareBytes(delta.primary, inode.span) < 0
         }
         return cursor.isAbove(delta.primary)
+    }
+
+    /// Puts the delta into the queue.
+    @inline(__always)
+    func append(
+        _ delta: borrowing Delta, _ sequence: SequenceNumber, _ state: inout State
+    ) {
+        let batch = tailBatch(delta.slot, &state)
+        let before = batch.byteCount
+        batch.append(
+            key: delta.key, value: delta.value, sequence: sequence,
+            isPresent: delta.kind == .added)
+        state.queuedBytes += batch.byteCount - before
+        state.applied += 1
+        if batch.byteCount >= limits.batch { state.tail = nil }
     }
 
     private func tailBatch(_ slot: Int, _ state: inout State) -> EntryBatch {
@@ -256,10 +273,25 @@ package final class HookPoint: CommitHook {
             upper = upper.map { min($0, cursor) } ?? cursor
         }
         let range = KeyRange(lower: lower, upper: upper)
+        readAgain(range, sequence, &state)
+        for gap in state.rereads.coarsen() { readAgain(gap, sequence, &state) }
+        while let hulls = state.voids.hulls(beyond: HookPoint.rangeLimit) {
+            for hull in hulls { readAgain(hull, sequence, &state) }
+            _ = state.rereads.coarsen()
+        }
+        state.applied += 1
+    }
+
+    /// Ranges of each kind that are held at the most. Beyond it they are coarsened.
+    package static let rangeLimit = 1024
+
+    private func readAgain(
+        _ range: KeyRange, _ sequence: SequenceNumber, _ state: inout State
+    ) {
         state.items.append(.void(VoidRange(range: range, sequence: sequence)))
         state.tail = nil
-        state.rereads.append(range)
-        state.applied += 1
+        state.voids.raise(range, to: sequence)
+        state.rereads.insert(range)
     }
 
     package func admit(within seconds: Double) -> Bool {
@@ -298,17 +330,20 @@ package final class HookPoint: CommitHook {
             state.lastCommit = commit
             if let scope {
                 state.cursor = .end
-                state.rereads = scope.unread
+                state.rereads = RangeSet(scope.unread, limit: HookPoint.rangeLimit)
             }
         }
     }
 
     /// The hook is in force, as of `commit`, for a run that goes on from `position`.
-    package func attached(at commit: UInt64, from position: Position) {
+    package func attached(
+        at commit: UInt64, from position: Position, voids: [VoidRange] = []
+    ) {
         attached(at: commit)
         monitor.withLock { state in
+            for void in voids { state.voids.raise(void.range, to: void.sequence) }
             state.cursor = position.cursor.map { .at($0) } ?? .end
-            state.rereads = position.unread
+            state.rereads = RangeSet(position.unread, limit: HookPoint.rangeLimit)
             state.applied = position.applied
             state.elided = position.elided
         }
@@ -360,8 +395,8 @@ package final class HookPoint: CommitHook {
     package func nextWindow() -> Next {
         monitor.withLock { state in
             precondition(state.isAttached, "hooks are in force before the first window opens")
-            if let range = state.rereads.popLast() {
-                if mutants.have(.rereadLost) { _ = state.rereads.popLast() }
+            if let range = state.rereads.popFirst() {
+                if mutants.have(.rereadLost) { _ = state.rereads.popFirst() }
                 return .again(state.openWindow(range, commit: state.lastCommit))
             }
             switch state.cursor {
@@ -429,7 +464,7 @@ package final class HookPoint: CommitHook {
         monitor.withLock(notify: true) { Self.takeAll(&$0) }
     }
 
-    private static func takeAll(_ state: inout State) -> [QueueItem] {
+    static func takeAll(_ state: inout State) -> [QueueItem] {
         let items = state.items[state.head...].compactMap { $0 }
         state.items.removeAll(keepingCapacity: true)
         state.head = 0
@@ -474,7 +509,7 @@ package final class HookPoint: CommitHook {
             if case .at(let key) = state.cursor { cursor = key }
             let isForgetful = mutants.have(.checkpointForgetsWindows)
             let open = isForgetful ? [] : state.open.map(\.range)
-            let rereads = mutants.have(.checkpointForgetsRereads) ? [] : state.rereads
+            let rereads = mutants.have(.checkpointForgetsRereads) ? [] : state.rereads.ranges
             return .success(
                 Mark(
                     items: mutants.have(.checkpointWithoutDrain) ? [] : Self.takeAll(&state),

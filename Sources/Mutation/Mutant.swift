@@ -40,6 +40,18 @@ package enum Mutant: String, CaseIterable, Sendable {
     case stoppingIsDeaf = "a run that is being stopped takes note of no delta"
     case othersGoOn = "an interrupted run whose place was taken is not told"
     case discardForgotten = "the half-loaded generation of an aborted run is kept"
+    // Of owners that nobody can lock.
+    case stampedAfterRead = "a window is stamped after it was read"
+    case lastToArriveWins = "of one key the last item to arrive wins"
+    case tombstonesDropped = "a sorted run does not hold removals"
+    case olderThanReadApplied = "an event older than the read of its key is applied"
+    case lossIgnored = "a loss is ignored"
+    case lossVoidsUpToItsBeginning = "a loss voids what was read up to its beginning"
+    case voidEndsWithLoss = "what a loss has voided is void up to the end of the loss"
+    case comparedBeforeReread = "the index is compared before what is void is read again"
+    case noWatermark = "the shadow is not settled behind the look at the index"
+    case candidatesAreFindings = "each difference is a finding"
+    case rereadIsNoNews = "that a record was read again is no news"
 }
 
 /// The mistake that a run is to make, if any.

@@ -15,6 +15,8 @@ extension RunReport {
             ("windows", .integer(windows)),
             ("sortedRuns", .integer(sortedRuns)),
             ("deltas", .object([("applied", .integer(applied)), ("elided", .integer(elided))])),
+            ("unsettled", .integer(unsettled)),
+            ("losses", .integer(losses)),
             ("seconds", seconds.json),
             ("lockHoldMicroseconds", lockHolds.json),
             ("peakAnonymousBytes", .integer(peakAnonymousBytes)),
@@ -24,6 +26,9 @@ extension RunReport {
     }
 
     package var discrepancies: Int { indexes.reduce(0) { $0 + $1.found.total } }
+
+    /// Keys that never stood still, of all indexes.
+    package var unsettled: Int { indexes.reduce(0) { $0 + $1.unsettled } }
 }
 
 extension IndexReport {

@@ -21,7 +21,7 @@ extension RunReport {
             let more = damagedPrimaries.count - RunReport.listed
             lines.append("  and \(grouped(more)) more (--verbose)")
         }
-        let isCompared = outcome == .clean || outcome == .repaired || outcome == .corrupt
+        let isCompared = [.clean, .repaired, .corrupt, .unsettled].contains(outcome)
         if isCompared { lines += indexes.map { "  " + $0.result.text(isDryRun: isDryRun) } }
         lines += primaryDefects.lines(isVerbose ? .max : RunReport.listed)
         if outcome == .stopped {
@@ -32,6 +32,13 @@ extension RunReport {
         lines.append(
             "  \(counted(primaryRecords, "primary record")) in \(counted(windows, "window")); "
                 + "deltas: \(grouped(applied)) applied, \(grouped(elided)) elided")
+        if unsettled > 0, outcome != .unsettled {
+            let keys = counted(unsettled, "key")
+            lines.append("  \(keys) never stood still, and nothing is known of them")
+        }
+        if losses > 0 {
+            lines.append("  changes were lost \(counted(losses, "time")), and read again")
+        }
         lines.append("  \(seconds.text)")
         lines.append(
             "  commit lock: \(counted(lockHolds.count, "hold")), longest "
@@ -52,6 +59,8 @@ extension RunReport {
                 + "\(counted(primaryDefects.total, "defect")) of primary records, left as they are"
         case .corrupt: "corrupt: \(found); `tidemark repair` mends them"
         case .incomplete: "incomplete"
+        case .unsettled:
+            "unsettled: \(counted(unsettled, "key")) never stood still; check again later"
         case .stopped: "stopped; nothing was changed that is not whole"
         case .aborted: "aborted; nothing was changed that is not whole"
         }

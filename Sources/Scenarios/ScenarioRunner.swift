@@ -1,6 +1,8 @@
 // What the command and the tests use: a scenario replayed, explored, sampled, shrunk.
 
 internal import Bytes
+internal import Catalogue
+internal import Synchronization
 package import Tidemark
 #if canImport(Glibc)
 internal import Glibc
@@ -134,6 +136,7 @@ public struct ScenarioRunner: Sendable {
         switch scenario.store.kind {
         case .tree: try makeMemoryStage(scenario)
         case .catalogue: try CatalogueStage(scenario)
+        case .unlocked: try makeUnlockedStage(scenario)
         }
     }
 
@@ -145,11 +148,20 @@ public struct ScenarioRunner: Sendable {
         return stage
     }
 
+    private func makeUnlockedStage(_ scenario: Scenario) throws -> UnlockedStage {
+        let stage = try UnlockedStage(scenario)
+        #if TIDEMARK_MUTANTS
+        stage.catalogue.mistake.withLock { $0 = ownerMutant?.unlocked }
+        #endif
+        return stage
+    }
+
     func makeStage(_ scenario: Scenario, _ kind: StageKind) throws -> any Stage {
         switch (kind, scenario.store.kind) {
         case (.memory, .tree): return try makeMemoryStage(scenario)
         case (.volume, .tree): return try VolumeStage(scenario, directory: directory)
         case (_, .catalogue): return try CatalogueStage(scenario)
+        case (_, .unlocked): return try makeUnlockedStage(scenario)
         }
     }
 }

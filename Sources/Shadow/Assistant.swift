@@ -22,7 +22,8 @@ package final class Assistant {
     private var memoryBytes = 0
     /// Complete runs, by slot.
     package private(set) var runs: [[SortedRun]]
-    package private(set) var voids: [VoidRange] = []
+    /// Up to where what was derived from each primary key does not count.
+    package private(set) var voids = RangeMap()
     package private(set) var primaryRecords = 0
     /// The first of the primary records that could not be read, and how many there are.
     package private(set) var damage: [PrimaryDamage] = []
@@ -56,7 +57,7 @@ package final class Assistant {
         runs = checkpoint?.runs ?? Array(repeating: [], count: indexes)
         guard let checkpoint else { return }
         precondition(runs.count == indexes, "a checkpoint is of the same indexes")
-        voids = checkpoint.voids
+        for void in checkpoint.voids { voids.raise(void.range, to: void.sequence) }
         primaryRecords = checkpoint.primaryRecords
         damage = checkpoint.damage
         damageCount = checkpoint.damageCount
@@ -80,11 +81,12 @@ package final class Assistant {
                 keep(batch, slot)
             }
         case .void(let void):
-            guard loading == nil else {
+            // What a patch has looked up is looked up again.
+            guard loading.map({ $0.cursor.count == 0 }) ?? true else {
                 throw AbortReason(
                     "the owner could not say exactly what changed while the index was written")
             }
-            if !mutants.have(.voidForgotten) { voids.append(void) }
+            if !mutants.have(.voidForgotten) { voids.raise(void.range, to: void.sequence) }
         }
         if memoryBytes >= budget { try spill() }
     }
@@ -170,6 +172,7 @@ package final class Assistant {
             sorted.prefetch(after: index)
             let record = sorted.record(index)
             if isHidden(index, in: sorted) { continue }
+            if !record.isPresent, mutants.have(.tombstonesDropped) { continue }
             chunks.append(record)
             entries += 1
             bytes += record.size
@@ -199,7 +202,8 @@ package final class Assistant {
     package func checkpoint(_ mark: HookPoint.Mark, windows: Int, scope: Scope?) -> Checkpoint {
         precondition(memory.allSatisfy(\.isEmpty), "a checkpoint is of what lies in the side file")
         return Checkpoint(
-            commit: mark.commit, position: mark.position, voids: voids, runs: runs,
+            commit: mark.commit, position: mark.position,
+            voids: voids.pieces.map { VoidRange(range: $0.range, sequence: $0.value) }, runs: runs,
             nextRun: nextRun, primaryRecords: primaryRecords, windows: windows, damage: damage,
             damageCount: damageCount, scope: scope)
     }
@@ -234,7 +238,7 @@ private struct WeakLease {
 package struct FrozenShadow {
     fileprivate let store: any SideStore
     fileprivate let runs: [[SortedRun]]
-    fileprivate let voids: [VoidRange]
+    fileprivate let voids: RangeMap
     fileprivate let chunkBytes: Int
     fileprivate let lease: RunLease
 

@@ -70,7 +70,7 @@ package final class ShadowMerge {
     /// `losers[1..<count]`: at each inner node of the tournament the source that lost there.
     private let losers: UnsafeMutablePointer<Int>
     private var winner = 0
-    private let voids: [VoidRange]
+    private let voids: RangeMap
     /// Keeps the runs from being dropped.
     private let lease: RunLease?
     private let index: any SecondaryIndex
@@ -81,7 +81,7 @@ package final class ShadowMerge {
     private let kept: UnsafeMutablePointer<ByteArena>
 
     package init(
-        _ runs: [SortedRun], in store: any SideStore, voids: [VoidRange],
+        _ runs: [SortedRun], in store: any SideStore, voids: RangeMap,
         index: any SecondaryIndex, from key: KeyBytes = KeyBytes(),
         chunkBytes: Int = ChunkList.chunkSize, lease: RunLease? = nil
     ) throws {
@@ -117,6 +117,18 @@ package final class ShadowMerge {
             unsafe try sources[number].seek(key)
             if let winner = play(number) { self.winner = winner }
         }
+    }
+
+    /// What is known of `key`: its newest item, unless that is void, with its value where it says
+    /// that there is an entry. The merge then stands at the key.
+    package func newest(
+        _ key: KeyBytes
+    ) throws -> (sequence: SequenceNumber, value: [UInt8]?)? {
+        try seek(key)
+        guard count > 0, unsafe !sources[winner].isExhausted else { return nil }
+        let record = unsafe sources[winner].record
+        guard compareBytes(record.key, key.span) == 0, !isVoid(record) else { return nil }
+        return (record.sequence, record.isPresent ? record.value.array : nil)
     }
 
     /// Appends the next entries to `batch`, up to `limit` of them and below `end`.
@@ -214,9 +226,8 @@ package final class ShadowMerge {
 
     private func isCovered(_ record: Record) -> Bool {
         let primary = index.primaryKey(of: record.key, value: record.value)
-        return voids.contains {
-            record.sequence <= $0.sequence && $0.range.contains(primary.span)
-        }
+        let void = voids[primary.span]
+        return void != .none && record.sequence <= void
     }
 
     /// Lets source `number` play its way up.

@@ -54,7 +54,8 @@ import Testing
             """,
             "the unknown key 'windows', expected indexes, scope, strategy, scanners, window, "
                 + "spill, stretch, overlay, parts, compare, patch, reap, queue, impatient, "
-                + "keep-old, kept, checkpoints, replay or expect; did you mean window?")
+                + "keep-old, kept, checkpoints, replay, candidates, looks or expect; did you "
+                + "mean window?")
         check(
             """
             expect: {found: {parents: {mising: 1}}}
@@ -225,7 +226,7 @@ import Testing
             """,
             "'comit', expected a number of steps, prepare, replay, settle, cut, compare, compared, "
                 + "plan, resume load, begin patch, begin load, drain, patch, load, refreeze, "
-                + "commit, reap or end; did you mean commit?")
+                + "commit, reap, mark, judge, look up or end; did you mean commit?")
         check(
             """
             order:
@@ -280,8 +281,8 @@ import Testing
                    ^
             """,
             "'scanner', expected the name of a run: lower-case letters, digits and hyphens, and "
-                + "none of scanner, assistant, compare, merger, checkpoint, crash, restart, stop, "
-                + "pause, resume, lose, spoil")
+                + "none of scanner, assistant, compare, merger, feed, checkpoint, crash, restart, "
+                + "stop, pause, resume, lose, spoil")
         check(
             """
             run: {}

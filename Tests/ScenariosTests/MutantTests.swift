@@ -45,7 +45,8 @@ enum AnyMutant: CustomTestStringConvertible, Sendable, CaseIterable {
 
     /// What an invariant's violation begins with; else an expectation of the file was not met.
     private static let rules = [
-        "I1", "I3", "I4", "I5", "load", "found", "outcome:", "reap:", "record:",
+        "I1", "I3", "I4", "I5", "load", "found", "outcome:", "reap:", "record:", "false finding:",
+        "missed:",
     ]
 
     /// The first scenario in which it breaks an invariant, or else one whose expectations it

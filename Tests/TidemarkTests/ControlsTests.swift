@@ -338,7 +338,7 @@ private final class Driven {
         let coordinator = Coordinator(run)
         while coordinator.next != .reap {
             switch coordinator.need {
-            case .nothing, .ended: break
+            case .nothing, .ended, .watermark: break
             case .scan:
                 let scanner = run.makeScanner()
                 while !run.isScanned { if try scanner.step() == .read { _ = try run.handleItem() } }

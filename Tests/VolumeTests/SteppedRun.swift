@@ -35,7 +35,7 @@ struct SteppedRun {
     mutating func finish(_ between: (Coordinator.Step) throws -> Void) throws -> RunReport {
         while !coordinator.isEnded {
             switch coordinator.need {
-            case .nothing, .ended: break
+            case .nothing, .ended, .watermark: break
             case .scan: try scan { try between(.prepare) }
             case .comparison(let comparison):
                 var open = comparison.parts

@@ -177,7 +177,7 @@ final class Explorer {
                 return ascend(ways)
             }
             let choices = player.choices
-            if options.crashes {
+            if options.crashes, player.unlocked == nil {
                 try exploreCrash(player)
                 try exploreStops(player)
             }
@@ -201,7 +201,7 @@ final class Explorer {
         let step = run.coordinator.next
         try player.step(lane)
         switch step {
-        case .cut, .beginLoad, .beginPatch, .refreeze:
+        case .cut, .beginLoad, .beginPatch, .refreeze, .judge:
             let state = try state(of: player)
             run.memory = state.a ^ state.b
         // From here on what was found, which is part of the state, says it all.
@@ -238,6 +238,7 @@ final class Explorer {
     private func state(of player: Player) throws -> State {
         digest.removeAll()
         digest.add(stage.fingerprint)
+        stage.describe(into: &digest)
         if hasKept { stage.describeRuns(into: &digest) }
         try player.describe(into: &digest) { self.stage.fingerprint(of: $0) }
         let (a, b) = digest.finish()
@@ -365,6 +366,8 @@ final class Explorer {
     /// that wait and with writers that don't; each transaction taken back.
     private func variants() -> [Scenario] {
         var variants: [Scenario] = []
+        // A queue that takes nothing takes nothing from the feed either, which loses everything.
+        guard scenario.store.kind != .unlocked else { return [] }
         for isPatient in [true, false] {
             var variant = scenario
             for run in variant.runs.indices {
@@ -487,7 +490,9 @@ final class Explorer {
 
     /// The way to where the exploration stands.
     private var turns: [Turn] {
-        Turn.turns(path.map { $0.choices[$0.taken] }, Player.lanes(of: scenario))
+        Turn.turns(
+            path.map { $0.choices[$0.taken] }, Player.lanes(of: scenario),
+            isUnlocked: scenario.store.kind == .unlocked)
     }
 }
 

@@ -142,13 +142,15 @@ extension Scenario {
             }
         }
         if writers.contains(where: { $0.transactions.contains(where: \.isRollback) })
-            || runs.contains(where: { $0.scope != nil })
+            || runs.contains(where: { $0.scope != nil }) || store.kind == .unlocked
         {
             expectations.isExact = false
         }
-        guard hasCrash || !faults.isEmpty || runs.count > 1 else { return expectations }
+        guard hasCrash || !faults.isEmpty || runs.count > 1 || store.kind == .unlocked else {
+            return expectations
+        }
         let outcomes: [RunReport.Outcome] = [
-            .clean, .repaired, .corrupt, .incomplete, .aborted, .stopped,
+            .clean, .repaired, .corrupt, .incomplete, .aborted, .stopped, .unsettled,
         ]
         expectations.run.outcomes = outcomes.map(\.rawValue)
         expectations.isExact = false
@@ -167,12 +169,16 @@ extension Turn {
     }
 
     /// Single steps of lanes as turns, where no transaction is refused.
-    static func turns(_ order: [Int], _ lanes: [Lane]) -> [Turn] {
+    static func turns(_ order: [Int], _ lanes: [Lane], isUnlocked: Bool = false) -> [Turn] {
         var turns: [Turn] = []
         var parts: [Int: Int] = [:]
         for lane in order {
             guard lanes[lane].isWriter else {
                 append(lanes[lane], to: &turns)
+                continue
+            }
+            guard !isUnlocked else {
+                turns.append(Turn(lanes[lane], .step(anyPart)))
                 continue
             }
             let names = ["begin", "commit", "report"]

@@ -31,6 +31,8 @@ public struct StoreDescription: Hashable, Sendable {
         case tree
         /// The store of Docs/adopting.md: items and tags; indexes `tags` and `weights`.
         case catalogue
+        /// The same store as one that nobody can lock.
+        case unlocked
     }
 
     public var kind = Kind.tree
@@ -41,6 +43,11 @@ public struct StoreDescription: Hashable, Sendable {
     public var voidEvery = 0
     /// Bytes that a tree's hook log may grow to; nil: no bound that a scenario could meet.
     public var log: Int?
+    /// Of a store that nobody can lock: buffers of events, writers using them in turn; events that
+    /// one has room for; whether the store says after a loss what has changed.
+    public var buffers = 2
+    public var room = 64
+    public var knowsChanges = false
 
     public init() {}
 }
@@ -195,6 +202,7 @@ public struct Fault: Hashable, Sendable {
         case storeRun = "store run"
         case saveCheckpoint = "save checkpoint"
         case logRead = "log read"
+        case subscribe, poll, mark
     }
 
     public enum Cause: String, Hashable, Sendable, CaseIterable {
@@ -255,6 +263,9 @@ public struct RunDescription: Hashable, Sendable {
     public var patch = 64
     /// Entries that one step of reaping deletes.
     public var reap = 2
+    /// Differences that are judged together, and looks before a key is unsettled.
+    public var candidates = 64
+    public var looks = 4
     /// Bytes in the queue from which on writers wait.
     public var queue = 1 << 20
     /// Whether the generation that a rebuild replaces is kept.
@@ -270,6 +281,11 @@ public struct RunDescription: Hashable, Sendable {
     public var expect: RunExpectations?
 
     public init() {}
+
+    /// What a run is that a file says nothing of: one of a store that can't be mended checks it.
+    init(of kind: StoreDescription.Kind) {
+        if kind == .unlocked { strategy = .check }
+    }
 }
 
 // MARK: Order
@@ -289,6 +305,10 @@ public struct Turn: Hashable, Sendable {
         /// The process, or the machine, comes down; the store is opened again, and what the
         /// runs were at is over.
         case crash(isMachine: Bool)
+        /// Fetches the events of a buffer, counted from 1.
+        case feed(run: String, number: Int)
+        /// There are no more events, for a reason.
+        case feedEnds(String)
         /// A run begins once more, from the start.
         case restart(run: String)
         /// The checkpoints of a run that is kept: each is begun, then what its owner has
@@ -307,7 +327,8 @@ public struct Turn: Hashable, Sendable {
     public enum Until: Hashable, Sendable {
         case steps(Int)
         case end
-        /// Writer: up to and with the next `begin`, `commit` or `report`. Coordinator: up
+        /// Writer: up to and with the next `begin`, `commit` or `report`, where nobody can lock the
+        /// store `begin`, `event`, `change` or `report`; `part`: whatever is next. Coordinator: up
         /// to and with the next step of this name. Assistant: `spill`.
         case step(String)
         /// Scanner: until the cursor is beyond these records.
@@ -358,6 +379,8 @@ public struct RunExpectations: Hashable, Sendable {
     public var applied: Bounds?
     public var elided: Bounds?
     public var windows: Bounds?
+    public var unsettled: Bounds?
+    public var losses: Bounds?
     /// By index: missing, stray, wrong.
     public var found: [String: [Discrepancy.Kind: Bounds]] = [:]
     /// By index: the number of the active generation at the end.

@@ -49,6 +49,9 @@ extension ScenarioReading {
         if word == "crash" {
             return .crash(isMachine: try name(value, "what crashes", of: ["machine"]) == "machine")
         }
+        if word == "feed ends", scenario.store.kind == .unlocked {
+            return .feedEnds(try text(value, "why"))
+        }
         guard word == "restart" || Turn.runEvents.contains(word) else { return nil }
         return event(word, try name(value, "a run", of: scenario.runs.map(\.name)))
     }
@@ -84,6 +87,10 @@ extension ScenarioReading {
         case "compare":
             lane = .compare(run: run.name, number: try number(&words, run.parts, "parts", run))
         case "assistant": lane = .assistant(run: run.name)
+        case "feed" where scenario.store.kind == .unlocked:
+            lane = .feed(
+                run: run.name,
+                number: try number(&words, scenario.store.buffers, "buffers", run))
         case "merger": lane = .merger(run: run.name)
         case "checkpoint":
             guard run.isKept else {

@@ -8,14 +8,17 @@ extension ScenarioReading {
         "indexes", "scope", "strategy", "scanners", "window", "spill", "stretch", "overlay",
         "parts",
         "compare", "patch", "reap", "queue", "impatient", "keep-old", "kept",
-        "checkpoints", "replay", "expect",
+        "checkpoints", "replay", "candidates", "looks", "expect",
     ]
     static let runExpectationKeys = [
         "outcome", "reason", "applied", "elided", "windows", "found", "generation",
+        "unsettled", "losses",
     ]
     static let expectationKeys =
         runExpectationKeys + ["exact", "left", "refused", "longest-hold", "meets", "digest"]
-    static let outcomes = ["clean", "repaired", "corrupt", "incomplete", "aborted", "stopped"]
+    static let outcomes = [
+        "clean", "repaired", "corrupt", "incomplete", "aborted", "stopped", "unsettled",
+    ]
     /// A number of bytes or entries.
     private static let amount = 1...(1 << 40)
 
@@ -23,7 +26,7 @@ extension ScenarioReading {
         _ fields: Fields, _ kind: StoreDescription.Kind
     ) throws(ScenarioError) -> [RunDescription] {
         guard let node = fields["runs"] else {
-            guard let node = fields["run"] else { return [RunDescription()] }
+            guard let node = fields["run"] else { return [RunDescription(of: kind)] }
             return [try run(node, kind, name: RunDescription().name)]
         }
         if let single = fields["run"] {
@@ -43,7 +46,7 @@ extension ScenarioReading {
         _ node: Node, _ kind: StoreDescription.Kind, name: String
     ) throws(ScenarioError) -> RunDescription {
         let fields = try fields(node, "a run", ScenarioReading.runKeys)
-        var run = RunDescription()
+        var run = RunDescription(of: kind)
         run.name = name
         if let node = fields["indexes"] {
             for item in try values(node, "indexes") {
@@ -65,13 +68,15 @@ extension ScenarioReading {
             ("patch", \.patch, ScenarioReading.amount), ("reap", \.reap, ScenarioReading.amount),
             ("queue", \.queue, ScenarioReading.amount), ("checkpoints", \.checkpoints, 0...16),
             ("replay", \.replay, ScenarioReading.amount),
+            ("candidates", \.candidates, ScenarioReading.amount),
+            ("looks", \.looks, ScenarioReading.amount),
         ]
         for (key, path, range) in numbers {
             if let node = fields[key] { run[keyPath: path] = try integer(node, key, range) }
         }
         if let node = fields["impatient"] { run.isPatient = !(try bool(node)) }
         if let node = fields["kept"] { run.isKept = try bool(node) }
-        if run.isKept, kind == .catalogue, let node = fields["kept"] {
+        if run.isKept, kind != .tree, let node = fields["kept"] {
             throw source.error(node, "a run of a catalogue", expected: "kept runs of a tree only")
         }
         if let node = fields["keep-old"] { run.keepsOld = try bool(node) }
@@ -142,6 +147,8 @@ extension ScenarioReading {
         if let node = fields["applied"] { expect.applied = try bounds(node) }
         if let node = fields["elided"] { expect.elided = try bounds(node) }
         if let node = fields["windows"] { expect.windows = try bounds(node) }
+        if let node = fields["unsettled"] { expect.unsettled = try bounds(node) }
+        if let node = fields["losses"] { expect.losses = try bounds(node) }
         if let node = fields["found"] { expect.found = try found(node, kind) }
         if let node = fields["generation"] {
             let fields = try self.fields(node, "generations by index", kind.indexes)

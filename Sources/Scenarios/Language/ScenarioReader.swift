@@ -33,6 +33,10 @@ struct ScenarioReading {
         "store", "setup", "damage", "run", "runs", "writers", "faults", "order", "expect",
     ]
 
+    private static let storeKeys = [
+        "kind", "blocks", "void-every", "log", "buffers", "room", "knows-changes",
+    ]
+
     func scenario(_ root: Node?) throws(ScenarioError) -> Scenario {
         var scenario = Scenario()
         scenario.title = source.title
@@ -68,9 +72,10 @@ struct ScenarioReading {
             store.kind = try choice(node, "a kind of store")
             return store
         }
-        let fields = try fields(node, "a store", ["kind", "blocks", "void-every", "log"])
+        let fields = try fields(node, "a store", ScenarioReading.storeKeys)
         guard let kind = fields["kind"] else {
-            throw source.error(node, "a store without kind", expected: "kind: tree or catalogue")
+            throw source.error(
+                node, "a store without kind", expected: "kind: tree, catalogue or unlocked")
         }
         store.kind = try choice(kind, "a kind of store")
         if let node = fields["blocks"] {
@@ -90,6 +95,14 @@ struct ScenarioReading {
             }
             store.log = try integer(node, "log", 1...(1 << 40))
         }
+        for key in ["buffers", "room", "knows-changes"] {
+            guard let node = fields[key], store.kind != .unlocked else { continue }
+            throw source.error(
+                node, "\(key) of a \(store.kind.rawValue)", expected: "it for `unlocked` only")
+        }
+        if let node = fields["buffers"] { store.buffers = try integer(node, "buffers", 1...16) }
+        if let node = fields["room"] { store.room = try integer(node, "room", 1...(1 << 20)) }
+        if let node = fields["knows-changes"] { store.knowsChanges = try bool(node) }
         return store
     }
 
@@ -263,7 +276,7 @@ struct ScenarioReading {
 extension Turn {
     /// Words that name lanes, and so nothing else.
     static let words =
-        ["scanner", "assistant", "compare", "merger", "checkpoint", "crash", "restart"]
+        ["scanner", "assistant", "compare", "merger", "feed", "checkpoint", "crash", "restart"]
         + runEvents
 
     /// What happens to a run, with its name behind.
@@ -271,6 +284,8 @@ extension Turn {
 
     /// The steps of a coordinator that a turn can name.
     static let coordinatorSteps = Coordinator.Step.allCases.filter { $0 != .end }.map(\.rawValue)
-    static let writerSteps = ["begin", "commit", "report"]
+    static let writerSteps = ["begin", "commit", "report", "event", "change", anyPart]
+    /// One part of a transaction, whichever is next.
+    static let anyPart = "part"
     static let checkpointSteps = RunLanes.CheckpointStep.allCases.map(\.rawValue)
 }

@@ -108,6 +108,8 @@ func turn(_ turn: Turn, _ lanes: Lanes) -> String {
     case .assistant(let run): lane = lanes.name(run, "assistant")
     case .compare(let run, let number): lane = lanes.name(run, "compare", number)
     case .merger(let run): lane = lanes.name(run, "merger")
+    case .feed(let run, let number): lane = lanes.name(run, "feed", number)
+    case .feedEnds(let reason): return "feed ends: \(scalar(reason))"
     case .checkpoint(let run): lane = lanes.name(run, "checkpoint")
     case .coordinator(let run): lane = run
     }

@@ -7,6 +7,7 @@ internal import Tidemark
 /// Writes scenarios as text.
 public struct ScenarioWriter {
     private var text = ""
+    private var kind = StoreDescription.Kind.tree
 
     private init() {}
 
@@ -20,6 +21,7 @@ public struct ScenarioWriter {
 
     private mutating func write(_ scenario: Scenario) {
         for line in scenario.title { put(line.isEmpty ? "#" : "# \(line)") }
+        kind = scenario.store.kind
         put("store: \(store(scenario.store))")
         list("setup", scenario.setup.map { scalar(words($0)) })
         list("damage", scenario.damage.map { scalar(words($0)) })
@@ -59,6 +61,9 @@ public struct ScenarioWriter {
         if store.blocks != standard.blocks { parts.append("blocks: \(store.blocks)") }
         if store.voidEvery != standard.voidEvery { parts.append("void-every: \(store.voidEvery)") }
         if let log = store.log { parts.append("log: \(log)") }
+        if store.buffers != standard.buffers { parts.append("buffers: \(store.buffers)") }
+        if store.room != standard.room { parts.append("room: \(store.room)") }
+        if store.knowsChanges { parts.append("knows-changes: true") }
         return parts.count == 1 ? store.kind.rawValue : flow(parts)
     }
 
@@ -104,7 +109,7 @@ public struct ScenarioWriter {
 
     /// The lines of a run, the first of which is its name; none where all is standard.
     private func run(_ run: RunDescription) -> [String] {
-        let standard = RunDescription()
+        let standard = RunDescription(of: kind)
         var lines: [String] = []
         if !run.indexes.isEmpty { lines.append("indexes: \(flowList(run.indexes))") }
         if let scope = run.scope { lines.append("scope: \(scalar(words(scope)))") }
@@ -114,6 +119,7 @@ public struct ScenarioWriter {
             ("stretch", \.stretch), ("overlay", \.overlay), ("parts", \.parts),
             ("compare", \.compare), ("patch", \.patch), ("reap", \.reap), ("queue", \.queue),
             ("checkpoints", \.checkpoints), ("replay", \.replay),
+            ("candidates", \.candidates), ("looks", \.looks),
         ]
         for (key, path) in numbers where run[keyPath: path] != standard[keyPath: path] {
             lines.append("\(key): \(run[keyPath: path])")
@@ -162,6 +168,7 @@ public struct ScenarioWriter {
         if let reason = expect.reason { lines.append("reason: \(scalar(reason))") }
         for (key, bounds) in [
             ("applied", expect.applied), ("elided", expect.elided), ("windows", expect.windows),
+            ("unsettled", expect.unsettled), ("losses", expect.losses),
         ] {
             if let bounds { lines.append("\(key): \(bounds.text)") }
         }

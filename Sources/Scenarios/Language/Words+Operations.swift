@@ -20,7 +20,7 @@ extension Words {
     ) throws(ScenarioError) -> Operation? {
         switch kind {
         case .tree: try treeOperation(verb)
-        case .catalogue: try catalogueOperation(verb)
+        case .catalogue, .unlocked: try catalogueOperation(verb)
         }
     }
 
@@ -220,7 +220,7 @@ extension Operation {
             Making.allCases.map(\.rawValue) + ["link", "unlink", "rmdir"]
                 + Renaming.allCases.map(\.rawValue) + Mapping.allCases.map(\.rawValue)
                 + ["truncate", "open", "close", "chmod", "chown"]
-        case .catalogue: ["set", "remove"]
+        case .catalogue, .unlocked: ["set", "remove"]
         }
     }
 }
@@ -230,7 +230,7 @@ extension StoreDescription.Kind {
     var indexes: [String] {
         switch self {
         case .tree: ["rmap", "parents", "quota", "links"]
-        case .catalogue: ["tags", "weights"]
+        case .catalogue, .unlocked: ["tags", "weights"]
         }
     }
 }

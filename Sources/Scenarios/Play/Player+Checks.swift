@@ -28,6 +28,11 @@ extension Player {
         // Between "visible" and "reported" the store is ahead of what a run can know.
         guard holder == nil else { return }
         try looking {
+            if let unlocked {
+                try checkUnlocked(unlocked)
+                for slot in watched { try checkLive(slot) }
+                return
+            }
             for run in runs where run.isAttached && !run.isAborted {
                 try checkCoverage(run.run)
                 try checkLoading(run.run)
@@ -40,14 +45,14 @@ extension Player {
     }
 
     /// I1: at a barrier the shadow is what the records below the cursor derive.
-    private func checkCoverage(_ run: Run) throws {
+    func checkCoverage(_ run: Run) throws {
         // What could not be read is missing: the run goes no further than to its cut.
         guard run.isAtBarrier, run.damagedPrimaries == 0 else { return }
         for slot in run.collected {
             var shadow = try run.shadow(slot)
             var expected = try stage.expected(slot, below: run.cursor)
             if let scope = run.scope {
-                let index = stage.owner.indexes[slot.rawValue]
+                let index = stage.indexed.indexes[slot.rawValue]
                 expected = expected.filter { scope.holds(index, $0) }
                 // Of a stretch it may know entries too that might have reached in.
                 if scope.stretch != nil { shadow = shadow.filter { scope.holds(index, $0) } }
@@ -71,7 +76,7 @@ extension Player {
 
     /// What a crash or a stop has interrupted is kept up by the owner all the same.
     private func checkInterruptedLoads() throws {
-        let slots = stage.owner.indexes.indices.map { IndexSlot($0) }
+        let slots = stage.indexed.indexes.indices.map { IndexSlot($0) }
         let loads = try stage.owner.atCommitBoundary { boundary in
             slots.map { boundary.loading(of: $0) }
         }
@@ -185,7 +190,7 @@ extension Player {
     /// I6: what was done in one hold of the commit lock is bounded by the run's options, and by
     /// what writers have changed meanwhile.
     func checkHold(_ lanes: RunLanes, _ applied: Int) throws {
-        guard let owner = stage.owner as? SteeredOwner else { return }
+        guard let owner = stage.indexed as? SteeredOwner else { return }
         let options = lanes.description
         let bounds = [
             ("appended", owner.lastHold.appended, options.stretch + 1 + applied),
@@ -202,6 +207,7 @@ extension Player {
     /// I3: the hooks of runs that have ended are told of nothing any more.
     func checkDetached() throws {
         guard holder == nil else { return }
+        if let unlocked { return try checkDetached(unlocked) }
         let attached = try looking { try stage.owner.atCommitBoundary { $0.hooks.count } }
         let working = runs.filter { $0.isAttached }.count
         guard attached > working else { return }
@@ -255,7 +261,8 @@ extension Player {
             for run in runs where !run.isLost && !run.isOutdated && !run.isSuspended {
                 try checkEnd(run)
             }
-            for slot in stage.owner.indexes.indices { try checkNothingLoads(IndexSlot(slot)) }
+            if let unlocked { return try checkDetached(unlocked) }
+            for slot in stage.indexed.indexes.indices { try checkNothingLoads(IndexSlot(slot)) }
             let hooks = try stage.owner.atCommitBoundary { $0.hooks.count }
             guard hooks == 0 else {
                 throw Violation(
@@ -276,6 +283,7 @@ extension Player {
     }
 
     private func checkEnd(_ lanes: RunLanes) throws {
+        if let unlocked { return try checkEnd(lanes, on: unlocked) }
         let report = lanes.run.report
         let isChecking = lanes.description.strategy == .check
         for index in report.indexes {
@@ -323,7 +331,7 @@ extension Player {
         for run in runs {
             let report = run.run.report
             let isGood =
-                [.clean, .repaired].contains(report.outcome)
+                [.clean, .repaired, .unsettled].contains(report.outcome)
                 || report.outcome == .corrupt && run.description.strategy == .check
             // A store that can't say what has changed may change too often for a repair.
             let isExcused = report.reason.map { reason in
@@ -357,10 +365,10 @@ extension Player {
 
     // MARK: Words
 
-    func name(_ slot: IndexSlot) -> String { stage.owner.indexes[slot.rawValue].name }
+    func name(_ slot: IndexSlot) -> String { stage.indexed.indexes[slot.rawValue].name }
 
     private func text(_ slot: IndexSlot, _ key: [UInt8]) -> String {
-        let index = stage.owner.indexes[slot.rawValue]
+        let index = stage.indexed.indexes[slot.rawValue]
         let value = (try? stage.folded(slot).first { $0.key == key }?.value) ?? []
         return index.fields(key: key.rawSpan, value: value.rawSpan)
             .map { "\($0.name) \($0.value)" }.joined(separator: ", ")
@@ -375,7 +383,7 @@ extension Player {
     }
 
     private func text(_ slot: IndexSlot, _ entry: Entry) -> String {
-        stage.owner.indexes[slot.rawValue]
+        stage.indexed.indexes[slot.rawValue]
             .fields(key: entry.key.rawSpan, value: entry.value.rawSpan)
             .map { "\($0.name) \($0.value)" }.joined(separator: ", ")
     }

@@ -26,7 +26,7 @@ extension Player {
     func differences(_ slot: IndexSlot, of run: Run) throws -> [Difference] {
         let all = try Player.differences(stage, slot)
         guard let scope = run.scope else { return all }
-        let index = stage.owner.indexes[slot.rawValue]
+        let index = stage.indexed.indexes[slot.rawValue]
         return all.filter {
             // A stray entry below a stretch is another scope's, wherever it claims to reach.
             if $0.kind == .stray, let stretch = scope.stretch, $0.key.precedes(stretch.lower) {

@@ -32,6 +32,8 @@ final class Player {
     /// The deliberate mistake of the runs, if any.
     private let mutants: Mutants
     private let isOwnerMutant: Bool
+    /// Whether the store reads what others have locked, by mistake.
+    let breaksLocks: Bool
     /// Whether transactions may be refused, as those are that a seed has chosen.
     private let toleratesRefusals: Bool
     /// Transactions that were refused: writer and place.
@@ -60,14 +62,15 @@ final class Player {
         clock = stillClock
         writers = scenario.writers.map { WriterLane(transactions: $0.transactions) }
         lanes = Player.lanes(of: scenario)
+        breaksLocks = (stage as? UnlockedStage)?.breaksLocks ?? false
         for damage in scenario.damage { try stage.damage(damage) }
-        let watched = Player.watched(scenario, stage.owner)
+        let watched = Player.watched(scenario, stage.indexed)
         self.watched = watched
-        damaged = try stage.owner.indexes.indices.map { slot in
+        damaged = try stage.indexed.indexes.indices.map { slot in
             guard watched.contains(IndexSlot(slot)) else { return [] }
             return Set(try Player.differences(stage, IndexSlot(slot)).map(\.key))
         }
-        damagedGenerations = try stage.owner.indexes.indices.map {
+        damagedGenerations = try stage.indexed.indexes.indices.map {
             try stage.activeGeneration(IndexSlot($0))
         }
         runs = []
@@ -75,7 +78,7 @@ final class Player {
         stage.faults.isArmed = true
     }
 
-    private static func watched(_ scenario: Scenario, _ owner: any Owner) -> [IndexSlot] {
+    private static func watched(_ scenario: Scenario, _ owner: any IndexedOwner) -> [IndexSlot] {
         let named = Set(
             scenario.runs.flatMap(\.indexes) + scenario.damage.map(\.index)
                 + scenario.expect.left.keys)
@@ -94,7 +97,13 @@ final class Player {
             for number in 1...max(1, run.parts) {
                 lanes.append(.compare(run: run.name, number: number))
             }
-            lanes.append(.merger(run: run.name))
+            if scenario.store.kind == .unlocked {
+                for number in 1...max(1, scenario.store.buffers) {
+                    lanes.append(.feed(run: run.name, number: number))
+                }
+            } else {
+                lanes.append(.merger(run: run.name))
+            }
             if run.isKept { lanes.append(.checkpoint(run: run.name)) }
             lanes.append(.coordinator(run: run.name))
         }
@@ -112,6 +121,7 @@ final class Player {
         // One that goes on has the scope that it began with.
         if going?.checkpoint == nil { options.scope = try scope(of: description) }
         let slots = try slots(of: description)
+        if let unlocked { return try begin(description, options, slots, on: unlocked) }
         var keeping: Keeping?
         var number: UInt64 = 0
         if let (record, checkpoint) = going {
@@ -130,13 +140,30 @@ final class Player {
                     strategy: description.strategy, keepsOld: description.keepsOld))
         }
         let run = Run(
-            owner: stage.owner, indexes: slots, store: try store ?? stage.makeSideStore(number),
-            options: options, clock: clock, keeping: keeping)
+            owner: stage.owner, indexes: slots,
+            store: try store ?? stage.makeSideStore(number), options: options, clock: clock,
+            keeping: keeping)
         return RunLanes(
             description: description, run: run,
-            initial: try stage.owner.indexes.indices.map {
+            initial: try stage.indexed.indexes.indices.map {
                 try stage.activeGeneration(IndexSlot($0))
             }, number: number, begunCheckpoints: begunCheckpoints)
+    }
+
+    private func begin(
+        _ description: RunDescription, _ options: RunOptions, _ slots: [IndexSlot],
+        on stage: UnlockedStage
+    ) throws -> RunLanes {
+        guard !description.isKept else {
+            throw StageError.refused("\(description.name): the store keeps no runs")
+        }
+        let findings = Findings()
+        let run = Run(
+            owner: stage.unlockedOwner, indexes: slots, store: try stage.makeSideStore(0),
+            options: options, clock: clock, onDiscrepancy: { findings.add($0) })
+        return RunLanes(
+            description: description, run: run, initial: stage.indexed.indexes.map { _ in 1 },
+            number: 0, begunCheckpoints: 0, findings: findings)
     }
 
     /// What the run is limited to. Where it begins again, and its path leads nowhere by then, that
@@ -150,8 +177,8 @@ final class Player {
     }
 
     private func slots(of description: RunDescription) throws -> [IndexSlot] {
-        let names = stage.owner.indexes.map(\.name)
-        let standard = stage.owner.indexes.filter { $0.summary == nil }.map(\.name)
+        let names = stage.indexed.indexes.map(\.name)
+        let standard = stage.indexed.indexes.filter { $0.summary == nil }.map(\.name)
         let wanted = description.indexes.isEmpty ? standard : description.indexes
         return try wanted.map { name in
             guard let slot = names.firstIndex(of: name) else {
@@ -167,18 +194,22 @@ final class Player {
     func canStep(_ lane: Int) -> Bool {
         switch lanes[lane] {
         case .writer: canWrite(lane)
-        case .scanner(let name, let number): run(name).canScan(number - 1)
+        case .scanner(let name, let number):
+            run(name).canScan(number - 1) && mayRead(name, number)
+        case .feed(let name, let number): canPoll(name, number)
         case .assistant(let name): run(name).canHandle
-        case .compare(let name, let number): run(name).canCompare(number - 1)
+        case .compare(let name, let number): run(name).canCompare(number - 1) && mayLook
         case .merger(let name): run(name).canMerge
         case .checkpoint(let name): holder == nil && run(name).nextCheckpointStep != nil
-        case .coordinator(let name): holder == nil && run(name).canCoordinate
-        case .crash, .restart, .stop, .resume, .sideFile:
+        case .coordinator(let name):
+            holder == nil && run(name).canCoordinate && (!run(name).looksUp || mayLook)
+        case .crash, .restart, .stop, .resume, .sideFile, .feedEnds:
             preconditionFailure("not a lane of steps")
         }
     }
 
     private func canWrite(_ number: Int) -> Bool {
+        if let unlocked { return canWrite(number, on: unlocked) }
         let writer = writers[number]
         if let holder {
             guard holder == number else { return false }
@@ -232,10 +263,11 @@ final class Player {
         case .scanner(let name, let number): event = run(name).scan(number - 1)
         case .assistant(let name): event = run(name).handle()
         case .compare(let name, let number): event = run(name).compare(number - 1)
+        case .feed(let name, let number): event = poll(name, number)
         case .merger(let name): event = run(name).merge()
         case .checkpoint(let name): event = try stepCheckpoint(run(name))
         case .coordinator(let name): event = try coordinate(run(name))
-        case .crash, .restart, .stop, .resume, .sideFile:
+        case .crash, .restart, .stop, .resume, .sideFile, .feedEnds:
             preconditionFailure("not a lane of steps")
         }
         observer?.stepped(lane, event, self)
@@ -244,6 +276,7 @@ final class Player {
     private func stepWriter(_ number: Int) throws -> StepEvent {
         let transaction = writers[number].current
         let part = writers[number].part
+        if let unlocked { return try stepWriter(number, on: unlocked) }
         guard !transaction.isRollback else { return rollBack(number, transaction, part) }
         do {
             switch part {
@@ -257,6 +290,7 @@ final class Player {
             case .report:
                 try stage.report()
                 holder = nil
+            case .event, .change: preconditionFailure("parts of a store that nobody can lock")
             }
         } catch {
             // What a transaction needs may have been lost in a crash, or a call may fail.
@@ -278,8 +312,8 @@ final class Player {
         switch part {
         case .begin: holder = number
         case .commit:
-            let slots = stage.owner.indexes.indices
-                .filter { transaction.rolledBack.contains(stage.owner.indexes[$0].name) }
+            let slots = stage.indexed.indexes.indices
+                .filter { transaction.rolledBack.contains(stage.indexed.indexes[$0].name) }
                 .map { IndexSlot($0) }
             do {
                 rolledBack.formUnion(try Undo.rollBack(slots, of: stage.owner).map(\.index))
@@ -287,24 +321,42 @@ final class Player {
                 refusedRollbacks += 1
             }
         case .report: holder = nil
+        case .event, .change: preconditionFailure("parts of a store that nobody can lock")
         }
         writers[number].advance()
         return .writer(part, transaction)
     }
 
+    /// A writer of a store that nobody can lock: locks, then each event before its change, and
+    /// unlocks at its end.
+    private func stepWriter(_ number: Int, on stage: UnlockedStage) throws -> StepEvent {
+        let transaction = writers[number].current
+        let part = writers[number].part
+        switch part {
+        case .begin: try stage.begin(transaction, of: number)
+        case .event: stage.stamp(of: number)
+        case .change: stage.make(of: number)
+        case .report, .commit: stage.end(of: number)
+        }
+        let hasMore = part != .report && stage.hasMore(of: number)
+        writers[number].advance(hasMore: hasMore)
+        return .writer(part, transaction)
+    }
+
     private func coordinate(_ lanes: RunLanes) throws -> StepEvent {
         let step = lanes.coordinator.next
-        if step == .cut { try noteCut(lanes) }
+        if step == .cut, unlocked == nil { try noteCut(lanes) }
         let untouchable = try lanes.isAborted ? standing(of: lanes) : nil
         let applied = lanes.run.applied
-        (stage.owner as? SteeredOwner)?.lastHold = SteeredOwner.Hold()
+        (stage.indexed as? SteeredOwner)?.lastHold = SteeredOwner.Hold()
         let state = lanes.run.state
         let others = step == .prepare ? try interrupted() : [:]
         let event = lanes.coordinate()
         if lanes.isOver { endedInStep = lanes.description.name }
         try note(lanes, from: state)
         if !others.isEmpty { try noteSuperseded(others) }
-        if step == .compared { try checkFound(lanes) }
+        if step == .compared, unlocked == nil { try checkFound(lanes) }
+        try checkFindings(lanes)
         try checkHold(lanes, applied)
         try checkUntouched(lanes, untouchable)
         if lanes.isOver { try checkDetached() }
@@ -470,6 +522,7 @@ enum StepEvent {
     case writer(WriterLane.Part, Transaction)
     case scanned(Scanner.Progress)
     case handled
+    case polled(buffer: Int)
     case compared
     case merged
     case coordinated(Coordinator.Step)
@@ -487,7 +540,8 @@ protocol Observer: AnyObject {
 
 /// A writer's transactions, and how far it has come.
 struct WriterLane {
-    enum Part: String { case begin, commit, report }
+    /// `event` and `change` are of a store that nobody can lock, where `commit` is none.
+    enum Part: String { case begin, event, change, commit, report }
 
     let transactions: [Transaction]
     private(set) var position = 0
@@ -503,6 +557,17 @@ struct WriterLane {
         case .begin: part = .commit
         case .commit: part = .report
         case .report: skip()
+        case .event, .change: preconditionFailure("parts of a store that nobody can lock")
+        }
+    }
+
+    /// Of a store that nobody can lock.
+    /// - Parameter hasMore: whether there is another change to be made.
+    mutating func advance(hasMore: Bool) {
+        switch part {
+        case .begin, .change: part = hasMore ? .event : .report
+        case .event: part = .change
+        case .report, .commit: skip()
         }
     }
 
@@ -535,6 +600,8 @@ extension RunDescription {
         options.compareEntries = compare
         options.compareParts = parts
         options.patchEntries = patch
+        options.candidates = candidates
+        options.looks = looks
         options.reapEntries = reap
         options.keepsOld = keepsOld
         options.replayDeltas = replay

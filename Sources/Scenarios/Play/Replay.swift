@@ -85,6 +85,7 @@ struct Replay {
             case .restart(let name): try player.restart(name)
             case .stop(let name, let isPause): try player.stop(name, isPause: isPause)
             case .resume(let name): try player.resume(name)
+            case .feedEnds(let reason): player.unlocked?.endFeeds(reason)
             case .sideFile(let name, let isLost):
                 try player.stage.harmSideStore(player.run(name).number, isLost: isLost)
             default: try take(turn, lane: lane(of: turn))
@@ -130,6 +131,7 @@ struct Replay {
 
     private func take(_ turn: Turn.Lane, _ lane: Int, step name: String) throws {
         switch turn {
+        case .writer where name == Turn.anyPart: try need(lane)
         case .writer: try write(lane, through: WriterLane.Part(rawValue: name) ?? .report)
         case .assistant(let run): try player.run(run).run.spill()
         case .checkpoint(let run):
@@ -201,6 +203,7 @@ struct Replay {
     // MARK: The end
 
     private func finish() throws {
+        if player.unlocked != nil { return try player.finish { try step($0) } }
         if let holder = player.holder { try write(holder, through: .report) }
         for name in player.lost { try player.goOn(name) }
         try player.finish { try step($0) }
@@ -220,7 +223,7 @@ struct Replay {
             }
         }
         unmet += try unmetUndo(expect)
-        if let limit = expect.longestHold, let owner = player.stage.owner as? SteeredOwner {
+        if let limit = expect.longestHold, let owner = player.stage.indexed as? SteeredOwner {
             let longest = Double(owner.longestHold) / 1e6
             if longest > limit {
                 unmet.append("the commit lock was held for \(longest) ms, not \(limit) at most")
@@ -315,8 +318,17 @@ extension RunLanes {
             }
         }
         for index in report.indexes { unmet += self.unmet(index, expect) }
+        if let bounds = expect.unsettled {
+            let number = report.indexes.reduce(0) { $0 + $1.unsettled }
+            if !bounds.contains(number) {
+                unmet.append("unsettled \(number), expected \(bounds.text)")
+            }
+        }
+        if let bounds = expect.losses, !bounds.contains(report.losses) {
+            unmet.append("losses \(report.losses), expected \(bounds.text)")
+        }
         for (name, number) in expect.generations.sorted(by: { $0.key < $1.key }) {
-            guard let slot = player.stage.owner.indexes.firstIndex(where: { $0.name == name })
+            guard let slot = player.stage.indexed.indexes.firstIndex(where: { $0.name == name })
             else { continue }
             let active = try player.stage.activeGeneration(IndexSlot(slot))
             if active != number {
@@ -355,7 +367,9 @@ extension Turn.Lane {
     /// Whether a coordinator waits for it.
     func serves(_ run: String) -> Bool {
         switch self {
-        case .scanner(let name, _), .compare(let name, _), .merger(let name): name == run
+        case .scanner(let name, _), .compare(let name, _), .merger(let name),
+            .feed(let name, _):
+            name == run
         default: false
         }
     }
@@ -368,6 +382,8 @@ extension Turn.Lane {
         case .assistant(let run): Turn.Lane.name(run, "assistant")
         case .compare(let run, let number): Turn.Lane.name(run, "compare", number)
         case .merger(let run): Turn.Lane.name(run, "merger")
+        case .feed(let run, let number): Turn.Lane.name(run, "feed", number)
+        case .feedEnds: "feed ends"
         case .checkpoint(let run): Turn.Lane.name(run, "checkpoint")
         case .coordinator(let run): run
         case .crash(let isMachine): isMachine ? "crash: machine" : "crash"

@@ -3,7 +3,22 @@
 // aborted.
 
 internal import Bytes
+internal import Synchronization
 internal import Tidemark
+
+/// What a run tells of as it is found.
+final class Findings: Sendable {
+    private let list = Mutex<[Discrepancy]>([])
+
+    func add(_ finding: Discrepancy) { list.withLock { $0.append(finding) } }
+
+    func take() -> [Discrepancy] {
+        list.withLock { list in
+            defer { list = [] }
+            return list
+        }
+    }
+}
 
 final class RunLanes {
     let description: RunDescription
@@ -37,6 +52,10 @@ final class RunLanes {
     let number: UInt64
     /// Checkpoints that were begun, by earlier processes of the run too.
     private(set) var begunCheckpoints: Int
+    /// What it has told when it was found.
+    private let findings: Findings
+    /// Keys that it has found, by index.
+    private(set) var found: [IndexSlot: Set<[UInt8]>] = [:]
     /// What must be part of a state's digest because a comparison, a patch or a merger has
     /// seen it at its beginning.
     var memory: UInt64 = 0
@@ -46,8 +65,9 @@ final class RunLanes {
 
     init(
         description: RunDescription, run: Run, initial: [UInt32], number: UInt64,
-        begunCheckpoints: Int
+        begunCheckpoints: Int, findings: Findings = Findings()
     ) {
+        self.findings = findings
         self.description = description
         self.run = run
         self.initial = initial
@@ -91,7 +111,7 @@ final class RunLanes {
     var canHandle: Bool {
         guard !isOver, !isAborted, !run.isQueueEmpty else { return false }
         switch coordinator.need {
-        case .scan, .comparison: return true
+        case .scan, .comparison, .watermark: return true
         default: return false
         }
     }
@@ -99,6 +119,28 @@ final class RunLanes {
     func canCompare(_ number: Int) -> Bool {
         guard !isOver, !isAborted, case .comparison = coordinator.need else { return false }
         return number < partsDone.count && !partsDone[number]
+    }
+
+    /// Whether it takes changes from its feed.
+    var canPoll: Bool { isAttached && !isAborted && run.hasFeed && !run.isQueueFull }
+
+    /// Whether its next step waits for a mark that has not come through.
+    var awaitsFeed: Bool {
+        guard case .watermark = coordinator.need else { return false }
+        return !run.isDelivered
+    }
+
+    /// Whether its next step looks keys up.
+    var looksUp: Bool { coordinator.next == .lookUp && !isAborted }
+
+    /// What the scanner still has to read of its window.
+    func windowRange(_ number: Int) -> KeyRange? { scanners[number].windowRange }
+
+    /// What it has told since this was asked last.
+    func takeFindings() -> [Discrepancy] {
+        let new = findings.take()
+        for finding in new { found[finding.index, default: []].insert(finding.key) }
+        return new
     }
 
     var canMerge: Bool {
@@ -113,6 +155,7 @@ final class RunLanes {
         case .nothing: return true
         case .scan: return run.isScanned
         case .comparison: return partsDone.allSatisfy { $0 }
+        case .watermark: return run.isDelivered
         case .stretch: return coordinator.stretch != nil || !merged.isEmpty
         case .ended: return false
         }
@@ -140,7 +183,7 @@ final class RunLanes {
             case .begin:
                 begunCheckpoints += 1
                 try run.beginCheckpoint()
-            case .sync: try run.owner.makeDurable()
+            case .sync: try run.exactOwner.makeDurable()
             case .save: try run.saveCheckpoint()
             }
         }
@@ -165,6 +208,11 @@ final class RunLanes {
             if let part = comparison?.parts[number], try !part.step() { partsDone[number] = true }
         }
         return .compared
+    }
+
+    func poll(_ number: Int) -> StepEvent {
+        aborting { _ = try run.pollFeed() }
+        return .polled(buffer: number)
     }
 
     func merge() -> StepEvent {
@@ -221,7 +269,7 @@ final class RunLanes {
     /// What is looked at when all has come to its end.
     private func describeEnd(into digest: inout StateDigest) {
         let outcomes: [RunReport.Outcome] = [
-            .clean, .repaired, .corrupt, .incomplete, .aborted, .stopped,
+            .clean, .repaired, .corrupt, .incomplete, .aborted, .stopped, .unsettled,
         ]
         digest.add(outcomes.firstIndex(of: run.report.outcome) ?? -1)
         let reason = Array((run.report.reason ?? "").utf8)
@@ -262,6 +310,7 @@ final class RunLanes {
         for part in partsDone { digest.add(part ? 1 : 0) }
         digest.add(memory)
         digest.add(begunCheckpoints)
+        coordinator.describeUnlocked(into: &digest)
         try run.describe(into: &digest, snapshots: snapshots)
     }
 }

@@ -74,6 +74,16 @@ public enum Situation: String, CaseIterable, Sendable {
     case counterMoved = "delta between the comparison of counters and their correction"
     case resumedSummary = "run about a summary goes on"
     case scoped = "transaction while a run with a scope is at work"
+    // Of stores that nobody can lock.
+    case olderThanRead = "event older than the read of its key"
+    case elidedBelow = "event elided below the cursor"
+    case lossScanning = "loss told while a run scans"
+    case lossComparing = "loss told while the index is compared"
+    case lossBehindLook = "loss told between a look and its watermark"
+    case lookedUpAgain = "key looked up again"
+    case judgementPutOff = "judgement put off by records to be read again"
+    case comparisonPaused = "comparison paused to judge its candidates"
+    case unsettled = "key that never stands still"
 }
 
 final class SituationCounter: Observer {
@@ -81,6 +91,7 @@ final class SituationCounter: Observer {
     private(set) var steps = 0
 
     private var applied = 0, elided = 0
+    private var older = 0, losses = 0
     private var wasEmpty = true
     private var rereads = 0
     private var wasAborted = false
@@ -105,6 +116,9 @@ final class SituationCounter: Observer {
     func willStep(_ lane: Int, _ player: Player) {
         applied = player.runs.reduce(0) { $0 + $1.run.applied }
         elided = player.runs.reduce(0) { $0 + $1.run.elided }
+        if case .feed(let name, _) = player.lanes[lane] {
+            (older, losses) = player.run(name).run.feedCounts
+        }
         refusedRollbacks = player.refusedRollbacks
         wasRolledBack = player.rolledBack
         wasAborted = player.runs.contains { $0.isAborted && !$0.isOver }
@@ -125,6 +139,7 @@ final class SituationCounter: Observer {
         case .scanned(let progress): scanned(lane, progress, player)
         case .coordinated(let step): coordinated(lane, step, player)
         case .checkpointed(let step, let hasUnread): checkpointed(step, hasUnread)
+        case .polled: polled(lane, player)
         case .handled, .compared, .merged: break
         }
         if player.runs.count > 1, player.runs.filter({ $0.isAttached && !$0.isAborted }).count > 1 {
@@ -168,6 +183,7 @@ final class SituationCounter: Observer {
             if part == .commit { countRollback(transaction, player) }
             return
         }
+        guard player.unlocked == nil else { return }
         if part == .report, player.keepsGeneration { count(.keptUp) }
         if part == .report { countInterrupted(player) }
         guard part == .report, player.runs.contains(where: \.isAttached) else { return }
@@ -241,7 +257,8 @@ final class SituationCounter: Observer {
         if lanes.isOver, lanes.run.report.outcome == .aborted {
             switch step {
             case .prepare: count(.refused)
-            case .replay, .settle, .cut: count(.abortedScanning)
+            case .replay, .settle, .cut, .mark: count(.abortedScanning)
+            case .judge, .lookUp: count(.abortedComparing)
             case .compare, .compared, .plan, .beginPatch, .beginLoad, .resumeLoad:
                 count(.abortedComparing)
             case .drain, .load, .refreeze, .patch: count(.abortedLoading)
@@ -250,6 +267,7 @@ final class SituationCounter: Observer {
             }
             return
         }
+        if player.unlocked != nil { return looked(lanes, step) }
         switch step {
         case .cut:
             if lanes.coordinator.next == .settle { count(.cutRefused) }
@@ -262,6 +280,41 @@ final class SituationCounter: Observer {
             player.stage.faults.isArmed = isArmed
         case .refreeze: count(.refrozen)
         case .reap where lanes.run.report.reason != nil: count(.reapingFailed)
+        default: break
+        }
+    }
+
+    // MARK: Stores that nobody can lock
+
+    private func polled(_ lane: Int, _ player: Player) {
+        guard case .feed(let name, _) = player.lanes[lane] else { return }
+        let lanes = player.run(name), counts = lanes.run.feedCounts
+        let newApplied = player.runs.reduce(0) { $0 + $1.run.applied } > applied
+        let newElided = player.runs.reduce(0) { $0 + $1.run.elided } > elided
+        if newApplied { count(.applied) }
+        if newElided { count(.elided) }
+        if counts.older > older { count(.olderThanRead) }
+        if counts.losses > losses {
+            switch lanes.coordinator.next {
+            case .prepare, .settle: count(.lossScanning)
+            case .judge: count(.lossBehindLook)
+            default: count(.lossComparing)
+            }
+        }
+        if newElided, lanes.run.isUnreadBelowCursor { count(.elidedBelow) }
+    }
+
+    private func looked(_ lanes: RunLanes, _ step: Coordinator.Step) {
+        switch step {
+        case .lookUp: count(.lookedUpAgain)
+        case .judge:
+            if lanes.coordinator.next == .mark { count(.judgementPutOff) }
+            if lanes.coordinator.next == .compare { count(.comparisonPaused) }
+            if lanes.run.report.indexes.contains(where: { $0.unsettled > 0 }) {
+                count(.unsettled)
+            }
+        case .cut where lanes.coordinator.next == .mark: count(.cutRefused)
+        case .end where lanes.run.report.outcome == .incomplete: count(.unreadable)
         default: break
         }
     }
@@ -301,6 +354,7 @@ final class SituationCounter: Observer {
             if run.run.checkpointUnderWay != nil { count(.checkpointLost) }
             switch run.coordinator.next {
             case .prepare: break
+            case .mark, .judge, .lookUp: break
             case .replay, .settle, .cut:
                 count(run.coordinator.isRecheck ? .crashReaping : .crashScanning)
             case .compare, .compared, .plan:
@@ -318,7 +372,7 @@ extension Player {
     /// Whether a generation of any index is kept.
     fileprivate var keepsGeneration: Bool {
         guard holder == nil else { return false }
-        let slots = stage.owner.indexes.indices
+        let slots = stage.indexed.indexes.indices
         let kept = try? stage.owner.atCommitBoundary { boundary in
             try slots.contains {
                 try boundary.keptGeneration(of: IndexSlot($0)) != nil
@@ -345,7 +399,7 @@ extension RunLanes {
     /// The situation of a delta that is applied now.
     var whereDeltasCome: Situation? {
         switch coordinator.next {
-        case .prepare, .replay, .settle, .end: nil
+        case .prepare, .replay, .settle, .end, .mark, .judge, .lookUp: nil
         case .cut: .duringSettle
         case .compare, .compared, .plan: .duringCompare
         case .beginPatch, .beginLoad, .resumeLoad: .duringCompare

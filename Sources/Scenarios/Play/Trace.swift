@@ -49,6 +49,10 @@ final class Trace: Observer {
             return (transaction.isAborted ? "to be aborted: " : "") + transaction.text
         case .writer(.commit, let transaction):
             return transaction.isAborted ? "aborted" : "visible"
+        case .writer(.event, _): return "event"
+        case .writer(.change, _): return "change"
+        case .writer(.report, _) where player.unlocked != nil: return "end"
+        case .polled(let buffer): return "poll \(buffer)"
         case .writer(.report, _):
             let newApplied = player.runs.reduce(0) { $0 + $1.run.applied } - applied
             let newElided = player.runs.reduce(0) { $0 + $1.run.elided } - elided
@@ -108,7 +112,7 @@ extension Player {
     func text(of key: KeyBytes) -> String {
         guard key.count >= 8 else { return "start" }
         let object: UInt64 = key.span.integer(at: 0)
-        if scenario.store.kind == .catalogue {
+        if scenario.store.kind != .tree {
             return "\(object):" + String(decoding: key.array.dropFirst(8), as: UTF8.self)
         }
         guard key.count > 9 else { return "\(object)" }

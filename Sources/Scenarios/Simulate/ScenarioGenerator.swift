@@ -13,13 +13,13 @@ struct ScenarioGenerator {
 
     init(seed: UInt64) { random = SplitMix64(seed: seed) }
 
-    private mutating func number(_ range: ClosedRange<Int>) -> Int {
+    mutating func number(_ range: ClosedRange<Int>) -> Int {
         Int.random(in: range, using: &random)
     }
 
-    private mutating func chance(_ percent: Int) -> Bool { number(1...100) <= percent }
+    mutating func chance(_ percent: Int) -> Bool { number(1...100) <= percent }
 
-    private mutating func pick<T>(_ list: [T]) -> T { list[number(0...(list.count - 1))] }
+    mutating func pick<T>(_ list: [T]) -> T { list[number(0...(list.count - 1))] }
 
     /// A scenario whose setup is possible. Its writers' transactions may be refused.
     mutating func generate() throws -> Scenario {

@@ -25,6 +25,7 @@ struct Simulation {
     let counter: SituationCounter
     let makeStage: (Scenario) throws -> any Stage
     var mutants = Mutants()
+    var store = StoreDescription.Kind.tree
 
     struct Failed: Error {
         let text: String
@@ -34,13 +35,15 @@ struct Simulation {
     /// Plays one seed, and adds to `result` what came of it.
     func play(_ result: inout SimulationResult) throws {
         var generator = ScenarioGenerator(seed: seed)
-        let scenario = try generator.generate()
+        let isUnlocked = store == .unlocked
+        let scenario = try isUnlocked ? generator.generateUnlocked() : generator.generate()
         var random = SplitMix64(seed: seed ^ 0x7f4a_7c15)
         let stage = try makeStage(scenario)
         let player = try Player(scenario, on: stage, mutants: mutants, toleratesRefusals: true)
         player.observer = counter
         let walk = Walk(player, seed: seed &* 0x9e37_79b9)
-        walk.crashRate = random.next(below: 3) == 0 ? 0.01 : 0
+        let crashes = random.next(below: 3) == 0
+        walk.crashRate = crashes && !isUnlocked ? 0.01 : 0
         if random.next(below: 2) == 0 {
             stage.faults.strike(rate: 0.004, random: SplitMix64(seed: seed &+ 1))
         }
@@ -66,9 +69,12 @@ struct Simulation {
 
 extension ScenarioRunner {
     /// Plays `seeds`, one after the other, until one fails or `seconds` have passed.
-    /// - Parameter volumeEvery: every so many seeds one is played on a real volume; 0: none.
+    /// - Parameters:
+    ///   - store: what they are played on: a tree, or a store that nobody can lock.
+    ///   - volumeEvery: every so many seeds a tree is played on a real volume; 0: none.
     public func simulate(
-        seeds: ClosedRange<UInt64>, seconds: Double = .infinity, volumeEvery: Int = 0,
+        _ store: StoreDescription.Kind = .tree, seeds: ClosedRange<UInt64>,
+        seconds: Double = .infinity, volumeEvery: Int = 0,
         progress: (Int) -> Void = { _ in }
     ) -> SimulationResult {
         var result = SimulationResult()
@@ -80,7 +86,7 @@ extension ScenarioRunner {
             let simulation = Simulation(
                 seed: seed, counter: counter,
                 makeStage: { try makeStage($0, isOnVolume ? .volume : .memory) },
-                mutants: mutants)
+                mutants: mutants, store: store)
             do {
                 try simulation.play(&result)
             } catch let failed as Simulation.Failed {

@@ -52,6 +52,7 @@ final class CatalogueStage: ExplorableStage {
         steered.madeDurable = { [unowned self] in durable = catalogue.image }
     }
 
+    var indexed: any IndexedOwner { steered }
     var owner: any Owner { steered }
 
     func makeSideStore(_ run: UInt64) throws -> any SideStore { FaultyStore(MemoryStore(), faults) }
@@ -105,33 +106,13 @@ final class CatalogueStage: ExplorableStage {
 
     // MARK: Damage and crash
 
-    /// A stray entry is one that the place would derive with this weight.
-    private static let strayWeight: UInt32 = 9999
-
     func damage(_ damage: Damage) throws {
         guard let slot = catalogue.indexes.firstIndex(where: { $0.name == damage.index }) else {
             throw StageError.refused("damage of \(damage.index): the store has no such index")
         }
-        let tagging = try tagging(of: damage.place)
-        var weight = CatalogueStage.strayWeight
-        if damage.kind != .stray {
-            guard let stored = catalogue.records[tagging] else {
-                throw StageError.refused("\(words(damage.place)): there is no such record")
-            }
-            weight = stored
-        }
-        let entry = derive(slot, tagging, weight)
         var entries = catalogue.entries(of: IndexSlot(slot))
-        guard (entries[entry.key] == nil) == (damage.kind == .stray) else {
-            throw StageError.refused(
-                "\(damage.kind.rawValue) \(damage.index), \(words(damage.place)): the live index "
-                    + (damage.kind == .stray ? "has this entry already" : "has no such entry"))
-        }
-        switch damage.kind {
-        case .missing: entries[entry.key] = nil
-        case .stray: entries[entry.key] = entry.value
-        case .wrong: entries[entry.key] = entry.value.isEmpty ? [0] : entry.value.map { ~$0 }
-        }
+        try CataloguePlace.damage(
+            damage, slot, records: catalogue.records, entries: &entries)
         catalogue.damage(IndexSlot(slot)) { $0 = entries }
         durable = catalogue.image
     }
@@ -145,17 +126,8 @@ final class CatalogueStage: ExplorableStage {
 
     // MARK: Looking
 
-    private func tagging(of place: Place) throws -> Tagging {
-        guard case .tagging(let item, let tag) = place.part else {
-            throw StageError.refused("a place in a catalogue is ITEM:TAG")
-        }
-        return Tagging(item: item, tag: Array(tag.utf8))
-    }
-
-    private func words(_ place: Place) -> String {
-        guard case .tagging(let item, let tag) = place.part else { return "a place of a tree" }
-        return "tag \(tag) of item \(item)"
-    }
+    private func tagging(of place: Place) throws -> Tagging { try CataloguePlace.tagging(place) }
+    private func words(_ place: Place) -> String { CataloguePlace.words(place) }
 
     private func start(of place: Place) throws -> KeyBytes { try tagging(of: place).primaryKey }
 
@@ -190,14 +162,7 @@ final class CatalogueStage: ExplorableStage {
 
     func generations(_ slot: IndexSlot) throws -> [UInt32] { catalogue.generations(of: slot) }
 
-    /// Of a line for each record: item, tag, weight, separated by tabs.
-    func digest() throws -> String {
-        var text: [UInt8] = []
-        for (tagging, weight) in catalogue.records.sorted(by: { $0.key < $1.key }) {
-            text += "\(tagging.item)\t".utf8 + tagging.tag + "\t\(weight)\n".utf8
-        }
-        return TreeContents.digest(of: text)
-    }
+    func digest() throws -> String { CataloguePlace.digest(catalogue.records) }
 
     func close() throws -> [String] { [] }
 

@@ -99,6 +99,9 @@ extension Fault.Point {
         case .storeRun: 17
         case .saveCheckpoint: 18
         case .logRead: 19
+        case .subscribe: 20
+        case .poll: 21
+        case .mark: 22
         }
     }
 }

@@ -33,6 +33,7 @@ final class MemoryStage: ExplorableStage {
         steered.unreadable = unreadable
     }
 
+    var indexed: any IndexedOwner { steered }
     var owner: any Owner { steered }
     /// Blocks of the data area.
     var blocks: UInt64 { UInt64(scenario.store.blocks) }

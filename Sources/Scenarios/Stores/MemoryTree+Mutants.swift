@@ -2,6 +2,8 @@
 // They exist in debug builds alone: in a release build every question is answered no at
 // compile time.
 
+internal import Catalogue
+
 enum OwnerMutant: String, CaseIterable, Sendable {
     case reportedBeforeCommit = "hooks are told of a commit before it is visible"
     case keptOnAbort = "the deltas of an aborted transaction are reported"
@@ -18,6 +20,17 @@ enum OwnerMutant: String, CaseIterable, Sendable {
     case usageNotLoaded = "increments below the load cursor are not made in the new generation"
     case usageSet = "a correction of a counter is stored in its place instead of being added"
     case truncateNotReported = "what a truncation takes away is not reported"
+    case readsWithoutLock = "records and indexes are read without the lock of their object"
+    case tellsLossesAtTheirEnd = "a mark overtakes a loss that has begun and not ended"
+
+    /// The mistake of a store that nobody can lock, where it is one.
+    var unlocked: UnlockedCatalogue.Mistake? {
+        switch self {
+        case .readsWithoutLock: .readsWithoutLock
+        case .tellsLossesAtTheirEnd: .tellsLossesAtTheirEnd
+        default: nil
+        }
+    }
 }
 
 /// The mistake that an owner is to make, if any.

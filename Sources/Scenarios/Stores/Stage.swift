@@ -11,6 +11,9 @@ internal import Tidemark
 protocol Stage: AnyObject {
     /// The owner that runs are given: windows end exactly where they should, and the
     /// scenario's faults are in force.
+    var indexed: any IndexedOwner { get }
+
+    /// The same, of a store that can be locked.
     var owner: any Owner { get }
 
     /// The scenario's faults.
@@ -100,6 +103,9 @@ protocol ExplorableStage: Stage {
     /// checkpoints.
     func describeRuns(into digest: inout StateDigest)
 
+    /// What the fingerprint says nothing of: times, which count by their order only.
+    func describe(into digest: inout StateDigest)
+
     /// The same of what would be left after a crash now.
     func describeRunsAfterCrash(isMachine: Bool, into digest: inout StateDigest)
 
@@ -122,6 +128,7 @@ protocol ExplorableStage: Stage {
 
 extension ExplorableStage {
     func describeRuns(into digest: inout StateDigest) {}
+    func describe(into digest: inout StateDigest) {}
     func describeRunsAfterCrash(isMachine: Bool, into digest: inout StateDigest) {}
 }
 

@@ -78,6 +78,7 @@ final class VolumeStage: Stage {
         }
     }
 
+    var indexed: any IndexedOwner { steered }
     var owner: any Owner { steered }
 
     func makeSideStore(_ run: UInt64) throws -> any SideStore {

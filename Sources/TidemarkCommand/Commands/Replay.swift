@@ -133,7 +133,7 @@ enum StageChoice: String, ExpressibleByArgument, CaseIterable {
 
     /// A catalogue lies in memory, wherever it is asked for.
     func kinds(for scenario: Scenario) -> [StageKind] {
-        if scenario.store.kind == .catalogue { return [.memory] }
+        if scenario.store.kind != .tree { return [.memory] }
         switch self {
         case .memory: return [.memory]
         case .volume: return [.volume]

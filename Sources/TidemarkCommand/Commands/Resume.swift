@@ -86,7 +86,7 @@ extension RunReport.Outcome {
     var isDone: Bool {
         switch self {
         case .clean, .repaired, .corrupt: true
-        case .incomplete, .aborted, .stopped: false
+        case .incomplete, .aborted, .stopped, .unsettled: false
         }
     }
 }

@@ -4,6 +4,18 @@ internal import ArgumentParser
 internal import Reports
 internal import Scenarios
 
+/// What a simulation is played on.
+enum SimulatedStore: String, ExpressibleByArgument, CaseIterable {
+    case tree, unlocked
+
+    var kind: StoreDescription.Kind {
+        switch self {
+        case .tree: .tree
+        case .unlocked: .unlocked
+        }
+    }
+}
+
 struct Simulate: TidemarkSubcommand {
     static let configuration = CommandConfiguration(
         abstract:
@@ -19,6 +31,10 @@ struct Simulate: TidemarkSubcommand {
             The first seed that fails ends the simulation. It is written as a scenario to be \
             replayed, and printed as SEED=N: simulate with --seeds N-N shows it again.
 
+            With --store unlocked the store is one that nobody can lock: writers hold locks of \
+            single objects, events come late from several buffers and are lost, and the \
+            index moves while it is read.
+
             Exit status: 0 nothing found; 1 a seed failed.
 
             Example: tidemark simulate --seeds 1-1000000 --minutes 60
@@ -26,6 +42,12 @@ struct Simulate: TidemarkSubcommand {
 
     @Option(help: "Which seeds: a range, or the first of a thousand.")
     var seeds: SeedRange
+
+    @Option(
+        help: ArgumentHelp(
+            "What they are played on: tree, or unlocked, a store that nobody can lock.",
+            valueName: "store"))
+    var store = SimulatedStore.tree
 
     @Option(help: "For how long at the most.")
     var minutes: Double?
@@ -50,8 +72,9 @@ struct Simulate: TidemarkSubcommand {
         let runner = ScenarioRunner(directory: ScenarioFiles.temporaryDirectory)
         let progress = Progress(output)
         let result = runner.simulate(
-            seeds: seeds.first...seeds.last, seconds: minutes.map { $0 * 60 } ?? .infinity,
-            volumeEvery: volumeEvery
+            store.kind, seeds: seeds.first...seeds.last,
+            seconds: minutes.map { $0 * 60 } ?? .infinity,
+            volumeEvery: store == .tree ? volumeEvery : 0
         ) { done in
             if done % 64 == 0 {
                 progress.show("simulating", UInt64(done), of: UInt64(seeds.count), "seeds")

@@ -50,7 +50,7 @@ extension RunReport.Outcome {
         switch self {
         case .clean, .repaired: .success
         case .corrupt: .uncorrected
-        case .incomplete, .aborted, .stopped: .operational
+        case .incomplete, .aborted, .stopped, .unsettled: .operational
         }
     }
 }
