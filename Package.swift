@@ -136,12 +136,16 @@ let package = Package(
         .target(
             name: "LinuxFilesystem", dependencies: ["Bytes", "CLinuxFilesystem"],
             swiftSettings: pointers),
+        .target(
+            name: "LinuxOwner", dependencies: ["Bytes", "LinuxFilesystem", "Tidemark"],
+            swiftSettings: pointers),
         .target(name: "HostFiles", dependencies: ["CMalloc", "CXattr"], swiftSettings: pointers),
         .executableTarget(
             name: "TidemarkCommand",
             dependencies: [
-                "Bytes", "Control", "Dashboard", "HostFiles", "LMDB", "LMDBPages", "Meters",
-                "Reports", "RunService", "Scenarios", "Threads", "Tidemark", "Volume", "VolumeFormat",
+                "Bytes", "Control", "Dashboard", "HostFiles", "LMDB", "LMDBPages",
+                "LinuxFilesystem", "LinuxOwner", "Meters", "Reports", "RunService", "Scenarios",
+                "Threads", "Tidemark", "Volume", "VolumeFormat",
                 "VolumeIndexes", "VolumeMount", "VolumeService", "VolumeVerify",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
@@ -159,7 +163,9 @@ let package = Package(
             swiftSettings: strict),
         .testTarget(
             name: "LinuxFilesystemTests",
-            dependencies: ["LinuxFilesystem", "CLinuxFilesystem", "Bytes"],
+            dependencies: [
+                "Bytes", "CLinuxFilesystem", "CXattr", "LinuxFilesystem", "LinuxOwner", "Tidemark",
+            ],
             exclude: ["Fixtures"], swiftSettings: strict),
         .testTarget(
             name: "MetersTests", dependencies: ["Meters", "Threads"], swiftSettings: strict),

@@ -19,6 +19,7 @@
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 /* ---- XFS_IOC_BULKSTAT ---- */
@@ -139,6 +140,17 @@ struct lfs_handle_request {
 };
 _Static_assert(sizeof(struct lfs_handle_request) == 56, "xfs_fsop_handlereq");
 
+/* ---- XFS_IOC_SCRUB_METADATA ---- */
+
+struct lfs_scrub {
+	uint32_t type, flags;
+	uint64_t ino;
+	uint32_t gen, agno;
+	uint64_t reserved[5];
+};
+_Static_assert(sizeof(struct lfs_scrub) == 64, "xfs_scrub_metadata");
+
+static const unsigned long LFS_XFS_SCRUB = _IOWR('X', 60, struct lfs_scrub);
 static const unsigned long LFS_XFS_GEOMETRY = _IOR('X', 126, struct lfs_geometry);
 static const unsigned long LFS_XFS_BULKSTAT = _IOR('X', 127, struct lfs_bulk_request);
 static const unsigned long LFS_XFS_GETPARENTS = _IOWR('X', 63, struct lfs_getparents);

@@ -46,6 +46,7 @@ struct TidemarkCommand: ParsableCommand {
             Check.self, Repair.self, Status.self, Stop.self, Pause.self, Resume.self,
             SetLimits.self, Rollback.self, Stress.self, Owner.self, Paths.self, Replay.self,
             Explore.self, Simulate.self, Mount.self, Unmount.self, DashboardCommand.self,
+            Doctor.self,
         ])
 
     static func main() {

@@ -1,0 +1,264 @@
+// The live index: what the kernel serves, in key order.
+
+public import Bytes
+internal import LinuxFilesystem
+internal import Synchronization
+public import Tidemark
+
+extension XFSOwner {
+    public func entries(
+        of index: IndexSlot, from key: KeyBytes, limit: Int, into batch: EntryBatch
+    ) throws -> KeyBytes? {
+        try reading { readers in
+            index == rmap
+                ? try mappings(from: key, limit: limit, into: batch, readers)
+                : try parentPointers(from: key, limit: limit, into: batch, readers)
+        }
+    }
+
+    public func lookUp(
+        _ keys: [KeyBytes], of index: IndexSlot, into batch: EntryBatch
+    ) throws {
+        try reading { readers in
+            for key in keys {
+                if index == rmap {
+                    try lookUpMapping(key, into: batch, readers)
+                } else {
+                    try lookUpParent(key, into: batch, readers)
+                }
+            }
+        }
+    }
+
+    // MARK: The reverse map
+
+    private func mappings(
+        from key: KeyBytes, limit: Int, into batch: EntryBatch, _ readers: XFSReaders
+    ) throws -> KeyBytes? {
+        let blockSize = UInt64(xfs.geometry.blockSize), end = xfs.geometry.dataBlocks
+        let first = leading(key.span, 0)
+        guard first < end else { return nil }
+        var sweep = MappingSweep(first, blockSize, notCovered.withLock { $0.unreadable })
+        var isFirst = true, hasMore = true
+        // Blocks below this are complete: a record begins at each place or before it.
+        var bound = first
+        while hasMore, bound <= first {
+            hasMore = try xfs.mount.readSpace(
+                first * blockSize..<end * blockSize, isFirst: isFirst, into: readers.space)
+            isFirst = false
+            for record in readers.space.records { try sweep.add(record, self, readers) }
+            bound = hasMore ? (readers.space.records.last?.physical ?? 0) / blockSize : end
+        }
+        let next = sweep.emit(upTo: bound, from: key, limit: limit, into: batch)
+        if let next { return next }
+        guard bound < end else { return nil }
+        var lower = KeyBytes()
+        lower.append(bound)
+        return lower
+    }
+
+    private func lookUpMapping(
+        _ key: KeyBytes, into batch: EntryBatch, _ readers: XFSReaders
+    ) throws {
+        guard let wanted = MappingKey(key.span), wanted.block < xfs.geometry.dataBlocks else {
+            return
+        }
+        let blockSize = UInt64(xfs.geometry.blockSize)
+        let place = wanted.block * blockSize
+        var isFirst = true, hasMore = true
+        while hasMore {
+            hasMore = try xfs.mount.readSpace(
+                place..<place + blockSize, isFirst: isFirst, into: readers.space)
+            isFirst = false
+            for record in readers.space.records {
+                guard let piece = MappingPiece(record, blockSize), piece.contains(wanted.block),
+                    piece.key(at: wanted.block) == wanted
+                else { continue }
+                var value = FixedBytes<1>()
+                value.store(piece.isUnwritten ? UInt8(1) : 0, at: 0)
+                batch.append(key: key.span, value: value.span)
+                return
+            }
+        }
+    }
+
+    // MARK: Parent pointers
+
+    private func parentPointers(
+        from key: KeyBytes, limit: Int, into batch: EntryBatch, _ readers: XFSReaders
+    ) throws -> KeyBytes? {
+        var next = leading(key.span, 0), count = 0
+        var rest: KeyBytes?
+        while try xfs.readInodes(from: next, limit: 256, into: readers.inodes) {
+            for inode in readers.inodes.inodes {
+                if count >= limit { return XFSPosition(inode.inode).key }
+                try readParents(inode, readers)
+                // A directory's links are counted with its entries.
+                if inode.kind != .directory, inode.links != readers.names.items.count {
+                    suspects.withLock { $0.add(inode.inode) }
+                }
+                try readers.names.forEach { item, name in
+                    let entry = ParentKey.make(
+                        child: inode.inode, parent: item.parent, name: name)
+                    guard entry >= key else { return true }
+                    if count >= limit {
+                        rest = entry
+                        return false
+                    }
+                    try append(entry, item, into: batch, readers)
+                    count += 1
+                    return true
+                }
+                if let rest { return rest }
+                next = inode.inode + 1
+            }
+        }
+        return nil
+    }
+
+    private func append(
+        _ entry: KeyBytes, _ item: NameList.Item, into batch: EntryBatch, _ readers: XFSReaders
+    ) throws {
+        let isRight = try hasGeneration(item.parent, item.generation, readers)
+        var value = FixedBytes<1>()
+        value.store(isRight ? UInt8(0) : 1, at: 0)
+        batch.append(key: entry.span, value: value.span)
+    }
+
+    /// The parent pointers of `inode`, sorted, in `readers.names`.
+    func readParents(_ inode: InodeStatus, _ readers: XFSReaders) throws {
+        readers.names.removeAll()
+        readers.parents.begin(xfs, inode.inode, generation: inode.generation)
+        while try readers.parents.read(xfs) {
+            readers.parents.forEach { parent, generation, name in
+                readers.names.append(parent, generation, name)
+            }
+        }
+        readers.names.sort()
+    }
+
+    /// Whether `directory` has `generation` now. Where it has had it before, and another since,
+    /// events of its entries tell that the answer is old.
+    private func hasGeneration(
+        _ directory: UInt64, _ generation: UInt32, _ readers: XFSReaders
+    ) throws -> Bool {
+        if generations.withLock({ $0[directory] }) == generation { return true }
+        let found = try xfs.status(of: directory, using: readers.one)?.generation
+        generations.withLock { known in
+            if known.count >= 1 << 20 { known.removeAll(keepingCapacity: true) }
+            known[directory] = found
+        }
+        return found == generation
+    }
+
+    private func lookUpParent(
+        _ key: KeyBytes, into batch: EntryBatch, _ readers: XFSReaders
+    ) throws {
+        guard ParentKey.isWellFormed(key.span),
+            let inode = try xfs.status(of: leading(key.span, 0), using: readers.one)
+        else { return }
+        try readParents(inode, readers)
+        var isAppended = false
+        try readers.names.forEach { item, name in
+            let entry = ParentKey.make(child: inode.inode, parent: item.parent, name: name)
+            guard !isAppended, entry == key else { return true }
+            try append(entry, item, into: batch, readers)
+            isAppended = true
+            return false
+        }
+    }
+}
+
+/// An extent of the reverse map, in blocks.
+struct MappingPiece {
+    let start, end: UInt64
+    let owner: UInt64
+    let fork: UInt8
+    /// At `start`.
+    let offset: UInt64
+    let isUnwritten: Bool
+
+    /// nil for what is not derived from files' extents.
+    init?(_ record: SpaceRecord, _ blockSize: UInt64) {
+        guard !record.isSpecial, !record.isExtentMap else { return nil }
+        start = record.physical / blockSize
+        end = (record.physical + record.length) / blockSize
+        owner = record.owner
+        fork = record.isAttributeFork ? 1 : 0
+        offset = record.offset / blockSize
+        isUnwritten = record.isUnwritten
+    }
+
+    func contains(_ block: UInt64) -> Bool { start <= block && block < end }
+
+    func key(at block: UInt64) -> MappingKey {
+        MappingKey(block: block, owner: owner, fork: fork, offset: offset &+ (block - start))
+    }
+}
+
+/// Goes through blocks in their order; of one that several files share, through its owners.
+struct MappingSweep {
+    private let blockSize: UInt64
+    private let unreadable: Set<UInt64>
+    private var pieces: [MappingPiece] = []
+    private var block: UInt64
+
+    init(_ first: UInt64, _ blockSize: UInt64, _ unreadable: Set<UInt64>) {
+        block = first
+        self.blockSize = blockSize
+        self.unreadable = unreadable
+    }
+
+    /// Records come in the order of their places.
+    mutating func add(_ record: SpaceRecord, _ owner: XFSOwner, _ readers: XFSReaders) throws {
+        guard let piece = MappingPiece(record, blockSize) else { return }
+        // An inode number may have been given to a file since.
+        if unreadable.contains(piece.owner),
+            let status = try owner.xfs.status(of: piece.owner, using: readers.one),
+            !status.isReadable
+        {
+            return
+        }
+        pieces.append(piece)
+    }
+
+    /// Emits what lies below block `bound` and is not below `key`.
+    /// - Returns: the key of the first entry that the limit left out.
+    mutating func emit(
+        upTo bound: UInt64, from key: KeyBytes, limit: Int, into batch: EntryBatch
+    ) -> KeyBytes? {
+        var active: [MappingPiece] = []
+        var next = 0, count = 0
+        while block < bound {
+            if active.isEmpty {
+                guard next < pieces.count, pieces[next].start < bound else { break }
+                block = max(block, pieces[next].start)
+            }
+            let before = active.count
+            active.removeAll { $0.end <= block }
+            var isChanged = active.count != before
+            while next < pieces.count, pieces[next].start <= block {
+                if pieces[next].end > block {
+                    active.append(pieces[next])
+                    isChanged = true
+                }
+                next += 1
+            }
+            if isChanged, active.count > 1 {
+                let block = block
+                active.sort { $0.key(at: block) < $1.key(at: block) }
+            }
+            for piece in active {
+                let entry = piece.key(at: block).bytes
+                guard compareBytes(entry.span, key.span) >= 0 else { continue }
+                if count >= limit { return KeyBytes(entry.span) }
+                var value = FixedBytes<1>()
+                value.store(piece.isUnwritten ? UInt8(1) : 0, at: 0)
+                batch.append(key: entry.span, value: value.span)
+                count += 1
+            }
+            block += 1
+        }
+        return nil
+    }
+}
