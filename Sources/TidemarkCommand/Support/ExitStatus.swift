@@ -15,6 +15,8 @@ struct ExitStatus: OptionSet {
     /// It could not be looked, or not everywhere.
     static let operational = ExitStatus(rawValue: 4)
     static let usage = ExitStatus(rawValue: 8)
+    /// Something never stood still while it was looked at: it is neither right nor wrong.
+    static let unsettled = ExitStatus(rawValue: 16)
 }
 
 /// The end of a command that has said all there is to say.
