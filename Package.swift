@@ -152,14 +152,23 @@ let package = Package(
                 .product(name: "Histogram", package: "hdrhistogram-swift"),
             ],
             swiftSettings: strict),
+        // What all tests use, and nothing else does.
+        .target(
+            name: "TestSupport", dependencies: ["Threads"], path: "Tests/TestSupport",
+            swiftSettings: strict),
         .testTarget(name: "BytesTests", dependencies: ["Bytes"], swiftSettings: strict),
-        .testTarget(name: "LMDBTests", dependencies: ["LMDB", "Bytes"], swiftSettings: strict),
+        .testTarget(
+            name: "LMDBTests", dependencies: ["LMDB", "Bytes", "TestSupport"],
+            swiftSettings: strict),
         .testTarget(
             name: "LMDBPagesTests", dependencies: ["LMDBPages", "LMDB", "Bytes"],
             swiftSettings: strict),
         .testTarget(
             name: "TidemarkTests",
-            dependencies: ["Tidemark", "Driver", "Feed", "Catalogue", "Bytes", "LMDB", "Threads"],
+            dependencies: [
+                "Tidemark", "Driver", "Feed", "Catalogue", "Bytes", "LMDB", "TestSupport",
+                "Threads",
+            ],
             swiftSettings: strict),
         .testTarget(
             name: "LinuxFilesystemTests",
@@ -175,33 +184,36 @@ let package = Package(
         .testTarget(
             name: "RunServiceTests",
             dependencies: [
-                "Bytes", "Catalogue", "Control", "Meters", "Reports", "RunService", "Threads",
-                "Tidemark", "Volume", "VolumeFormat", "VolumeService",
+                "Bytes", "Catalogue", "Control", "Meters", "Reports", "RunService", "TestSupport",
+                "Threads", "Tidemark", "Volume", "VolumeFormat", "VolumeService",
             ],
             swiftSettings: strict),
         .testTarget(
-            name: "ControlTests", dependencies: ["Control", "Threads"], swiftSettings: strict),
+            name: "ControlTests", dependencies: ["Bytes", "Control", "TestSupport", "Threads"],
+            swiftSettings: strict),
         .testTarget(
             name: "VolumeTests",
             dependencies: [
                 "Volume", "VolumeFormat", "VolumeIndexes", "VolumeVerify", "Tidemark", "Bytes",
-                "LMDB", "Threads",
+                "LMDB", "TestSupport", "Threads",
             ],
             swiftSettings: strict),
         .testTarget(
-            name: "VolumeMountTests", dependencies: ["VolumeMount", "Bytes", "Meters", "Threads"],
+            name: "VolumeMountTests",
+            dependencies: ["VolumeMount", "Bytes", "Meters", "TestSupport", "Threads"],
             swiftSettings: strict),
         .testTarget(
             name: "ScenariosTests",
             dependencies: [
-                "Scenarios", "Tidemark", "Bytes", "LMDB", "Volume", "VolumeVerify",
+                "Scenarios", "Tidemark", "Bytes", "LMDB", "TestSupport", "Threads", "Volume",
+                "VolumeVerify",
             ],
             swiftSettings: strict),
         .testTarget(
             name: "EndToEndTests",
             dependencies: [
                 "TidemarkCommand", "HostFiles", "Bytes", "LMDB", "Meters", "Reports",
-                "RunService", "Tidemark", "VolumeFormat",
+                "RunService", "TestSupport", "Threads", "Tidemark", "VolumeFormat",
             ],
             swiftSettings: strict),
     ]

@@ -136,12 +136,12 @@ final class Pace: Sendable {
     }
 
     func begin() -> Beginning {
-        Beginning(time: clock.now(), delay: isPaced ? processorDelay() : 0)
+        Beginning(time: clock.now(), delay: isPaced ? clock.processorDelay : 0)
     }
 
     /// Seconds that the thread has worked since. Where others had its processor it has not.
     private func worked(since began: Beginning) -> Double {
-        let delay = began.delay > 0 ? processorDelay() : 0
+        let delay = began.delay > 0 ? clock.processorDelay : 0
         let waited = delay > began.delay ? Double(delay - began.delay) / 1e9 : 0
         return max(0, seconds(since: began.time) - waited)
     }
@@ -171,7 +171,7 @@ final class Pace: Sendable {
         while cycle.due > 0, hook.abortReason == nil, !isNeeded() {
             rests.store(true, ordering: .relaxed)
             let start = clock.now()
-            let isChanged = controls.rest(seconds: min(cycle.due, Pace.slice))
+            let isChanged = controls.rest(seconds: min(cycle.due, Pace.slice), "share")
             cycle.rested(self.seconds(since: start), isChanged: isChanged)
         }
     }
@@ -186,7 +186,7 @@ final class Pace: Sendable {
             guard left > 0 else { return }
             if !isIdle { idling() }
             isIdle = true
-            controls.rest(seconds: min(left, Pace.slice))
+            controls.rest(seconds: min(left, Pace.slice), "speed limit")
         }
     }
 
@@ -196,7 +196,7 @@ final class Pace: Sendable {
         while limits.isPaused, hook.abortReason == nil {
             if !isIdle { idling() }
             isIdle = true
-            controls.rest(seconds: Pace.slice)
+            controls.rest(seconds: Pace.slice, "pause")
         }
     }
 

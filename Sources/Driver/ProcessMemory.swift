@@ -37,7 +37,7 @@ func residentKilobytes(_ status: some Collection<UInt8>) -> Int {
 /// Nanoseconds that the calling thread was ready to run and waited for a processor:
 /// `/proc/thread-self/schedstat`, of the kernel's Documentation/scheduler/sched-stats. 0 where
 /// the kernel does not tell.
-func processorDelay() -> UInt64 {
+func threadDelay() -> UInt64 {
     let file = unsafe open("/proc/thread-self/schedstat", O_RDONLY)
     guard file >= 0 else { return 0 }
     defer { close(file) }
@@ -61,17 +61,20 @@ func processorDelay() -> UInt64 {
 }
 
 /// Nanoseconds that the calling thread has run.
-func processorTime() -> UInt64 {
+func threadTime() -> UInt64 {
     var time = timespec()
     unsafe clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
     return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
 }
 
-func sleepMilliseconds(_ milliseconds: Int) {
-    usleep(UInt32(milliseconds * 1000))
-}
-
 extension RunClock {
+    /// Nanoseconds that the calling thread has run, as far as they are known. Where a test turns
+    /// the clock, work takes what the clock says.
+    var processorTime: UInt64 { manual == nil ? threadTime() : now() }
+
+    /// Nanoseconds that the calling thread was ready to run and waited for a processor.
+    var processorDelay: UInt64 { manual == nil ? threadDelay() : 0 }
+
     /// The system's `CLOCK_MONOTONIC`.
     public static let system = RunClock {
         var time = timespec()

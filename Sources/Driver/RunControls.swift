@@ -25,8 +25,17 @@ public final class RunControls: Sendable {
     }
 
     private let monitor: Monitor<State>
+    private let clock: RunClock
 
-    public init(_ limits: RunLimits = RunLimits()) { monitor = Monitor(State(limits: limits)) }
+    public convenience init(_ limits: RunLimits = RunLimits()) {
+        self.init(limits, clock: .system)
+    }
+
+    /// - Parameter clock: that of the runs.
+    init(_ limits: RunLimits, clock: RunClock) {
+        monitor = Monitor(State(limits: limits))
+        self.clock = clock
+    }
 
     public var limits: RunLimits { monitor.withLock { $0.limits } }
 
@@ -60,10 +69,11 @@ public final class RunControls: Sendable {
     public func suspend(_ reason: String) { end(AbortReason(reason, .pause)) }
 
     private func end(_ reason: AbortReason) {
+        let now = clock.now()
         monitor.withLock(notify: true) {
             if $0.stop == nil {
                 $0.stop = reason
-                $0.stopTime = RunClock.system.now()
+                $0.stopTime = now
             }
             $0.version += 1
         }
@@ -103,11 +113,14 @@ public final class RunControls: Sendable {
         for observer in monitor.withLock({ Array($0.observers.values) }) { observer() }
     }
 
-    /// Waits for `seconds`, or until something has changed.
+    /// Waits for `seconds` of the clock, or until something has changed.
+    /// - Parameter purpose: why, for tests.
     /// - Returns: whether something has.
     @discardableResult
-    func rest(seconds: Double) -> Bool {
+    func rest(seconds: Double, _ purpose: String) -> Bool {
         let version = monitor.withLock { $0.version }
-        return monitor.wait(seconds: seconds) { $0.version != version ? true : nil } ?? false
+        return monitor.wait(seconds: seconds, on: clock.manual, purpose) {
+            $0.version != version ? true : nil
+        } ?? false
     }
 }

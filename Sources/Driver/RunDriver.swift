@@ -5,9 +5,12 @@
 //     comparing threads    one for each part      while a comparison lasts
 //     coordinator          everything else: the assistant's steps, cut, load, commit, reap
 //
-// Only the driver waits and sleeps. All its threads yield to others (niceness), and where
-// writers are at work it leaves the commit lock alone for several times as long as it held
-// it.
+// Only the driver waits. All its threads yield to others (niceness), and where writers are at
+// work it leaves the commit lock alone for several times as long as it held it.
+//
+// It waits in two ways. Rests, limits and what is done every so often go by the run's clock, which
+// a test may turn. A wait for another thread ends with what that thread does; its time is only
+// how soon it is looked again where nobody gives a signal, and always the system's.
 
 internal import Shadow
 internal import Bytes
@@ -66,10 +69,10 @@ public final class RunDriver: @unchecked Sendable {
         coordinator = Coordinator(run)
         checkpointer = Checkpointer(run)
         self.options = options
-        self.controls = controls ?? RunControls(RunLimits(run.options))
-        pace = Pace(self.controls, run.hook, .system)
+        self.controls = controls ?? RunControls(RunLimits(run.options), clock: run.clock)
+        pace = Pace(self.controls, run.hook, run.clock)
         board = ProgressBoard(
-            run, self.controls, .system, positionLimit: options.positionLimit)
+            run, self.controls, run.clock, positionLimit: options.positionLimit)
         run.assistant.checkAborted = { [hook = run.hook] in
             if let reason = hook.abortReason { throw reason }
         }
@@ -118,7 +121,7 @@ public final class RunDriver: @unchecked Sendable {
             abortingOnFailure { try provide(coordinator.need) }
             if step == .settle, !isRecheck { run.report.seconds.scan += seconds(since: began) }
             abortingOnFailure { try checkpointer.beginIfDue() }
-            let provided = run.clock.now(), ran = processorTime()
+            let provided = run.clock.now(), ran = run.clock.processorTime
             coordinator.step()
             if step == .prepare, run.hasFeed { startFeed() }
             let path = step.secondsPath(isRecheck)
@@ -128,7 +131,7 @@ public final class RunDriver: @unchecked Sendable {
             report(run.state, indexName, coordinator.loaded, expected)
             rest(after: coordinator.held)
             // What it waited for others' commits is no work; what it did between them is.
-            let worked = Double(processorTime() - ran + coordinator.held) / 1e9
+            let worked = Double(run.clock.processorTime - ran + coordinator.held) / 1e9
             pace.rest(&cycle, after: worked) { self.keepQueueLow() }
         }
         feeder?.join()
@@ -136,7 +139,7 @@ public final class RunDriver: @unchecked Sendable {
         if !pace.hasRested { work.add(to: &run.costs) }
         run.report.costs = run.costs
         run.report.seconds.total = seconds(since: start)
-        if run.report.outcome == .stopped, let asked = controls.stopTime, run.endTime > asked {
+        if run.report.outcome == .stopped, let asked = controls.stopTime, run.endTime >= asked {
             run.report.seconds.stop = Double(run.endTime - asked) / 1e9
         }
     }
@@ -169,7 +172,9 @@ public final class RunDriver: @unchecked Sendable {
             abortingOnFailure {
                 while try handleItem() {}
                 try checkpointer.beginIfDue()
-                run.hook.wait(seconds: 0.02) { !$0.isEmpty }
+                run.hook.wait(seconds: 0.02, on: run.clock.manual, "pause") {
+                    !$0.isEmpty || !controls.limits.isPaused
+                }
             }
         }
     }
@@ -357,7 +362,8 @@ public final class RunDriver: @unchecked Sendable {
         guard held > 0 else { return }
         defer { seenCommits = run.hook.status.othersCommits }
         guard run.hook.status.othersCommits > seenCommits else { return }
-        run.hook.wait(seconds: Double(held) * options.restFactor / 1e9) { $0.isFull }
+        let seconds = Double(held) * options.restFactor / 1e9
+        run.hook.wait(seconds: seconds, on: run.clock.manual, "lock") { $0.isFull }
     }
 
     // MARK: Time and progress
@@ -386,7 +392,11 @@ public final class RunDriver: @unchecked Sendable {
             }
             if ticks % 5 == 0, let tell = options.onProgress { tell(progress) }
             ticks += 1
-        } while isEnded.wait(seconds: 0.02) { $0 ? true : nil } == nil
+        } while !isEnded(within: 0.02)
+    }
+
+    private func isEnded(within seconds: Double) -> Bool {
+        isEnded.wait(seconds: seconds, on: run.clock.manual, "watch") { $0 ? true : nil } ?? false
     }
 }
 

@@ -3,6 +3,7 @@
 public import Contract
 package import Mutation
 internal import Shadow
+package import Threads
 
 public struct RunOptions: Sendable {
     public var strategy = Strategy.check
@@ -65,10 +66,18 @@ public struct RunOptions: Sendable {
     public init() {}
 }
 
-/// Time, given in from outside: no step reads a clock of its own.
+/// Time, given in from outside: no step reads a clock of its own, and neither does the driver.
 public struct RunClock: Sendable {
     /// Nanoseconds since some moment, never going back.
     public var now: @Sendable () -> UInt64
+    /// What the driver's rests wait on; nil: the system's time.
+    package var manual: ManualClock?
 
     public init(now: @escaping @Sendable () -> UInt64) { self.now = now }
+
+    /// A clock that a test turns.
+    package init(_ manual: ManualClock) {
+        now = { manual.now() }
+        self.manual = manual
+    }
 }

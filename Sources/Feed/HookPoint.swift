@@ -556,8 +556,13 @@ package final class HookPoint: CommitHook {
 
     /// Waits until `condition` holds, the run is aborted, or `seconds` have passed. For
     /// drivers: no step waits.
-    package func wait(seconds: Double, until condition: (Status) -> Bool) {
-        let _: Bool? = monitor.wait(seconds: seconds) { state in
+    /// - Parameter clock: whose seconds they are; nil: the system's. A test knows the wait by its
+    ///   purpose.
+    package func wait(
+        seconds: Double, on clock: ManualClock? = nil, _ purpose: String = "",
+        until condition: (Status) -> Bool
+    ) {
+        let _: Bool? = monitor.wait(seconds: seconds, on: clock, purpose) { state in
             state.abort != nil || condition(status(state)) ? true : nil
         }
     }

@@ -4,6 +4,7 @@ import Bytes
 import Catalogue
 import Foundation
 import Synchronization
+import TestSupport
 import Testing
 import Threads
 
@@ -29,94 +30,165 @@ private func change(_ body: (inout LimitChange) -> Void) -> LimitChange {
     return change
 }
 
-/// A run on a thread of its own.
+/// Purposes of the rests that a run's limits ask for.
+private let rests = ["speed limit", "share", "lock", "pause"]
+
+/// A run on a thread of its own, by a clock that the test turns, or by the system's.
 private final class Driven {
     let controls: RunControls
     let driver: RunDriver
     let hook: HookPoint
-    private let thread: DedicatedThread
-    private let result: Monitor<(report: RunReport, end: UInt64)?>
+    private let clock: ManualClock?
+    private let task: ThreadTask<RunReport>
 
     init(
         _ catalogue: Catalogue, _ strategy: Strategy, _ limits: LimitChange = LimitChange(),
-        options: RunOptions = RunOptions(),
+        options: RunOptions = RunOptions(), clock: ManualClock? = nil, isPaused: Bool = false,
+        store: any SideStore = MemoryStore(),
         onDiscrepancy: @escaping @Sendable (Discrepancy) -> Void = { _ in }
     ) throws {
         var options = options
         options.strategy = strategy
-        let controls = RunControls(try limits.applied(to: RunLimits(options)))
+        let time = clock.map { RunClock($0) } ?? .system
+        let controls = RunControls(try limits.applied(to: RunLimits(options)), clock: time)
+        if isPaused { controls.pause(true) }
         let run = Run(
-            owner: catalogue, indexes: slots, store: MemoryStore(), options: options,
-            clock: .system, onDiscrepancy: onDiscrepancy)
+            owner: catalogue, indexes: slots, store: store, options: options, clock: time,
+            onDiscrepancy: onDiscrepancy)
         let driver = RunDriver(run, controls: controls)
-        let result = Monitor<(report: RunReport, end: UInt64)?>(nil)
         hook = run.hook
+        self.clock = clock
         self.controls = controls
         self.driver = driver
-        self.result = result
-        thread = DedicatedThread(name: "driven") {
-            let report = driver.drive()
-            result.withLock(notify: true) { $0 = (report, RunClock.system.now()) }
-        }
+        task = ThreadTask("driven") { driver.drive() }
     }
 
     deinit {
         controls.stop("nobody waits for it")
-        thread.join()
+        _ = try? task.value()
     }
 
-    /// Waits for the end.
-    func report(within seconds: Double = 30) throws -> RunReport {
-        try #require(result.wait(seconds: seconds) { $0 }).report
+    var isEnded: Bool { task.isEnded }
+
+    /// Waits for the end, and lets the time pass where the run rests.
+    func report() throws -> RunReport {
+        guard clock != nil else { return try task.value() }
+        try until("end of the run") {
+            while !task.isEnded, step(rests) {}
+            return task.isEnded
+        }
+        return try task.value()
     }
 
-    /// Stops it, and says how many seconds that took.
-    func stop(_ reason: String = "the test stops it") throws -> (RunReport, Double) {
-        let start = RunClock.system.now()
+    /// Stops it, and waits for the end without letting any time pass.
+    func stop(_ reason: String = "the test stops it") throws -> RunReport {
         controls.stop(reason)
-        let (report, end) = try #require(result.wait(seconds: 30) { $0 })
-        return (report, end > start ? Double(end - start) / 1e9 : 0)
+        return try task.value()
     }
 
     /// Waits until the scan has read some.
     func untilReading() throws {
-        let deadline = RunClock.system.now() + 10_000_000_000
-        while driver.progress.done == 0 {
-            try #require(RunClock.system.now() < deadline)
-            sleepMilliseconds(1)
+        try until("record that was read") { driver.progress.done > 0 }
+    }
+
+    // MARK: Time
+
+    /// Turns the clock on to where the next rest ends.
+    /// - Returns: false where nobody rests for the moment.
+    @discardableResult
+    func step(_ purposes: [String], upTo limit: UInt64 = .max) -> Bool {
+        guard let clock, let next = clock.untilWaiting(purposes, within: 0.001) else {
+            return false
         }
+        clock.advance(to: min(next, limit))
+        return true
+    }
+
+    /// Waits until the queue is empty.
+    func untilHandled() throws {
+        try until("empty queue") { driver.progress.queuedBytes == 0 }
+    }
+
+    /// Lets `seconds` pass while the scan rests as its speed limit asks for.
+    func turn(seconds: Double) throws {
+        let clock = try #require(clock), end = clock.now() + UInt64(seconds * 1e9)
+        try until("rest of the scan") {
+            while clock.now() < end, step(["speed limit"], upTo: end) { try untilHandled() }
+            return clock.now() >= end
+        }
+        try until("rest of the scan") { clock.nextDeadline(["speed limit"]) != nil }
+        try untilHandled()
+    }
+
+    /// Lets the time pass until the scan rests since the run is paused.
+    func untilPaused() throws {
+        let clock = try #require(clock)
+        try until("rest of the scan") {
+            if clock.nextDeadline(["pause"]) != nil { return true }
+            step(["speed limit"])
+            return false
+        }
+        try untilHandled()
     }
 }
 
-// One after the other: they measure time.
-@Suite(.serialized) struct ControlsTests {
+/// A side file to which writing takes time.
+private final class SlowStore: SideStore {
+    private let inner = MemoryStore()
+    private let clock: ManualClock
+    let appends = Atomic(0)
+
+    /// Seconds that it takes to append to a sorted run.
+    static let seconds = 0.01
+
+    init(_ clock: ManualClock) { self.clock = clock }
+
+    func append(_ chunks: borrowing ChunkList, to number: UInt32) throws {
+        clock.advance(by: Self.seconds)
+        appends.add(1, ordering: .relaxed)
+        try inner.append(chunks, to: number)
+    }
+    func readers(of numbers: [UInt32]) throws -> [any RunReader] {
+        try inner.readers(of: numbers)
+    }
+    func drop(_ numbers: [UInt32]) throws { try inner.drop(numbers) }
+    func stage(_ checkpoint: Checkpoint) throws { try inner.stage(checkpoint) }
+    func makeDurable() throws { try inner.makeDurable() }
+    func remove() { inner.remove() }
+}
+
+@Suite struct ControlsTests {
     @Test(arguments: [100, 300])
     func `a speed limit is kept`(limit: Int) throws {
         let driven = try Driven(
-            try catalogue(limit * 3 / 2), .check, change { $0.speedLimit = limit })
+            try catalogue(limit * 3 / 2), .check, change { $0.speedLimit = limit },
+            clock: ManualClock())
         let report = try driven.report()
         #expect(report.outcome == .clean)
         #expect(report.primaryRecords == limit * 3 / 2)
-        // The bucket lets the first tenth of a second be caught up on; the machine may be slow.
-        #expect((1.3...3).contains(report.seconds.scan), "\(report.seconds.scan)")
+        // Reading itself takes no time of this clock.
+        #expect((1.4...1.6).contains(report.seconds.scan), "\(report.seconds.scan)")
         #expect(report.windows >= 25)
     }
 
     @Test func `a changed limit takes effect at once, in both directions`() throws {
-        let driven = try Driven(try catalogue(600), .check, change { $0.speedLimit = 20 })
+        let driven = try Driven(
+            try catalogue(600), .check, change { $0.speedLimit = 20 }, clock: ManualClock())
         try driven.untilReading()
+        try driven.turn(seconds: 0.1)
         let slow = driven.driver.progress.done
+        #expect((1...5).contains(slow))
         try driven.controls.change(change { $0.speedLimit = 400 })
-        sleepMilliseconds(500)
-        let faster = driven.driver.progress.done
-        #expect(faster - slow > 60, "\(slow) \(faster)")
+        try driven.turn(seconds: 0.5)
+        try until { driven.driver.progress.done - slow > 150 }
+        #expect(driven.driver.progress.done - slow <= 260)
         try driven.controls.change(change { $0.speedLimit = 20 })
-        sleepMilliseconds(100)
-        let before = driven.driver.progress.done
-        sleepMilliseconds(500)
-        #expect(driven.driver.progress.done - before <= 30)
+        try driven.turn(seconds: 0.6)
+        // Half a second of the one limit and half a second of the other, with what may be saved up.
+        #expect(driven.driver.progress.done - slow <= 280)
+        #expect(!driven.isEnded)
         try driven.controls.change(change { $0.speedLimit = 0 })
-        #expect(try driven.report(within: 5).outcome == .clean)
+        #expect(try driven.report().outcome == .clean)
     }
 
     @Test(arguments: 0..<20)
@@ -129,14 +201,16 @@ private final class Driven {
             change { $0.speedLimit = 50 }, change { $0.share = 2 }, LimitChange(),
             change { $0.background = true },
         ][seed % 4]
-        let driven = try Driven(catalogue, .rebuild, limits)
-        if seed % 5 == 0 { driven.controls.pause(true) }
-        sleepMilliseconds(Int.random(in: 0..<60, using: &random))
-        let (report, seconds) = try driven.stop()
-        #expect(seconds < 0.5, "SEED=\(seed)")
+        // Where rests are a share of the work, work takes time.
+        let tick: UInt64 = seed % 4 == 1 ? 20_000 : 0
+        let driven = try Driven(
+            catalogue, .rebuild, limits, clock: ManualClock(tick: tick), isPaused: seed % 5 == 0)
+        for _ in 0..<Int.random(in: 0..<60, using: &random) { driven.step(rests) }
+        let report = try driven.stop()
         if report.outcome == .stopped {
             #expect(report.reason?.contains("the test stops it") == true)
-            #expect(try #require(report.seconds.stop) <= seconds)
+            // No rest was waited for.
+            if tick == 0 { #expect(report.seconds.stop == 0, "SEED=\(seed)") }
             // Both indexes are rebuilt one after the other: the first may have been committed.
             if report.indexes[0].generation == nil {
                 #expect(catalogue.entries(of: slots[0]) == before, "SEED=\(seed)")
@@ -154,18 +228,29 @@ private final class Driven {
         let catalogue = try catalogue(3000)
         var random = SplitMix64(seed: 1)
         _ = catalogue.randomDamage(&random, slots[0])
-        let driven = try Driven(catalogue, .rebuild, change { $0.speedLimit = 3000 })
+        let clock = ManualClock()
+        let driven = try Driven(
+            catalogue, .rebuild, change { $0.speedLimit = 3000 }, clock: clock)
         try driven.untilReading()
         driven.controls.pause(true)
-        sleepMilliseconds(100)
+        try driven.untilPaused()
         let paused = driven.driver.progress
         #expect(paused.limits.isPaused && paused.phase == .scanning)
-        for _ in 0..<500 { catalogue.randomTransaction(&random, items: 300, tags: 10) }
-        sleepMilliseconds(100)
-        let later = driven.driver.progress
-        #expect(later.primaryRecords == paused.primaryRecords)
-        #expect(later.applied > paused.applied)
-        #expect(later.queuedBytes == 0, "the queue is kept empty")
+        /// What progress tells when changes of writers are handled, some time later.
+        func later(than before: RunProgress) throws -> RunProgress {
+            for _ in 0..<500 { catalogue.randomTransaction(&random, items: 300, tags: 10) }
+            clock.advance(by: 60)
+            try until("applied deltas, and an empty queue") {
+                let progress = driven.driver.progress
+                return progress.applied > before.applied && progress.queuedBytes == 0
+            }
+            return driven.driver.progress
+        }
+        let once = try later(than: paused)
+        let twice = try later(than: once)
+        // What the first look finds was read before the pause, and is handled by then.
+        #expect(twice.primaryRecords == once.primaryRecords)
+        #expect(twice.position == paused.position && paused.position != nil)
         driven.controls.pause(false)
         #expect(try driven.report().outcome == .repaired)
         for slot in slots { #expect(catalogue.entries(of: slot) == catalogue.expected(slot)) }
@@ -179,16 +264,17 @@ private final class Driven {
         var options = RunOptions()
         options.stretchEntries = 64
         options.overlayBytes = 2000
+        options.patience = patience
         let driven = try Driven(
-            catalogue, seed % 2 == 0 ? .rebuild : .patch, change { $0.share = 30 }, options: options
-        )
+            catalogue, seed % 2 == 0 ? .rebuild : .patch, change { $0.share = 30 },
+            options: options, clock: ManualClock(tick: 20_000))
         for _ in 0..<6 {
             driven.controls.pause(true)
             for _ in 0..<30 { catalogue.randomTransaction(&random, items: 100, tags: 10) }
-            sleepMilliseconds(Int.random(in: 0..<30, using: &random))
+            for _ in 0..<Int.random(in: 0..<8, using: &random) { driven.step(rests) }
             driven.controls.pause(false)
             for _ in 0..<10 { catalogue.randomTransaction(&random, items: 100, tags: 10) }
-            sleepMilliseconds(Int.random(in: 0..<10, using: &random))
+            for _ in 0..<Int.random(in: 0..<20, using: &random) { driven.step(rests) }
         }
         let report = try driven.report()
         #expect(
@@ -203,7 +289,8 @@ private final class Driven {
             var random = SplitMix64(seed: 1)
             let catalogue = try catalogue(3000)
             _ = catalogue.randomDamage(&random, slots[0])
-            return try Driven(catalogue, .rebuild, limits).report()
+            return try Driven(catalogue, .rebuild, limits, clock: ManualClock(tick: 100_000))
+                .report()
         }
         let rested = try rebuilt(change { $0.share = 20 })
         #expect(rested.outcome == .repaired)
@@ -215,36 +302,39 @@ private final class Driven {
     }
 
     @Test func `a run that is paused before it begins does nothing until it is let go`() throws {
-        let catalogue = try catalogue(10)
-        let controls = RunControls()
-        controls.pause(true)
-        let run = Run(
-            owner: catalogue, indexes: slots, store: MemoryStore(), options: RunOptions(),
-            clock: .system)
-        let driver = RunDriver(run, controls: controls)
-        let thread = DedicatedThread(name: "driven") { _ = driver.drive() }
-        sleepMilliseconds(60)
-        #expect(driver.progress.phase == .prepared)
-        controls.pause(false)
-        thread.join()
-        #expect(run.report.outcome == .clean)
+        let clock = ManualClock()
+        let driven = try Driven(try catalogue(10), .check, clock: clock, isPaused: true)
+        for _ in 0..<5 {
+            _ = try #require(clock.untilWaiting(["pause"], within: patience))
+            #expect(driven.driver.progress.phase == .prepared)
+            clock.advance(by: 3600)
+        }
+        driven.controls.pause(false)
+        #expect(try driven.report().outcome == .clean)
     }
 
     @Test func `a share of the time makes a run so much longer`() throws {
         let catalogue = try catalogue(800)
-        let freely = change { $0.window = 50 }
-        let sharing = change {
-            $0.window = 50
-            $0.share = 10
+        var options = RunOptions()
+        options.sortBudget = 4000
+        func seconds(share: Int) throws -> (run: Double, work: Double) {
+            let clock = ManualClock(), store = SlowStore(clock)
+            let change = change {
+                $0.window = 50
+                $0.share = share
+            }
+            let report = try Driven(
+                catalogue, .check, change, options: options, clock: clock, store: store
+            ).report()
+            #expect(report.outcome == .clean)
+            let appends = store.appends.load(ordering: .relaxed)
+            #expect(appends >= 10)
+            return (report.seconds.total, Double(appends) * SlowStore.seconds)
         }
-        // The least of several, in turns: what others take of the machine makes any of them
-        // longer, and none shorter.
-        var free: [Double] = [], shared: [Double] = []
-        for _ in 0..<6 {
-            free.append(try Driven(catalogue, .check, freely).report().seconds.scan)
-            shared.append(try Driven(catalogue, .check, sharing).report().seconds.scan)
-        }
-        #expect((shared.min() ?? 0) > 4 * (free.min() ?? 0), "\(shared) \(free)")
+        let free = try seconds(share: 100), shared = try seconds(share: 10)
+        #expect(abs(free.run - free.work) < 1e-6, "\(free)")
+        // At least: who works while another thread's work moves the clock rests for that too.
+        #expect(shared.run >= 8 * shared.work, "\(shared)")
     }
 
     @Test func `a run ends when its time is over`() throws {
@@ -253,11 +343,11 @@ private final class Driven {
             change {
                 $0.speedLimit = 100
                 $0.maximumSeconds = 0.3
-            })
-        let report = try driven.report(within: 10)
+            }, clock: ManualClock())
+        let report = try driven.report()
         #expect(report.outcome == .stopped)
         #expect(report.reason?.contains("0.3 seconds") == true)
-        #expect((0.3..<1.5).contains(report.seconds.total))
+        #expect(report.seconds.total >= 0.3)
     }
 
     @Test(arguments: [1, 7])
@@ -300,7 +390,8 @@ private final class Driven {
         let small = try Driven(catalogue, .check, less).report()
         #expect(large.sortedRuns == slots.count)
         #expect(small.sortedRuns >= 3 * slots.count)
-        let driven = try Driven(catalogue, .check, change { $0.speedLimit = 20 })
+        let driven = try Driven(
+            catalogue, .check, change { $0.speedLimit = 20 }, clock: ManualClock())
         less.speedLimit = 0
         try driven.controls.change(less)
         #expect(try driven.report().sortedRuns >= 2 * slots.count)
@@ -309,7 +400,7 @@ private final class Driven {
 
     @Test func `the queue's bound can be changed while writers wait for it`() throws {
         let hook = HookPoint(
-            wanted: [true], limits: .init(bytes: 10, patience: 60),
+            wanted: [true], limits: .init(bytes: 10, patience: 2 * patience),
             pool: BatchPool(capacity: 1024, limit: 4))
         hook.attached(at: 0)
         _ = hook.open(from: KeyBytes(), to: nil)
@@ -317,13 +408,9 @@ private final class Driven {
         deltas.add(slots[0], primary: KeyBytes([1]).span, key: KeyBytes([1]).span, value: RawSpan())
         hook.committed(1, deltas: deltas)
         #expect(!hook.admit(within: 0.01))
-        let isAdmitted = Flag()
-        let writer = DedicatedThread(name: "writer") {
-            if hook.admit(within: 20) { isAdmitted.set() }
-        }
+        let writer = ThreadTask("writer") { hook.admit(within: patience) }
         hook.limitQueue(bytes: 1 << 20)
-        writer.join()
-        #expect(isAdmitted.isSet)
+        #expect(try writer.value())
     }
 
     @Test func `a stop while storage is returned leaves that to the next run`() throws {
@@ -360,33 +447,34 @@ private final class Driven {
             owner: Catalogue(), indexes: slots, store: MemoryStore(), options: RunOptions(),
             clock: .system)
         let board = ProgressBoard(run, RunControls(), .system)
-        let isDone = Flag()
+        let end = Gate()
         let looking = (0..<2).map { _ in
-            DedicatedThread(name: "looking") {
-                while !isDone.isSet { _ = board.snapshot }
-            }
+            ThreadTask("looking") { while !end.isOpen { _ = board.snapshot } }
         }
         for number in 0..<100_000 {
             board.note(number % 2 == 0 ? .comparing : .loading, nil, number, 100_000)
         }
-        isDone.set()
-        for thread in looking { thread.join() }
+        end.open()
+        for thread in looking { try thread.value() }
         let last = board.snapshot
         #expect(last.phase == .loading && last.done == 99_999)
         #expect(last.phaseSeconds <= last.seconds)
     }
 
     @Test func `progress tells where the run stands and how long it will take`() throws {
-        let driven = try Driven(try catalogue(800), .check, change { $0.speedLimit = 400 })
+        let driven = try Driven(
+            try catalogue(800), .check, change { $0.speedLimit = 400 }, clock: ManualClock())
         try driven.untilReading()
-        sleepMilliseconds(400)
+        try driven.turn(seconds: 0.4)
         let first = driven.driver.progress
-        sleepMilliseconds(200)
+        try driven.turn(seconds: 0.4)
+        try until { driven.driver.progress.done > first.done }
         let second = driven.driver.progress
         #expect(first.phase == .scanning)
-        #expect(second.done > first.done && second.primaryRecords == second.done)
+        #expect(second.primaryRecords == second.done)
         #expect(try #require(second.position) > (try #require(first.position)))
-        #expect(second.rate > 50 && second.rate < 800, "\(second.rate)")
+        #expect(second.rate > 200 && second.rate < 800, "\(second.rate)")
+        #expect(try #require(second.phaseSecondsLeft) >= 0)
         #expect(second.limits.recordsPerSecond == 400)
         let data = try JSONEncoder().encode(second)
         #expect(try JSONDecoder().decode(RunProgress.self, from: data) == second)

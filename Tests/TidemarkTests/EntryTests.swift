@@ -3,6 +3,7 @@
 import Bytes
 import Catalogue
 import Foundation
+import TestSupport
 import Testing
 
 @testable import Driver
@@ -56,7 +57,7 @@ private func contents(_ batch: EntryBatch) -> [([UInt8], [UInt8])] {
     return result
 }
 
-@Suite struct EntryTests {
+@Suite(.temporaryDirectory) struct EntryTests {
     @Test(arguments: 0..<40)
     func `sorted entries are in key order, the newest of a key first`(seed: Int) {
         var random = SplitMix64(seed: seed)
@@ -80,9 +81,9 @@ private func contents(_ batch: EntryBatch) -> [([UInt8], [UInt8])] {
     @Test(arguments: 0..<40)
     func `the merge of any number of runs shows of each key the newest`(seed: Int) throws {
         var random = SplitMix64(seed: seed)
-        let folder = try TemporaryFolder()
+        let folder = try temporaryDirectory()
         let store: any SideStore =
-            seed % 2 == 0 ? MemoryStore() : try SideFile(path: folder.path + "/side")
+            seed % 2 == 0 ? MemoryStore() : try SideFile(path: folder + "/side")
         let assistant = Assistant(
             store: store, pool: BatchPool(capacity: 64, limit: 2), indexes: 1, budget: .max,
             chunkBytes: Int.random(in: 30...400, using: &random))
@@ -197,8 +198,8 @@ private func contents(_ batch: EntryBatch) -> [([UInt8], [UInt8])] {
     }
 
     @Test func `a damaged chunk of the side file is an error, not an entry`() throws {
-        let folder = try TemporaryFolder()
-        let path = folder.path + "/side"
+        let folder = try temporaryDirectory()
+        let path = folder + "/side"
         let store = try SideFile(path: path)
         let assistant = Assistant(
             store: store, pool: BatchPool(capacity: 64, limit: 2), indexes: 1, budget: .max)
