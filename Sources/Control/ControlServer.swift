@@ -79,6 +79,9 @@ public final class ControlServer: Sendable {
         Glibc.close(stopReader)
     }
 
+    /// Whether `stop` was called.
+    var isStopping: Bool { isStopped.load(ordering: .relaxed) }
+
     // MARK: The socket
 
     private static func checkFree(_ folder: SocketFolder) throws(ControlError) {

@@ -1,6 +1,7 @@
 // How a volume is made and opened.
 
 public import Logging
+package import Threads
 public import VolumeFormat
 
 public struct CreateOptions: Sendable {
@@ -50,6 +51,8 @@ public struct OpenOptions: Sendable {
     public var clock: @Sendable () -> Timestamp
     /// Tells one run of the kernel from another; nil: the kernel's own identity.
     public var bootIdentity: String?
+    /// What durable points come by; nil: the system's time.
+    package var manualClock: ManualClock?
     public var logger = Logger(label: "volume", factory: { _ in SwiftLogNoOpLogHandler() })
 
     public init(mode: Mode = .readWrite) {

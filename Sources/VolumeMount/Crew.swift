@@ -112,6 +112,9 @@ final class Crew: Sendable {
         }
     }
 
+    /// Whether the caretaker waits for a request before it looks again.
+    var isCaretakerAsleep: Bool { state.withLock { $0.isCaretakerAsleep } }
+
     /// Workers that stand by.
     var standBy: Int { state.withLock { $0.standing.count } }
 

@@ -1,7 +1,9 @@
 // The control socket: what is asked is done, and no client can do harm.
 
+import Bytes
 import Foundation
 import Synchronization
+import TestSupport
 import Testing
 import Threads
 
@@ -12,7 +14,18 @@ private let slow = ControlVerb<Nothing, Nothing>("slow")
 private let refuse = ControlVerb<Nothing, Nothing>("refuse")
 private let large = ControlVerb<Int, String>("large")
 
-/// A server in a folder of its own, which is gone after the test.
+extension ControlServer.Limits {
+    /// Whatever the machine does beside: nobody is late.
+    fileprivate static var patient: Self {
+        var limits = Self()
+        limits.idle = patience
+        limits.line = patience
+        limits.part = patience
+        return limits
+    }
+}
+
+/// A server in a folder of its own.
 private final class Served {
     let folder: String
     let server: ControlServer
@@ -20,15 +33,14 @@ private final class Served {
 
     final class Calls: Sendable {
         let count = Atomic<Int>(0)
-        /// Of slow ones.
-        let begun = Atomic<Int>(0)
-        let ended = Atomic<Int>(0)
+        /// A slow one has begun; it ends when it is let go.
+        let hasBegun = Gate(), mayEnd = Gate(), hasEnded = Gate()
     }
 
-    private var isClosed = false
+    var isClosed = false
 
-    init(folder name: String? = nil, limits: ControlServer.Limits = .init()) throws {
-        folder = name ?? NSTemporaryDirectory() + "tidemark-control-\(UUID().uuidString)"
+    init(folder name: String? = nil, limits: ControlServer.Limits = .patient) throws {
+        folder = try name ?? temporaryDirectory()
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         let calls = Calls()
         self.calls = calls
@@ -38,9 +50,9 @@ private final class Served {
             return "\(text) from \(peer.user)"
         }
         table.add(slow) { _, _ in
-            calls.begun.add(1, ordering: .releasing)
-            usleep(300_000)
-            calls.ended.add(1, ordering: .releasing)
+            calls.hasBegun.open()
+            try calls.mayEnd.wait()
+            calls.hasEnded.open()
             return Nothing()
         }
         table.add(refuse) { _, _ in throw ControlRefusal("no", "it is not to be; ask another") }
@@ -53,13 +65,10 @@ private final class Served {
         isClosed = true
     }
 
-    deinit {
-        close()
-        try? FileManager.default.removeItem(atPath: folder)
-    }
+    deinit { close() }
 
     func ask(_ text: String = "hello") throws -> String {
-        var client = try ControlClient(folder: folder)
+        var client = try ControlClient(folder: folder, patience: patience)
         return try client.ask(echo, text)
     }
 
@@ -69,25 +78,18 @@ private final class Served {
     }
 }
 
-private func temporaryFolder() throws -> String {
-    let path = NSTemporaryDirectory() + "tidemark-control-\(UUID().uuidString)"
-    try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
-    return path
-}
-
 // One after the other: some count threads.
-@Suite(.serialized) struct ControlTests {
+@Suite(.serialized, .temporaryDirectory) struct ControlTests {
     @Test func `a request is answered, and another one on the same connection`() throws {
         let served = try Served()
-        var client = try ControlClient(folder: served.folder)
+        var client = try ControlClient(folder: served.folder, patience: patience)
         for word in ["one", "two", "line\nbreak \"quoted\" \u{1}"] {
             #expect(try client.ask(echo, word) == "\(word) from \(geteuid())")
         }
     }
 
     @Test func `the socket is open to its owner alone and gone after the end`() throws {
-        let folder = try temporaryFolder()
-        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let folder = try temporaryDirectory()
         let path = folder + "/control.sock"
         var status = stat()
         do {
@@ -102,8 +104,7 @@ private func temporaryFolder() throws -> String {
     }
 
     @Test func `a volume with a path longer than a socket's name can be served`() throws {
-        let base = try temporaryFolder()
-        defer { try? FileManager.default.removeItem(atPath: base) }
+        let base = try temporaryDirectory()
         let long =
             base + "/" + String(repeating: "d", count: 200) + "/"
             + String(repeating: "e", count: 200)
@@ -112,7 +113,7 @@ private func temporaryFolder() throws -> String {
     }
 
     @Test func `a socket that a dead process has left is replaced`() throws {
-        let folder = try temporaryFolder()
+        let folder = try temporaryDirectory()
         let listener = try makeSocket(folder)
         let left = try SocketFolder(path: folder)
         var address = left.address("control.sock")
@@ -135,22 +136,20 @@ private func temporaryFolder() throws -> String {
     }
 
     @Test func `what is no socket is left alone and said`() throws {
-        let folder = try temporaryFolder()
-        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let folder = try temporaryDirectory()
         let path = folder + "/control.sock"
         try Data("precious".utf8).write(to: URL(fileURLWithPath: path))
         #expect(throws: ControlError.inTheWay(path)) {
             _ = try ControlServer(folder: folder, table: ControlTable())
         }
         #expect(throws: ControlError.inTheWay(path)) {
-            _ = try ControlClient(folder: folder)
+            _ = try ControlClient(folder: folder, patience: patience)
         }
         #expect(FileManager.default.contents(atPath: path) == Data("precious".utf8))
     }
 
     @Test func `nobody there, no folder and no permission are told apart`() throws {
-        let folder = try temporaryFolder()
-        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let folder = try temporaryDirectory()
         #expect(throws: ControlError.notServed(folder)) { _ = try ControlClient(folder: folder) }
         #expect {
             _ = try ControlClient(folder: folder + "/none")
@@ -164,7 +163,7 @@ private func temporaryFolder() throws -> String {
         throws
     {
         let served = try Served()
-        var client = try ControlClient(folder: served.folder)
+        var client = try ControlClient(folder: served.folder, patience: patience)
         #expect {
             try client.ask(refuse, Nothing())
         } throws: { "\($0)".contains("it is not to be; ask another") }
@@ -184,14 +183,14 @@ private func temporaryFolder() throws -> String {
 
     @Test func `an answer of a megabyte arrives whole`() throws {
         let served = try Served()
-        var client = try ControlClient(folder: served.folder)
+        var client = try ControlClient(folder: served.folder, patience: patience)
         #expect(try client.ask(large, 1 << 20).count == 1 << 20)
     }
 
     @Test(arguments: 0..<200)
     func `rubbish is answered with an error, and hurts nobody else`(seed: Int) throws {
         let served = try Served()
-        var random = Xorshift(state: UInt64(seed) &* 0x9e37_79b9 | 1)
+        var random = SplitMix64(seed: UInt64(seed))
         let samples: [[UInt8]] = [
             Array("{}".utf8), Array("null".utf8), [], Array("{\"version\":1}".utf8),
             Array("{\"version\":99,\"verb\":\"echo\"}".utf8),
@@ -206,14 +205,14 @@ private func temporaryFolder() throws -> String {
             : (0..<(random.next() % 300)).map { _ in UInt8(truncatingIfNeeded: random.next()) }
         line.removeAll { $0 == Wire.newline }
         var connection = try served.raw()
-        try connection.send(line + [Wire.newline], within: 5)
-        let answer = try connection.line(atMost: 1 << 20, first: 5, whole: 5)
+        try connection.send(line + [Wire.newline], within: patience)
+        let answer = try connection.line(atMost: 1 << 20, first: patience, whole: patience)
         let response = try decode(Response<Nothing>.self, answer)
         #expect(response.error?.message.isEmpty == false, "SEED=\(seed)")
         // The same connection is still good, and so is a new one.
         try connection.send(
-            try encode(Request(verb: "echo", argument: "a")), within: 5)
-        let good = try connection.line(atMost: 1 << 20, first: 5, whole: 5)
+            try encode(Request(verb: "echo", argument: "a")), within: patience)
+        let good = try connection.line(atMost: 1 << 20, first: patience, whole: patience)
         #expect(try decode(Response<String>.self, good).answer == "a from \(geteuid())")
         #expect(try served.ask("b") == "b from \(geteuid())")
     }
@@ -231,7 +230,7 @@ private func temporaryFolder() throws -> String {
     }
 
     @Test func `a client that is silent, or stops in the middle, is left after its time`() throws {
-        var limits = ControlServer.Limits()
+        var limits = ControlServer.Limits.patient
         limits.idle = 0.2
         limits.line = 0.2
         let served = try Served(limits: limits)
@@ -239,16 +238,16 @@ private func temporaryFolder() throws -> String {
         try halved.send(Array("{\"version\":".utf8), within: 1)
         #expect(try served.ask() == "hello from \(geteuid())")
         #expect(throws: Connection.Failure.ended) {
-            try silent.line(atMost: 100, first: 5, whole: 5)
+            try silent.line(atMost: 100, first: patience, whole: patience)
         }
         #expect(throws: Connection.Failure.ended) {
-            try halved.line(atMost: 100, first: 5, whole: 5)
+            try halved.line(atMost: 100, first: patience, whole: patience)
         }
         #expect(try served.ask() == "hello from \(geteuid())")
     }
 
     @Test func `a client that reads nothing does not hold up the others`() throws {
-        var limits = ControlServer.Limits()
+        var limits = ControlServer.Limits.patient
         limits.line = 0.3
         let served = try Served(limits: limits)
         let deaf = try served.raw()
@@ -264,26 +263,25 @@ private func temporaryFolder() throws -> String {
             let request = try encode(Request(verb: "echo", argument: "a"))
             try? connection.send(Array(request.prefix(number % (request.count + 1))), within: 1)
         }
-        let deadline = now() + 5
         // Until the server has noticed that they are gone it may have no place for another.
-        while (try? served.ask()) == nil, now() < deadline { usleep(10_000) }
+        try until { (try? served.ask()) != nil }
         #expect(try served.ask() == "hello from \(geteuid())")
-        while clientThreads() > 1, now() < deadline { usleep(10_000) }
-        #expect(clientThreads() <= 1)
+        try until { clientThreads() <= 1 }
     }
 
     @Test func `many clients are served at a time, and too many are sent away in words`() throws {
-        var limits = ControlServer.Limits()
+        var limits = ControlServer.Limits.patient
         limits.clients = 4
         let served = try Served(limits: limits)
         var held: [Held] = []
-        for _ in 0..<4 { held.append(Held(try ControlClient(folder: served.folder))) }
+        for _ in 0..<4 {
+            held.append(Held(try ControlClient(folder: served.folder, patience: patience)))
+        }
         // Each has its thread once it was answered.
         for client in held { #expect(try client.ask("x") == "x from \(geteuid())") }
         #expect { try served.ask() } throws: { "\($0)".contains("4 clients are connected already") }
         held.removeAll()
-        let deadline = now() + 5
-        while (try? served.ask()) == nil, now() < deadline { usleep(10_000) }
+        try until { (try? served.ask()) != nil }
         #expect(try served.ask() == "hello from \(geteuid())")
     }
 
@@ -294,7 +292,7 @@ private func temporaryFolder() throws -> String {
         let threads = (0..<8).map { number in
             DedicatedThread(name: "asker") {
                 for turn in 0..<50 {
-                    guard var client = try? ControlClient(folder: folder),
+                    guard var client = try? ControlClient(folder: folder, patience: patience),
                         let answer = try? client.ask(echo, "\(number).\(turn)"),
                         answer == "\(number).\(turn) from \(geteuid())"
                     else {
@@ -310,8 +308,7 @@ private func temporaryFolder() throws -> String {
     }
 
     @Test func `a server that does not answer is not waited for`() throws {
-        let folder = try temporaryFolder()
-        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let folder = try temporaryDirectory()
         let place = try SocketFolder(path: folder)
         let listener = try makeSocket(folder)
         defer { close(listener) }
@@ -322,33 +319,33 @@ private func temporaryFolder() throws -> String {
             }
         }
         #expect(listen(listener, 4) == 0)
-        var client = try ControlClient(folder: folder, patience: 0.2)
-        let start = now()
-        #expect(throws: ControlError.stalled(folder)) { try client.ask(echo, "anybody?") }
-        #expect(now() - start < 3)
+        // Without its patience it would wait for ever.
+        let asking = ThreadTask {
+            var client = try ControlClient(folder: folder, patience: 0.2)
+            return try client.ask(echo, "anybody?")
+        }
+        #expect(throws: ControlError.stalled(folder)) { try asking.value() }
     }
 
     @Test func `the end waits for requests that are being answered`() throws {
         let served = try Served()
         let folder = served.folder
-        let isAsking = Monitor(false)
-        let thread = DedicatedThread(name: "asker") {
-            guard var client = try? ControlClient(folder: folder) else { return }
-            isAsking.withLock(notify: true) { $0 = true }
-            _ = try? client.ask(slow, Nothing())
+        let asking = ThreadTask("asker") {
+            var client = try ControlClient(folder: folder, patience: patience)
+            return try client.ask(slow, Nothing())
         }
-        isAsking.wait { $0 ? () : nil }
-        let deadline = now() + 5
-        while served.calls.begun.load(ordering: .acquiring) == 0, now() < deadline {
-            usleep(1000)
-        }
-        served.close()
-        #expect(served.calls.begun.load(ordering: .acquiring) == 1)
-        #expect(served.calls.ended.load(ordering: .acquiring) == 1)
+        try served.calls.hasBegun.wait()
+        let server = served.server
+        let closing = ThreadTask { server.close() }
+        try until { server.isStopping }
+        #expect(!closing.isEnded)
+        served.calls.mayEnd.open()
+        try closing.value()
+        served.isClosed = true
+        #expect(served.calls.hasEnded.isOpen)
+        _ = try? asking.value()
         // The threads have answered, and are about to end.
-        while clientThreads() > 0, now() < deadline { usleep(1000) }
-        #expect(clientThreads() == 0)
-        thread.join()
+        try until { clientThreads() == 0 }
     }
 }
 
@@ -357,16 +354,6 @@ private final class Held {
     private var client: ControlClient
     init(_ client: consuming ControlClient) { self.client = client }
     func ask(_ text: String) throws -> String { try client.ask(echo, text) }
-}
-
-private struct Xorshift {
-    var state: UInt64
-    mutating func next() -> UInt64 {
-        state ^= state << 13
-        state ^= state >> 7
-        state ^= state << 17
-        return state
-    }
 }
 
 /// Threads of this process that serve a client: proc(5).

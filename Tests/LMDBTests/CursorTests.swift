@@ -1,9 +1,12 @@
 import Bytes
 import LMDB
+import TestSupport
 import Testing
 
-@Suite struct CursorTests {
-    let scratch = Scratch()
+@Suite(.temporaryDirectory) struct CursorTests {
+    let scratch: Scratch
+
+    init() throws { scratch = try Scratch() }
 
     /// A table with the keys 10, 20, … 50.
     private func openFilled() throws -> (Environment, Table) {

@@ -1,10 +1,14 @@
 import Bytes
 import Foundation
 import LMDB
+import TestSupport
 import Testing
+import Threads
 
-@Suite struct EnvironmentTests {
-    let scratch = Scratch()
+@Suite(.temporaryDirectory) struct EnvironmentTests {
+    let scratch: Scratch
+
+    init() throws { scratch = try Scratch() }
 
     @Test func `what was committed is there after closing and opening`() throws {
         do {
@@ -128,28 +132,24 @@ import Testing
         try environment.write { transaction in
             for number in 0..<100 as Range<UInt64> { try transaction.put(table, number, [0]) }
         }
-        onThreads(5) { thread in
-            do {
-                if thread == 0 {
-                    for round in 1...200 as ClosedRange<UInt8> {
-                        try environment.write { transaction in
-                            for number in 0..<100 as Range<UInt64> {
-                                try transaction.put(table, number, [round])
-                            }
+        try DedicatedThread.concurrently(5) { thread in
+            if thread == 0 {
+                for round in 1...200 as ClosedRange<UInt8> {
+                    try environment.write { transaction in
+                        for number in 0..<100 as Range<UInt64> {
+                            try transaction.put(table, number, [round])
                         }
                     }
-                    return
                 }
-                var last: UInt8 = 0
-                for _ in 0..<200 {
-                    let values = Set(try environment.beginRead().entries(table).map { $0[1][0] })
-                    #expect(values.count == 1, "a commit was seen in part: \(values)")
-                    let value = values.first ?? 0
-                    #expect(value >= last, "an older commit than before")
-                    last = value
-                }
-            } catch {
-                Issue.record(error)
+                return
+            }
+            var last: UInt8 = 0
+            for _ in 0..<200 {
+                let values = Set(try environment.beginRead().entries(table).map { $0[1][0] })
+                #expect(values.count == 1, "a commit was seen in part: \(values)")
+                let value = values.first ?? 0
+                #expect(value >= last, "an older commit than before")
+                last = value
             }
         }
         #expect(try environment.beginRead().value(table, 99) == [200])
@@ -158,17 +158,13 @@ import Testing
     @Test func `writers on several threads take turns`() throws {
         let (environment, table) = try scratch.openTable()
         try environment.write { try $0.put(table, 0, [0, 0]) }
-        onThreads(4) { _ in
-            do {
-                for _ in 0..<100 {
-                    try environment.write { transaction in
-                        let old = try transaction.value(table, 0)!
-                        let number = (Int(old[0]) << 8 | Int(old[1])) + 1
-                        try transaction.put(table, 0, [UInt8(number >> 8), UInt8(number & 255)])
-                    }
+        try DedicatedThread.concurrently(4) { _ in
+            for _ in 0..<100 {
+                try environment.write { transaction in
+                    let old = try transaction.value(table, 0)!
+                    let number = (Int(old[0]) << 8 | Int(old[1])) + 1
+                    try transaction.put(table, 0, [UInt8(number >> 8), UInt8(number & 255)])
                 }
-            } catch {
-                Issue.record(error)
             }
         }
         #expect(try environment.beginRead().value(table, 0) == [1, 144])

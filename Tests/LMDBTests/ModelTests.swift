@@ -3,15 +3,16 @@
 
 import Bytes
 import LMDB
+import TestSupport
 import Testing
 
-@Suite struct ModelTests {
+@Suite(.temporaryDirectory) struct ModelTests {
     private struct Stop: Error {}
 
     @Test(arguments: 0..<30)
     func `a table is a sorted dictionary`(_ seed: UInt64) throws {
-        let scratch = Scratch()
-        var random = SeededRandom(seed: seed)
+        let scratch = try Scratch()
+        var random = SplitMix64(seed: seed)
         let (environment, table) = try scratch.openTable()
         var model: [[UInt8]: [UInt8]] = [:]
         var pinned = try environment.beginRead()
@@ -43,7 +44,7 @@ import Testing
 
     private func step(
         _ transaction: inout WriteTransaction, _ table: Table, _ model: inout [[UInt8]: [UInt8]],
-        _ random: inout SeededRandom
+        _ random: inout SplitMix64
     ) throws {
         // Few and short keys, so that they meet, now and then a long one.
         let isLong = Int.random(in: 0..<20, using: &random) == 0
@@ -73,7 +74,7 @@ import Testing
     /// From `key` on a few steps, changing or deleting what is met.
     private func walk(
         _ cursor: inout WriteCursor, _ key: [UInt8], _ model: inout [[UInt8]: [UInt8]],
-        _ random: inout SeededRandom
+        _ random: inout SplitMix64
     ) throws {
         var found = try cursor.seek(key.span.bytes)
         var expected = sorted(model).drop { $0.lexicographicallyPrecedes(key) }

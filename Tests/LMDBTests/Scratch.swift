@@ -1,25 +1,14 @@
-// A directory for one test, removed with the value.
+// A place for the environment of one test.
 
 import Bytes
-import Foundation
 import LMDB
+import TestSupport
 
 final class Scratch: Sendable {
     let directory: String
     var path: String { directory + "/test.mdb" }
 
-    init() {
-        let url = FileManager.default.temporaryDirectory
-            .appendingPathComponent("lmdb-\(UUID().uuidString)")
-        directory = url.path
-        do {
-            try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
-        } catch {
-            preconditionFailure("no temporary directory: \(error)")
-        }
-    }
-
-    deinit { try? FileManager.default.removeItem(atPath: directory) }
+    init() throws { directory = try temporaryDirectory() }
 
     func open(_ options: Environment.Options = .init(isUnsynced: true)) throws -> Environment {
         try Environment(path: path, options: options)
@@ -68,20 +57,5 @@ extension ReadTransaction {
             found = try cursor.next()
         }
         return entries
-    }
-}
-
-/// SplitMix64: the same numbers for the same seed, everywhere.
-struct SeededRandom: RandomNumberGenerator {
-    private var state: UInt64
-
-    init(seed: UInt64) { state = seed }
-
-    mutating func next() -> UInt64 {
-        state &+= 0x9e37_79b9_7f4a_7c15
-        var z = state
-        z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-        z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-        return z ^ (z >> 31)
     }
 }

@@ -42,20 +42,3 @@ final class CatalogueStore: RunStore {
         _ body: @Sendable (any CommitBoundary) throws -> R
     ) throws -> R { try catalogue.atCommitBoundary(body) }
 }
-
-/// Runs `body` with a directory that is removed afterwards.
-func withDirectory<R>(_ body: (String) throws -> R) throws -> R {
-    let path = NSTemporaryDirectory() + "tidemark-service-\(UUID().uuidString)"
-    try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
-    defer { try? FileManager.default.removeItem(atPath: path) }
-    return try body(path)
-}
-
-/// Looks again and again until there is something, for a minute at the most.
-func eventually<R>(_ look: () throws -> R?) throws -> R {
-    for _ in 0..<60_000 {
-        if let found = try look() { return found }
-        usleep(1000)
-    }
-    throw POSIXError(.ETIMEDOUT)
-}

@@ -2,6 +2,7 @@
 
 import Foundation
 import Synchronization
+import TestSupport
 import Testing
 import Threads
 import Tidemark
@@ -52,7 +53,7 @@ import VolumeService
         change.speedLimit = 0
         try controls.change(change)
         registry.close("its process ends")
-        #expect(try outcome.wait(seconds: 60) { $0 }?.get() == .stopped)
+        #expect(try outcome.wait(seconds: patience) { $0 }?.get() == .stopped)
     }
 
     @Test func `whoever serves a volume resumes what its process has left`() throws {

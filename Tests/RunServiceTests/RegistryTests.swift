@@ -5,6 +5,7 @@ import Control
 import Foundation
 import Reports
 import Synchronization
+import TestSupport
 import Testing
 import Threads
 import Tidemark
@@ -33,8 +34,7 @@ private final class Served: Sendable {
     }
 
     func ended() throws -> RunReport {
-        guard let result = report.wait(seconds: 60, { $0 }) else { throw POSIXError(.ETIMEDOUT) }
-        return try result.get()
+        try eventually("end of the run") { report.withLock { $0 } }.get()
     }
 }
 

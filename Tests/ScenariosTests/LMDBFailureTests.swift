@@ -5,13 +5,14 @@
 
 import Foundation
 import LMDB
+import TestSupport
 import Testing
 import Tidemark
 
 @testable import Scenarios
 
 #if TIDEMARK_MUTANTS
-@Suite struct LMDBFailureTests {
+@Suite(.temporaryDirectory) struct LMDBFailureTests {
     /// Plays the scenario with one failure.
     /// - Returns: how many calls there were of each kind.
     private func play(
@@ -41,10 +42,7 @@ import Tidemark
     func `a failure of any call of liblmdb leaves a volume that a new run makes well`(
         file: String
     ) throws {
-        let folder = NSTemporaryDirectory() + "/tidemark-lmdb-\(UUID().uuidString)"
-        try FileManager.default.createDirectory(
-            atPath: folder, withIntermediateDirectories: true)
-        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let folder = try temporaryDirectory()
         var scenario = try Suite.read(file)
         scenario.order = []
         let counts = try play(scenario, nil, in: folder)

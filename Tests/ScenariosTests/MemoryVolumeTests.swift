@@ -3,6 +3,7 @@
 
 import Bytes
 import Foundation
+import TestSupport
 import Testing
 
 @testable import Scenarios
@@ -11,7 +12,7 @@ import Tidemark
 private func withBoth(_ scenario: Scenario, _ body: (MemoryStage, VolumeStage) throws -> Void)
     throws
 {
-    let directory = NSTemporaryDirectory() + "/tidemark-\(UUID().uuidString)"
+    let directory = try temporaryDirectory() + "/stage"
     let volume = try VolumeStage(scenario, directory: directory)
     let memory = try MemoryStage(scenario)
     do { try body(memory, volume) } catch {
@@ -34,7 +35,7 @@ private func expectSame(_ memory: MemoryStage, _ volume: VolumeStage, _ context:
     #expect(try memory.digest() == volume.digest(), context)
 }
 
-@Suite struct MemoryVolumeTests {
+@Suite(.temporaryDirectory) struct MemoryVolumeTests {
     @Test(arguments: 1...16 as ClosedRange<UInt64>)
     func `random transactions do the same to a tree in memory and to a volume`(
         seed: UInt64

@@ -3,6 +3,7 @@
 import Bytes
 import Foundation
 import Synchronization
+import TestSupport
 import Testing
 import Threads
 import Tidemark
@@ -16,9 +17,7 @@ import VolumeFormat
 private func withVolume<R>(
     _ options: CreateOptions = CreateOptions(size: 64 << 20), _ body: (Volume) throws -> R
 ) throws -> R {
-    let directory = NSTemporaryDirectory() + "/tidemark-record-\(UUID().uuidString)"
-    try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
-    defer { try? FileManager.default.removeItem(atPath: directory) }
+    let directory = try temporaryDirectory()
     try Volume.create(directory + "/v", options: options)
     let volume = try Volume.open(directory + "/v")
     defer { try? volume.close() }
@@ -87,7 +86,7 @@ private final class Writer: @unchecked Sendable {
     }
 }
 
-@Suite struct RecordTests {
+@Suite(.temporaryDirectory) struct RecordTests {
     /// Names, holes in the numbers, a directory with a higher number than what is in it.
     private func fill(_ volume: Volume) throws {
         try volume.perform { operations in
@@ -212,7 +211,7 @@ private final class Writer: @unchecked Sendable {
         let text = ScenarioWriter.write(scenario)
         let read = try ScenarioReader.read(text, file: "recording")
         let runner = ScenarioRunner(
-            directory: NSTemporaryDirectory() + "/tidemark-replay-\(UUID().uuidString)")
+            directory: try temporaryDirectory() + "/replay")
         for kind in StageKind.allCases {
             #expect(runner.replay(read, on: kind).failures == [], "\(kind)")
         }

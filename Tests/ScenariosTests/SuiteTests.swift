@@ -1,16 +1,17 @@
 // The scenario files: each says why its race is hard, and passes in memory and on a volume.
 
 import Foundation
+import TestSupport
 import Testing
 import Tidemark
 
 @testable import Scenarios
 
-@Suite struct SuiteTests {
+@Suite(.temporaryDirectory) struct SuiteTests {
     @Test(arguments: Suite.files)
     func `every scenario passes, in memory and on a volume`(file: String) throws {
         let scenario = try Suite.read(file)
-        let runner = ScenarioRunner(directory: NSTemporaryDirectory())
+        let runner = ScenarioRunner(directory: try temporaryDirectory())
         for kind in scenario.store.kind == .catalogue ? [StageKind.memory] : StageKind.allCases {
             let result = runner.replay(scenario, on: kind)
             #expect(result.failures == [], "\(file) on \(kind)")

@@ -3,7 +3,9 @@
 import Bytes
 import Foundation
 import Synchronization
+import TestSupport
 import Testing
+import Threads
 import Tidemark
 import Volume
 
@@ -22,7 +24,7 @@ func operations(_ text: String) throws -> [Scenarios.Operation] {
 
 /// A stage in a directory of its own, closed afterwards, with nothing to be said against it.
 func withVolumeStage<R>(_ text: String, _ body: (VolumeStage) throws -> R) throws -> R {
-    let directory = NSTemporaryDirectory() + "/tidemark-stage-\(UUID().uuidString)"
+    let directory = try temporaryDirectory() + "/stage"
     let stage = try VolumeStage(try scenario(text), directory: directory)
     let result: R
     do {
@@ -63,7 +65,7 @@ final class NotingHook: CommitHook, @unchecked Sendable {
     func admit(within seconds: Double) -> Bool { true }
 }
 
-@Suite struct VolumeStageTests {
+@Suite(.temporaryDirectory) struct VolumeStageTests {
     private func lines(_ stage: VolumeStage) throws -> [String] {
         let text = try VolumeStage.contents(of: stage.volume).text
         return String(decoding: text, as: UTF8.self).split(separator: "\n").map(String.init)
@@ -344,19 +346,30 @@ final class NotingHook: CommitHook, @unchecked Sendable {
         }
     }
 
-    private func impatient(_ body: (VolumeStage) throws -> Void) throws {
-        let directory = NSTemporaryDirectory() + "/tidemark-stage-\(UUID().uuidString)"
+    /// A stage that loses its patience when the test says so.
+    private func withStage(_ body: (VolumeStage, ManualClock) throws -> Void) throws {
+        let directory = try temporaryDirectory() + "/stage", clock = ManualClock()
         let stage = try VolumeStage(
-            try scenario("setup: [create a]"), directory: directory, patience: 0.1)
+            try scenario("setup: [create a]"), directory: directory, clock: clock)
         defer { #expect(!FileManager.default.fileExists(atPath: directory)) }
-        try body(stage)
+        try body(stage, clock)
+    }
+
+    /// Lets so much time pass for whoever waits next that it gives up.
+    private func losePatience(_ who: String, _ clock: ManualClock) -> ThreadTask<Void> {
+        ThreadTask {
+            _ = try #require(clock.untilWaiting([who], within: patience))
+            clock.advance(by: 3600)
+        }
     }
 
     @Test func `a boundary asked for in a transaction ends it, and nobody waits for good`() throws {
-        try impatient { stage in
+        try withStage { stage, clock in
             let digest = try stage.digest()
             try stage.begin(Transaction(try operations("create b")))
+            let giving = losePatience("volume", clock)
             #expect(try stage.owner.atCommitBoundary { $0.hooks.count } == 0)
+            try giving.value()
             #expect(throws: VolumeError.self) { try stage.commit() }
             #expect(try stage.digest() == digest)
             try stage.play("create c")
@@ -365,12 +378,15 @@ final class NotingHook: CommitHook, @unchecked Sendable {
     }
 
     @Test func `a hook that never admits a writer is an error, not a standstill`() throws {
-        try impatient { stage in
+        try withStage { stage, clock in
             let hook = StubbornHook()
             try stage.owner.atCommitBoundary { $0.attach(hook) }
             let transaction = Transaction(try operations("create b"))
-            #expect(throws: StageTimeout.self) { try stage.begin(transaction) }
-            #expect(throws: StageTimeout.self) { try stage.close() }
+            for step in [{ try stage.begin(transaction) }, { _ = try stage.close() }] {
+                let giving = losePatience("player", clock)
+                #expect(throws: StageTimeout.self) { try step() }
+                try giving.value()
+            }
             hook.admits.store(true, ordering: .relaxed)
         }
     }

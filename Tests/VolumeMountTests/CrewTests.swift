@@ -3,6 +3,7 @@
 import Bytes
 import Meters
 import Synchronization
+import TestSupport
 import Testing
 import Threads
 
@@ -32,16 +33,16 @@ import Glibc
         func join() { thread.join() }
     }
 
-    private func standing(_ crew: Crew, _ count: Int = 1) -> [Stander] {
+    private func standing(_ crew: Crew, _ count: Int = 1) throws -> [Stander] {
         let standers = (0..<count).map { _ in Stander(crew) }
-        while crew.standBy < count { sched_yield() }
+        try until { crew.standBy == count }
         return standers
     }
 
-    @Test func `one waits, and who comes then stands by until the end`() {
+    @Test func `one waits, and who comes then stands by until the end`() throws {
         let crew = Crew()
         #expect(crew.enter(Crew.Call(false)))
-        let standers = standing(crew, 3)
+        let standers = try standing(crew, 3)
         for stander in standers { #expect(stander.outcome(within: 0) == nil) }
         // It comes back again and again, and has to wait each time.
         for _ in 0..<100 {
@@ -51,7 +52,7 @@ import Glibc
         for stander in standers { #expect(stander.outcome(within: 0) == nil) }
         crew.end()
         for stander in standers {
-            #expect(stander.outcome(within: 20) == false)
+            #expect(stander.outcome(within: patience) == false)
             stander.join()
         }
         #expect(!crew.enter(Crew.Call(false)))
@@ -59,7 +60,7 @@ import Glibc
 
     @Test func `another is called where requests wait for those at work`() throws {
         let crew = Crew()
-        let stander = try #require(standing(crew: crew))
+        let stander = try standing(crew: crew)
         var times = 0
         while stander.outcome(within: 0) == nil, times < 10_000 {
             crew.leave(waitedSince: monotonicTime())
@@ -69,28 +70,29 @@ import Glibc
             #expect(crew.enter(Crew.Call(false)))
         }
         #expect(times >= 8)
-        #expect(stander.outcome(within: 20) == true)
+        #expect(stander.outcome(within: patience) == true)
         stander.join()
     }
 
     /// One that stands by while another waits.
-    private func standing(crew: Crew) -> Stander? {
-        guard crew.enter(Crew.Call(false)) else { return nil }
-        return standing(crew, 1).first
+    private func standing(crew: Crew) throws -> Stander {
+        try #require(crew.enter(Crew.Call(false)))
+        return try standing(crew)[0]
     }
 
     @Test func `another is called where nobody comes back, also after a long silence`() throws {
         let crew = Crew()
         let caretaker = DedicatedThread(name: "caretaker") { crew.takeCare() }
-        let first = try #require(standing(crew: crew))
-        // Longer than it takes the caretaker to fall asleep.
-        #expect(first.outcome(within: 0.5) == nil)
+        let first = try standing(crew: crew)
+        try until("sleeping caretaker") { crew.isCaretakerAsleep }
+        #expect(first.outcome(within: 0) == nil)
         crew.leave(waitedSince: 0)
-        #expect(first.outcome(within: 20) == true)
-        let second = standing(crew)[0]
-        #expect(second.outcome(within: 0.5) == nil)
+        #expect(first.outcome(within: patience) == true)
+        let second = try standing(crew)[0]
+        try until("sleeping caretaker") { crew.isCaretakerAsleep }
+        #expect(second.outcome(within: 0) == nil)
         crew.leave(waitedSince: 0)
-        #expect(second.outcome(within: 20) == true)
+        #expect(second.outcome(within: patience) == true)
         crew.end()
         caretaker.join()
         first.join()
@@ -98,7 +100,7 @@ import Glibc
     }
 
     @Test(arguments: 1...5 as ClosedRange<UInt64>)
-    func `every request is served, whichever workers are held up`(seed: UInt64) {
+    func `every request is served, whichever workers are held up`(seed: UInt64) throws {
         var random = SplitMix64(seed: seed)
         let crew = Crew()
         let requests = Monitor<(waiting: [Bool], isOver: Bool)>(([], false))
@@ -132,12 +134,10 @@ import Glibc
             return isLong
         }
         for request in all { requests.withLock(notify: true) { $0.waiting.append(request) } }
-        let start = monotonicTime()
-        while served.load(ordering: .relaxed) < all.count - long,
-            monotonicTime() - start < 60_000_000_000
-        { sched_yield() }
-        #expect(served.load(ordering: .relaxed) == all.count - long, "SEED=\(seed)")
-        #expect(heldUp.load(ordering: .relaxed) == long, "SEED=\(seed)")
+        try until("answers to all requests, SEED=\(seed)") {
+            served.load(ordering: .relaxed) == all.count - long
+                && heldUp.load(ordering: .relaxed) == long
+        }
         held.withLock(notify: true) { $0 = true }
         requests.withLock(notify: true) { $0.isOver = true }
         for thread in threads { thread.join() }

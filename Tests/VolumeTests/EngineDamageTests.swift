@@ -2,13 +2,14 @@
 
 import Bytes
 import LMDB
+import TestSupport
 import Testing
 import Tidemark
 import VolumeFormat
 
 @testable import Volume
 
-@Suite struct EngineDamageTests {
+@Suite(.temporaryDirectory) struct EngineDamageTests {
     /// Missing, stray and wrong entries of a live index.
     private func discrepancies(_ volume: Volume, _ index: String) throws -> DamageDone {
         let derived = try volume.derived()

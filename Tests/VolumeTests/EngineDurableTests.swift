@@ -4,12 +4,14 @@ import Bytes
 import Foundation
 import LMDB
 import Synchronization
+import TestSupport
 import Testing
+import Threads
 import VolumeFormat
 
 @testable import Volume
 
-@Suite struct EngineDurableTests {
+@Suite(.temporaryDirectory) struct EngineDurableTests {
     private static let pageSize = 4096
 
     /// Random changes to names and extents.
@@ -178,17 +180,26 @@ import VolumeFormat
     }
 
     @Test func `changes become durable by themselves, and an idle volume writes nothing`() throws {
-        try withVolume(open: { $0.durableSeconds = 0.2 }) { volume in
+        let clock = ManualClock()
+        func options(_ options: inout OpenOptions) {
+            options.durableSeconds = 10
+            options.manualClock = clock
+        }
+        /// Lets time pass until the volume looks whether a point is due, and waits until it has.
+        func pass() throws {
+            _ = try #require(clock.untilWaiting(["durable"], within: patience))
+            clock.advance(by: 2)
+            _ = try #require(clock.untilWaiting(["durable"], within: patience))
+        }
+        try withVolume(open: options) { volume in
+            try pass()
             _ = try volume.perform { try $0.create(.root, name(1)) }
             let commit = try volume.read().commit
-            var waited = 0
-            while volume.durableCommit < commit, waited < 1000 {
-                Thread.sleep(forTimeInterval: 0.01)
-                waited += 1
-            }
+            #expect(volume.durableCommit < commit)
+            for _ in 0..<5 { try pass() }
             #expect(volume.durableCommit == commit)
             let before = try read(volume.path + "/durable")
-            Thread.sleep(forTimeInterval: 0.5)
+            for _ in 0..<20 { try pass() }
             #expect(try read(volume.path + "/durable") == before)
         }
     }

@@ -2,13 +2,14 @@
 
 import Bytes
 import LMDB
+import TestSupport
 import Testing
 import Tidemark
 import VolumeFormat
 
 @testable import Volume
 
-@Suite struct EngineGenerationTests {
+@Suite(.temporaryDirectory) struct EngineGenerationTests {
     static let parents = GroupState.parentsSlot
     static let rmap = GroupState.rmapSlot
 

@@ -4,6 +4,7 @@ import Bytes
 import Foundation
 import LMDB
 import Synchronization
+import TestSupport
 import Testing
 import Tidemark
 import VolumeFormat
@@ -52,7 +53,7 @@ final class NotingHook: CommitHook {
     var deltaCount: Int { notes.withLock { $0.deltas.count } }
 }
 
-@Suite struct EngineGroupTests {
+@Suite(.temporaryDirectory) struct EngineGroupTests {
     @Test func `what is acknowledged is seen by every later snapshot`() throws {
         try withVolume { volume in
             for number in 0..<50 {
@@ -146,25 +147,25 @@ final class NotingHook: CommitHook {
 
     @Test func `a boundary is reached in the middle of a long job`() throws {
         try withVolume { volume in
-            let isRunning = Mutex(true)
-            let reached = Mutex(0)
-            let done = DispatchSemaphore(value: 0)
-            Thread.detachNewThread {
-                _ = try? volume.perform { operations in
-                    for number in 0..<20_000 { _ = try operations.create(.root, name(number)) }
+            let isIn = Gate(), reached = Mutex(0)
+            let job = ThreadTask {
+                _ = try volume.perform { operations in
+                    isIn.open()
+                    for number in 0..<100_000 where reached.withLock({ $0 < 3 }) {
+                        _ = try operations.create(.root, name(number))
+                    }
                 }
-                isRunning.withLock { $0 = false }
-                done.signal()
             }
-            while isRunning.withLock({ $0 }) {
+            try isIn.wait()
+            while !job.isEnded {
                 let commits = try volume.atCommitBoundary { boundary in
                     (boundary.lastCommit, try boundary.snapshot().commit)
                 }
                 #expect(commits.0 == commits.1)
                 reached.withLock { $0 += 1 }
             }
-            done.wait()
-            #expect(reached.withLock { $0 } >= 2)
+            try job.value()
+            #expect(reached.withLock { $0 } >= 3)
         }
     }
 

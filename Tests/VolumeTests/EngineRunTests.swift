@@ -2,12 +2,13 @@
 
 import Bytes
 import Tidemark
+import TestSupport
 import Testing
 import VolumeFormat
 
 @testable import Volume
 
-@Suite struct EngineRunTests {
+@Suite(.temporaryDirectory) struct EngineRunTests {
     private let parents = IndexSlot(1)
 
     private func fill(_ volume: Volume, files: Int) throws {
@@ -35,7 +36,7 @@ import VolumeFormat
             #expect(
                 report.reason?.contains("no space for a new generation of parents") == true,
                 "\(report.reason ?? "")")
-            #expect(report.seconds.load < 1 && report.indexes[0].generation == nil)
+            #expect(report.indexes[0].generation == nil)
             #expect(try volume.contents() == before)
             // It stays usable.
             try volume.perform { operations in

@@ -2,13 +2,14 @@
 
 import Bytes
 import LMDB
+import TestSupport
 import Testing
 import VolumeFormat
 
 import Tidemark
 @testable import Volume
 
-@Suite struct EngineScanTests {
+@Suite(.temporaryDirectory) struct EngineScanTests {
     /// Directories and files of very different sizes.
     private func fill(_ volume: Volume, _ random: inout SplitMix64) throws {
         try volume.perform { operations in

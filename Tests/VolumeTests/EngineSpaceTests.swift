@@ -3,12 +3,13 @@
 
 import Bytes
 import LMDB
+import TestSupport
 import Testing
 import VolumeFormat
 
 @testable import Volume
 
-@Suite struct EngineSpaceTests {
+@Suite(.temporaryDirectory) struct EngineSpaceTests {
     @Test(arguments: 1...20)
     func `free space is what a plain set of blocks says, in both tables`(seed: UInt64) throws {
         try withVolume(size: 4096 * 400) { volume in

@@ -1,26 +1,27 @@
 // Whose turn it is to make changes: a caller's who is alone, or the writer thread's; and what is
 // put off until there is time.
 
-import Dispatch
 import Glibc
 import LMDB
 import Synchronization
+import TestSupport
 import Testing
 import VolumeFormat
 
 @testable import Volume
 
-@Suite struct EngineTurnTests {
+@Suite(.temporaryDirectory) struct EngineTurnTests {
     @Test func `a caller who is alone runs its job itself`() throws {
-        let small = try SmallVolume()
-        let here = UInt64(pthread_self())
-        var own = 0
-        // What an open begins with, and a durable point, may have the turn before.
-        for _ in 0..<200 {
-            if try small.volume.perform({ _ in UInt64(pthread_self()) }) == here { own += 1 }
-            usleep(100)
+        // No durable point takes the turn.
+        try withVolume(open: { $0.durableSeconds = 1e6 }) { volume in
+            let here = UInt64(pthread_self())
+            func isMine() throws -> Bool {
+                try volume.perform { _ in UInt64(pthread_self()) } == here
+            }
+            // What an open begins with may have the turn before.
+            try until("turn of its own") { try isMine() }
+            for _ in 0..<200 { #expect(try isMine()) }
         }
-        #expect(own > 100)
     }
 
     @Test func `jobs that come while one runs share a commit, and a boundary goes before them`()
@@ -28,34 +29,35 @@ import VolumeFormat
     {
         let small = try SmallVolume()
         let volume = small.volume
-        let (entered, leave) = (DispatchSemaphore(value: 0), DispatchSemaphore(value: 0))
-        let commits = Mutex<[UInt64]>([]), order = Mutex<[String]>([]), all = DispatchGroup()
-        func start(_ body: @escaping @Sendable () throws -> Void) {
-            DispatchQueue.global().async(group: all) { try? body() }
-        }
-        start {
-            try volume.perform { operations in
-                entered.signal()
-                leave.wait()
-                _ = try operations.create(.root, bytes("first"))
-            }
-        }
-        entered.wait()
-        for name in ["a", "b", "c"] {
-            start {
+        let entered = Gate(), leave = Gate()
+        let commits = Mutex<[UInt64]>([]), order = Mutex<[String]>([])
+        var tasks = [
+            ThreadTask {
                 try volume.perform { operations in
-                    _ = try operations.create(.root, bytes(name))
-                    commits.withLock { $0.append(operations.commitUnderWay) }
-                    order.withLock { $0.append("job") }
+                    entered.open()
+                    try leave.wait()
+                    _ = try operations.create(.root, bytes("first"))
                 }
             }
+        ]
+        try entered.wait()
+        for name in ["a", "b", "c"] {
+            tasks.append(
+                ThreadTask {
+                    try volume.perform { operations in
+                        _ = try operations.create(.root, bytes(name))
+                        commits.withLock { $0.append(operations.commitUnderWay) }
+                        order.withLock { $0.append("job") }
+                    }
+                })
         }
-        start {
-            try volume.atCommitBoundary { _ in order.withLock { $0.append("boundary") } }
-        }
-        while volume.core.inbox.waiting < 4 { usleep(1000) }
-        leave.signal()
-        all.wait()
+        tasks.append(
+            ThreadTask {
+                try volume.atCommitBoundary { _ in order.withLock { $0.append("boundary") } }
+            })
+        try until { volume.core.inbox.waiting == 4 }
+        leave.open()
+        for task in tasks { try task.value() }
         #expect(order.withLock { $0 } == ["boundary", "job", "job", "job"])
         #expect(commits.withLock { Set($0).count } == 1)
         for name in ["first", "a", "b", "c"] {
@@ -66,21 +68,17 @@ import VolumeFormat
     @Test func `what was forgotten is given back soon, by itself`() throws {
         let small = try SmallVolume()
         let n = try forget(small)
-        let start = monotonicSeconds()
-        while try small.inode(n) != nil, monotonicSeconds() - start < 20 { usleep(1000) }
-        #expect(try small.inode(n) == nil)
+        try until { try small.inode(n) == nil }
     }
 
     @Test func `what was forgotten is given back while one caller is busy`() throws {
         let small = try SmallVolume()
         let n = try forget(small)
-        let start = monotonicSeconds()
-        // One job after the other, with hardly a moment between.
-        while try small.inode(n) != nil, monotonicSeconds() - start < 20 {
-            try small.volume.perform { _ in _ = usleep(20_000) }
+        // One job after the other, with no moment between.
+        try until("space given back", pausing: false) {
+            try small.volume.perform { _ in }
+            return try small.inode(n) == nil
         }
-        #expect(try small.inode(n) == nil)
-        #expect(monotonicSeconds() - start < 5)
     }
 
     @Test func `whoever finds no space can have it given back at once`() throws {
@@ -98,43 +96,39 @@ import VolumeFormat
     @Test func `what was put off is tried again where another job spoils its group`() throws {
         let small = try SmallVolume()
         let forgotten = try (0..<5).map { try makeForgotten(small, "gone \($0)") }
-        let (entered, leave) = (DispatchSemaphore(value: 0), DispatchSemaphore(value: 0))
-        let volume = small.volume, all = DispatchGroup()
-        DispatchQueue.global().async(group: all) {
-            try? volume.perform { _ in
-                entered.signal()
-                leave.wait()
+        let entered = Gate(), leave = Gate(), volume = small.volume
+        let busy = ThreadTask {
+            try volume.perform { _ in
+                entered.open()
+                try leave.wait()
             }
         }
-        entered.wait()
+        try entered.wait()
         let spoiling = SpoilingJob()
         for n in forgotten.prefix(3) { volume.forget(n) }
         #expect(volume.core.inbox.putOff(spoiling))
         for n in forgotten.dropFirst(3) { volume.forget(n) }
-        leave.signal()
-        all.wait()
-        let start = monotonicSeconds()
-        while try forgotten.contains(where: { try small.inode($0) != nil }),
-            monotonicSeconds() - start < 20
-        {
-            usleep(1000)
-        }
+        leave.open()
+        try busy.value()
+        try until { try forgotten.allSatisfy { try small.inode($0) == nil } }
         #expect(spoiling.runs.load(ordering: .relaxed) == 1)
         for n in forgotten { #expect(try small.inode(n) == nil) }
     }
 
     @Test func `a volume that is closed waits for the caller who has the turn`() throws {
         let small = try SmallVolume()
-        let entered = DispatchSemaphore(value: 0), volume = small.volume
-        DispatchQueue.global().async {
-            _ = try? volume.perform { operations in
-                entered.signal()
-                usleep(200_000)
-                return try operations.create(.root, bytes("late"))
+        let entered = Gate(), volume = small.volume
+        let busy = ThreadTask {
+            try volume.perform { operations in
+                entered.open()
+                // Whoever closes the volume has nothing left but to wait for this.
+                try until { volume.core.inbox.isClosed }
+                _ = try operations.create(.root, bytes("late"))
             }
         }
-        entered.wait()
+        try entered.wait()
         try small.reopen()
+        try busy.value()
         #expect(try small.snapshot().lookup(.root, bytes("late")) != nil)
     }
 

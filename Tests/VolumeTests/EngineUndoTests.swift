@@ -3,6 +3,7 @@
 import Bytes
 import LMDB
 import Synchronization
+import TestSupport
 import Testing
 import Tidemark
 import VolumeFormat
@@ -10,7 +11,7 @@ import VolumeVerify
 
 @testable import Volume
 
-@Suite struct EngineUndoTests {
+@Suite(.temporaryDirectory) struct EngineUndoTests {
     static let rmap = GroupState.rmapSlot
     static let parents = GroupState.parentsSlot
 

@@ -2,12 +2,13 @@
 
 import Bytes
 import LMDB
+import TestSupport
 import Testing
 import VolumeFormat
 
 @testable import Volume
 
-@Suite struct FileMapCacheTests {
+@Suite(.temporaryDirectory) struct FileMapCacheTests {
     private func isKept(_ small: SmallVolume, _ n: InodeNumber) -> Bool {
         let core = small.volume.core
         return core.maps.look(n, commit: core.environment.lastCommit) != nil

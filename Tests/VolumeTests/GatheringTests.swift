@@ -6,6 +6,7 @@ import Dispatch
 import Foundation
 import LMDB
 import Synchronization
+import TestSupport
 import Testing
 import Tidemark
 import VolumeFormat
@@ -27,7 +28,7 @@ extension Volume {
     fileprivate var hasAnswered: Bool { core.hasAnswered.load(ordering: .relaxed) }
 }
 
-@Suite struct GatheringTests {
+@Suite(.temporaryDirectory) struct GatheringTests {
     @Test func `changes are seen by whoever asks before they are committed`() throws {
         let small = try SmallVolume(gather: longTime), volume = small.volume
         let before = volume.lastCommit
@@ -70,8 +71,7 @@ extension Volume {
         let small = try SmallVolume(gather: 0.05), volume = small.volume
         let before = volume.lastCommit
         try small.create("a")
-        let start = monotonicSeconds()
-        while volume.lastCommit == before, monotonicSeconds() - start < 20 { usleep(1000) }
+        try until { volume.lastCommit > before }
         #expect(volume.lastCommit == before + 1)
         let slow = try SmallVolume(gather: longTime)
         try slow.create("a")
@@ -151,6 +151,8 @@ extension Volume {
         try withVolume(open: {
             open(&$0)
             $0.gatherSeconds = longTime
+            // A durable point ends the open group: none is to come by itself.
+            $0.durableSeconds = longTime
         }) { volume in
             try volume.atCommitBoundary { $0.attach(hook) }
             var random = SplitMix64(seed: seed), writer = SummaryWriter(seed: seed)
@@ -229,13 +231,11 @@ extension Volume {
         // The open group has changed the file's inode: it is where the write looks.
         _ = try volume.perform { try $0.setAttributes(a, AttributeChanges(uid: 7)) }
         let lock = volume.core.blockGuard.lock(blocks, exclusive: true)
-        let done = DispatchSemaphore(value: 0)
-        DispatchQueue.global().async {
+        let write = ThreadTask {
             let bytes = [UInt8](repeating: 9, count: 3000)
             try? volume.write(a, at: 0, bytes.span.bytes, touching: touching)
-            done.signal()
         }
-        while volume.core.blockGuard.claims < 2 { usleep(1000) }
+        try until { volume.core.blockGuard.locks.awaited == 1 }
         try volume.perform { _ = try $0.truncate(a, to: 0) }
         // Commits the group of the plan, and makes it durable that the blocks are free.
         try volume.sync()
@@ -248,7 +248,7 @@ extension Volume {
             try volume.core.data.write(bytes.span.bytes, at: block.start * 512)
         }
         volume.core.blockGuard.unlock(lock)
-        done.wait()
+        try write.value()
         #expect(try volume.read(b, at: 0, 99999) == [UInt8](repeating: 2, count: size))
     }
 
@@ -257,33 +257,25 @@ extension Volume {
     @Test func `who reads waits for a commit, and not for the long job that made it`() throws {
         let small = try SmallVolume(gather: longTime), volume = small.volume
         try small.create("a")
-        let isIn = DispatchSemaphore(value: 0), go = DispatchSemaphore(value: 0)
-        let rolled = DispatchSemaphore(value: 0), end = DispatchSemaphore(value: 0)
-        let group = DispatchGroup()
-        DispatchQueue.global().async(group: group) {
-            _ = try? volume.perform { operations in
-                isIn.signal()
-                go.wait()
+        let isIn = Gate(), go = Gate(), rolled = Gate(), end = Gate()
+        let job = ThreadTask {
+            try volume.perform { operations in
+                isIn.open()
+                try go.wait()
                 for number in 0..<1500 { _ = try operations.create(.root, numbered(number)) }
-                rolled.signal()
-                end.wait()
+                rolled.open()
+                try end.wait()
             }
         }
-        isIn.wait()
-        let hasRead = DispatchSemaphore(value: 0)
-        for _ in 0..<2 {
-            DispatchQueue.global().async(group: group) {
-                #expect(throws: Never.self) { _ = try volume.read() }
-                hasRead.signal()
-            }
-        }
-        usleep(50_000)
-        go.signal()
-        rolled.wait()
-        #expect(hasRead.wait(timeout: .now() + 20) == .success)
-        #expect(hasRead.wait(timeout: .now() + 20) == .success)
-        end.signal()
-        group.wait()
+        try isIn.wait()
+        let readers = (0..<2).map { _ in ThreadTask { _ = try volume.read() } }
+        try until { volume.core.inbox.groupWaiters == 2 }
+        go.open()
+        try rolled.wait()
+        for reader in readers { try reader.value() }
+        #expect(!job.isEnded)
+        end.open()
+        try job.value()
     }
 
     @Test func `a closed volume is not looked into`() throws {
@@ -411,10 +403,10 @@ extension Volume {
         let begun = first
         _ = try volume.damage(index: "rmap", count: 20, kind: .mixed, seed: seed)
         _ = try volume.damage(index: "parents", count: 20, kind: .mixed, seed: seed)
-        let hasEnded = Atomic<Bool>(false), done = DispatchSemaphore(value: 0)
-        DispatchQueue.global().async {
+        let end = Gate()
+        let writing = ThreadTask {
             var writer = begun
-            while !hasEnded.load(ordering: .relaxed) {
+            while !end.isOpen {
                 try? writer.write(volume)
                 try? volume.perform { operations in
                     var lost = writer
@@ -422,16 +414,16 @@ extension Volume {
                     throw LMDBError(code: .corrupted, operation: "put", object: "inodes")
                 }
             }
-            done.signal()
         }
         var options = RunOptions()
+        options.patience = patience
         options.strategy = seed % 2 == 0 ? .rebuild : .patch
         let run = Run(
             owner: volume, indexes: [VolumeSlots.rmap, VolumeSlots.parents], store: MemoryStore(),
             options: options, clock: .system)
         let report = RunDriver(run).drive()
-        hasEnded.store(true, ordering: .relaxed)
-        done.wait()
+        end.open()
+        try writing.value()
         #expect(report.outcome == .repaired, "SEED=\(seed) \(report)")
         let found = try Verifier.verify(volume.metadata)
         #expect(found.isClean, "SEED=\(seed) \(found.examples)")
@@ -440,16 +432,18 @@ extension Volume {
 
 #if TIDEMARK_MUTANTS
 /// Calls of liblmdb that fail below a group with answers.
-@Suite struct GatheringFailureTests {
+@Suite(.temporaryDirectory) struct GatheringFailureTests {
     private func withFailures(_ body: (Volume, CallFailures) throws -> Void) throws {
         try withDirectory { directory in
             let failures = CallFailures()
             CallFailures.register(failures, below: directory)
             defer { CallFailures.register(nil, below: directory) }
             try Volume.create(directory + "/volume", options: CreateOptions(size: 64 << 20))
-            try withOpen(directory + "/volume", { $0.gatherSeconds = longTime }) { volume in
-                try body(volume, failures)
+            let open: (inout OpenOptions) -> Void = {
+                $0.gatherSeconds = longTime
+                $0.durableSeconds = longTime
             }
+            try withOpen(directory + "/volume", open) { try body($0, failures) }
         }
     }
 
@@ -496,28 +490,29 @@ extension Volume {
             try create(volume, "kept")
             try volume.sync()
             try create(volume, "lost")
-            let isIn = DispatchSemaphore(value: 0), go = DispatchSemaphore(value: 0)
-            let group = DispatchGroup(),
-                cause = LMDBError(code: .corrupted, operation: "", object: "")
+            let isIn = Gate(), go = Gate()
+            let cause = LMDBError(code: .corrupted, operation: "", object: "")
             // In one turn, behind one who has it: a job that fails, and one that came after it.
-            DispatchQueue.global().async(group: group) {
-                try? volume.perform { _ in
-                    isIn.signal()
-                    go.wait()
+            let first = ThreadTask {
+                try volume.perform { _ in
+                    isIn.open()
+                    try go.wait()
                 }
             }
-            isIn.wait()
-            DispatchQueue.global().async(group: group) { try? volume.perform { _ in throw cause } }
-            while volume.core.inbox.waiting < 1 { usleep(1000) }
-            DispatchQueue.global().async(group: group) {
+            try isIn.wait()
+            let failing = ThreadTask { _ = try? volume.perform { _ in throw cause } }
+            try until { volume.core.inbox.waiting == 1 }
+            let later = ThreadTask {
                 #expect(throws: VolumeError.self) {
                     _ = try volume.perform { try $0.create(.root, bytes("later")) }
                 }
             }
-            while volume.core.inbox.waiting < 2 { usleep(1000) }
+            try until { volume.core.inbox.waiting == 2 }
             failures.begin(.init(.begin, number: 1, code: .system(EIO)))
-            go.signal()
-            group.wait()
+            go.open()
+            _ = try? first.value()
+            try failing.value()
+            try later.value()
             failures.end()
             let error = #expect(throws: VolumeError.self) { try create(volume, "more") }
             #expect("\(error, default: "")".contains("what was answered could not be committed"))

@@ -2,13 +2,14 @@
 
 import Bytes
 import Glibc
+import TestSupport
 import Testing
 import Tidemark
 import VolumeFormat
 
 @testable import Volume
 
-@Suite struct HookLogTests {
+@Suite(.temporaryDirectory) struct HookLogTests {
     private func make(_ volume: Volume, _ name: String) throws {
         _ = try volume.perform { try $0.create(.root, Array(name.utf8), NewInode()) }
     }

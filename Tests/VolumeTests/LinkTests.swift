@@ -2,6 +2,7 @@
 
 import Bytes
 import LMDB
+import TestSupport
 import Testing
 import Tidemark
 import VolumeFormat
@@ -108,7 +109,7 @@ private let planted: [Defect] = [
     },
 ]
 
-@Suite struct LinkTests {
+@Suite(.temporaryDirectory) struct LinkTests {
     /// See `Defect.plant`; and a fifo `f`.
     private func fill(_ volume: Volume) throws {
         try volume.perform { ops in

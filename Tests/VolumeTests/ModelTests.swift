@@ -1,12 +1,13 @@
 // Random operations on a volume and on a model, which must agree on every result, and at the
 // end on everything that can be seen.
 
+import TestSupport
 import Testing
 import VolumeFormat
 
 @testable import Volume
 
-@Suite struct ModelTests {
+@Suite(.temporaryDirectory) struct ModelTests {
     @Test(arguments: UInt64(1)...40)
     func `a volume and a model of POSIX agree after any operations`(seed: UInt64) throws {
         // Every third volume is so small that it is full most of the time.

@@ -3,15 +3,12 @@
 import Bytes
 import LMDB
 import Synchronization
+import TestSupport
 import VolumeFormat
 
 @testable import Volume
 
-#if canImport(Glibc)
-import Glibc
-#endif
-
-/// A volume in a directory of its own, which goes with it.
+/// A volume in a directory of its own.
 final class SmallVolume {
     private(set) var volume: Volume
     let directory: String
@@ -27,7 +24,7 @@ final class SmallVolume {
         blocks: UInt64 = 256, blockSize: UInt32 = 512, metadataLimit: Int = 1 << 40,
         gather: Double = 0
     ) throws {
-        directory = try makeTemporaryDirectory()
+        directory = try temporaryDirectory()
         var options = CreateOptions(size: blocks * UInt64(blockSize))
         options.blockSize = blockSize
         options.reservedAtStart = 2
@@ -39,7 +36,6 @@ final class SmallVolume {
 
     deinit {
         try? volume.close()
-        removeTree(directory)
     }
 
     private static func open(
@@ -48,8 +44,8 @@ final class SmallVolume {
         var options = OpenOptions()
         options.metadataLimit = metadataLimit
         options.gatherSeconds = gather
-        // A durable point ends the open group: none is to come by itself.
-        if gather > 0 { options.durableSeconds = 1e6 }
+        // No durable point comes by itself: it would end the open group, and settle what was freed.
+        options.durableSeconds = 1e6
         options.clock = {
             Timestamp(seconds: time.seconds.load(ordering: .relaxed), nanoseconds: 7)
         }
@@ -84,30 +80,6 @@ final class SmallVolume {
     }
 
     func inode(_ n: InodeNumber) throws -> InodeRecord? { try snapshot().inode(n) }
-}
-
-func makeTemporaryDirectory() throws -> String {
-    var template = Array("/tmp/tidemark-operations-XXXXXX".utf8CString)
-    guard mkdtemp(&template) != nil else {
-        throw VolumeError.io(operation: "make", object: "a temporary directory", errno: errno)
-    }
-    return template.withUnsafeBufferPointer { String(cString: $0.baseAddress!) }
-}
-
-/// Deletes a directory and all in it.
-func removeTree(_ path: String) {
-    if let directory = opendir(path) {
-        while let entry = readdir(directory) {
-            let name = withUnsafePointer(to: &entry.pointee.d_name) {
-                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-            }
-            if name != ".", name != ".." { removeTree(path + "/" + name) }
-        }
-        closedir(directory)
-        rmdir(path)
-    } else {
-        unlink(path)
-    }
 }
 
 func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }

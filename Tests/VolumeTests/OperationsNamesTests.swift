@@ -1,5 +1,6 @@
 // Names: what each operation answers, and what it leaves behind.
 
+import TestSupport
 import Testing
 import VolumeFormat
 
@@ -9,7 +10,7 @@ import VolumeFormat
 import Glibc
 #endif
 
-@Suite struct OperationsNamesTests {
+@Suite(.temporaryDirectory) struct OperationsNamesTests {
     @Test func `a new file has the attributes asked for and one name`() throws {
         let small = try SmallVolume()
         small.now = 5
@@ -177,7 +178,7 @@ import Glibc
     }
 }
 
-@Suite struct OperationsRenameTests {
+@Suite(.temporaryDirectory) struct OperationsRenameTests {
     /// `/a/x` (a file), `/b`, and `/a/sub`.
     private func tree() throws -> (SmallVolume, a: InodeNumber, b: InodeNumber, x: InodeNumber) {
         let small = try SmallVolume()

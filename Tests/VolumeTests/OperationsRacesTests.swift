@@ -4,6 +4,7 @@ import Bytes
 import Dispatch
 import Foundation
 import Synchronization
+import TestSupport
 import Testing
 import VolumeFormat
 
@@ -13,10 +14,10 @@ import VolumeFormat
 import Glibc
 #endif
 
-/// Seconds for which changes wait for their commit: not at all, and longer than any step of a race.
-private let gatherings = [0, 0.3]
+/// Seconds for which changes wait for their commit: not at all, and longer than any race.
+private let gatherings = [0, 3600.0]
 
-@Suite struct OperationsRacesTests {
+@Suite(.temporaryDirectory) struct OperationsRacesTests {
     /// Blocks that another file gets while `body` waits for them.
     private func meanwhile(
         _ small: SmallVolume, _ blocks: [BlockRange], _ change: () throws -> Void,
@@ -24,22 +25,17 @@ private let gatherings = [0, 0.3]
     ) throws -> Result<[UInt8], VolumeError> {
         let (volume, blockGuard) = (small.volume, small.volume.core.blockGuard)
         let lock = blockGuard.lock(blocks, exclusive: true)
-        let outcome = Mutex<Result<[UInt8], VolumeError>?>(nil)
-        let done = DispatchSemaphore(value: 0)
-        DispatchQueue.global().async {
+        let waiting = ThreadTask { () -> Result<[UInt8], VolumeError> in
             do {
-                let bytes = try body(volume)
-                outcome.withLock { $0 = .success(bytes) }
+                return .success(try body(volume))
             } catch let error as VolumeError {
-                outcome.withLock { $0 = .failure(error) }
-            } catch {}
-            done.signal()
+                return .failure(error)
+            }
         }
-        while blockGuard.claims < 2 { usleep(1000) }
+        try until { blockGuard.locks.awaited == 1 }
         try change()
         blockGuard.unlock(lock)
-        done.wait()
-        return try #require(outcome.withLock { $0 })
+        return try waiting.value()
     }
 
     /// All the free blocks, full of one byte.
@@ -81,20 +77,17 @@ private let gatherings = [0, 0.3]
         let a = try small.create("a")
         let before = [UInt8](repeating: 1, count: 8192), after = [UInt8](repeating: 2, count: 8192)
         try small.write(a, 0, before)
-        let pipe = Pipe(), done = DispatchSemaphore(value: 0)
+        let pipe = Pipe()
+        var write: ThreadTask<Void>?
         let seen = try volume.withContents(a, at: 0, 8192) { contents in
             let isSpliced = contents.splice(into: pipe.fileHandleForWriting.fileDescriptor)
             #expect(isSpliced)
-            DispatchQueue.global().async {
-                #expect(throws: Never.self) { try volume.write(a, at: 0, after.span.bytes) }
-                done.signal()
-            }
-            for _ in 0..<5000 where volume.core.blockGuard.claims < 2 { usleep(1000) }
-            #expect(done.wait(timeout: .now() + .milliseconds(50)) == .timedOut)
+            write = ThreadTask { try volume.write(a, at: 0, after.span.bytes) }
+            try until { volume.core.blockGuard.locks.awaited == 1 }
             // Taken from the pages themselves.
             return [UInt8](pipe.fileHandleForReading.readData(ofLength: 8192))
         }
-        done.wait()
+        try write?.value()
         #expect(seen == before)
         #expect(try volume.read(a, at: 0, 8192) == after)
     }
@@ -335,38 +328,39 @@ private let gatherings = [0, 0.3]
     }
 }
 
-@Suite struct BlockGuardTests {
+@Suite(.temporaryDirectory) struct BlockGuardTests {
     private func range(_ start: UInt64, _ end: UInt64) -> [BlockRange] {
         [BlockRange(start: start, end: end)]
     }
 
-    /// Whether a lock that is asked for now is granted, with `patience` in milliseconds: much
-    /// where it has to be, little where it must not be.
-    private func isGranted(
-        _ blockGuard: BlockGuard, _ ranges: [BlockRange], exclusive: Bool, patience: Int = 60_000
-    ) -> Bool {
-        let granted = DispatchSemaphore(value: 0)
-        DispatchQueue.global().async {
-            blockGuard.unlock(blockGuard.lock(ranges, exclusive: exclusive))
-            granted.signal()
-        }
-        return granted.wait(timeout: .now() + .milliseconds(patience)) == .success
+    /// Asks for a lock on a thread of its own, and gives it back.
+    private func locking(
+        _ blockGuard: BlockGuard, _ ranges: [BlockRange], exclusive: Bool
+    ) -> ThreadTask<Void> {
+        ThreadTask { blockGuard.unlock(blockGuard.lock(ranges, exclusive: exclusive)) }
     }
 
-    @Test func `readers share blocks, a writer has them alone`() {
+    @Test func `readers share blocks, a writer has them alone`() throws {
         let blockGuard = BlockGuard()
         let read = blockGuard.lock(range(10, 20), exclusive: false)
-        #expect(isGranted(blockGuard, range(15, 30), exclusive: false))
-        #expect(isGranted(blockGuard, range(20, 30), exclusive: true))
-        #expect(!isGranted(blockGuard, range(19, 30), exclusive: true, patience: 50))
+        try locking(blockGuard, range(15, 30), exclusive: false).value()
+        try locking(blockGuard, range(20, 30), exclusive: true).value()
+        let writer = locking(blockGuard, range(19, 30), exclusive: true)
+        try until { blockGuard.locks.awaited == 1 }
         // The one that waits goes first.
-        #expect(!isGranted(blockGuard, range(25, 26), exclusive: false, patience: 50))
+        let reader = locking(blockGuard, range(25, 26), exclusive: false)
+        try until { blockGuard.locks.awaited == 2 }
+        #expect(!writer.isEnded && !reader.isEnded && blockGuard.locks.held == 1)
         blockGuard.unlock(read)
-        while blockGuard.claims > 0 { usleep(1000) }
+        try writer.value()
+        try reader.value()
         let write = blockGuard.lock(range(10, 20), exclusive: true)
-        #expect(!isGranted(blockGuard, range(0, 11), exclusive: false, patience: 50))
+        let late = locking(blockGuard, range(0, 11), exclusive: false)
+        try until { blockGuard.locks.awaited == 1 }
+        #expect(!late.isEnded)
         blockGuard.unlock(write)
-        while blockGuard.claims > 0 { usleep(1000) }
+        try late.value()
+        #expect(blockGuard.locks == (0, 0))
     }
 
     @Test func `freed blocks are settled once their commit is durable`() {

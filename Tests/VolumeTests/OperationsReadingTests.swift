@@ -2,6 +2,7 @@
 
 import Bytes
 import LMDB
+import TestSupport
 import Testing
 import VolumeFormat
 import VolumeIndexes
@@ -12,7 +13,7 @@ import VolumeIndexes
 import Glibc
 #endif
 
-@Suite struct OperationsReadingTests {
+@Suite(.temporaryDirectory) struct OperationsReadingTests {
     @Test func `every block leads to its owner`() throws {
         let small = try SmallVolume()
         let n = try small.create("a")

@@ -4,12 +4,13 @@
 import Bytes
 import Dispatch
 import Synchronization
+import TestSupport
 import Testing
 import VolumeFormat
 
 @testable import Volume
 
-@Suite struct OperationsThreadsTests {
+@Suite(.temporaryDirectory) struct OperationsThreadsTests {
     @Test(arguments: UInt64(1)...4, [0, 0.002])
     func `threads never see the contents of other files`(seed: UInt64, gather: Double) throws {
         let small = try SmallVolume(blocks: 100, gather: gather)

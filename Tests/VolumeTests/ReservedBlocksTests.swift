@@ -3,6 +3,7 @@
 import Bytes
 import LMDB
 import Synchronization
+import TestSupport
 import Testing
 import Threads
 import VolumeFormat
@@ -14,7 +15,7 @@ import VolumeVerify
 import Glibc
 #endif
 
-@Suite struct ReservedBlocksTests {
+@Suite(.temporaryDirectory) struct ReservedBlocksTests {
     private func expectVerified(_ small: SmallVolume) throws {
         try small.volume.sync()
         let report = try Verifier.verify(metadata: small.directory + "/v/meta.mdb")

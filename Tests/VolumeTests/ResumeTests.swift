@@ -3,6 +3,7 @@
 import Bytes
 import Foundation
 import Synchronization
+import TestSupport
 import Testing
 import Tidemark
 import VolumeFormat
@@ -245,7 +246,7 @@ private struct Life {
     }
 }
 
-@Suite struct ResumeTests {
+@Suite(.temporaryDirectory) struct ResumeTests {
     @Test(arguments: [false, true], 1...20 as ClosedRange<UInt64>)
     func `a run that is cut off anywhere goes on, and ends exact`(
         machine: Bool, seed: UInt64

@@ -1,6 +1,7 @@
 // Runs that are limited to an inode, a subtree, or a stretch of blocks.
 
 import Bytes
+import TestSupport
 import Testing
 import VolumeFormat
 import VolumeIndexes
@@ -66,7 +67,7 @@ private func wrong(_ volume: Volume, _ judge: Judge, _ index: String) throws -> 
     return counts
 }
 
-@Suite struct ScopeTests {
+@Suite(.temporaryDirectory) struct ScopeTests {
     enum Kind: CaseIterable { case inode, directory, subtree, blocks }
 
     private func fill(_ volume: Volume, seed: UInt64) throws -> SummaryWriter {

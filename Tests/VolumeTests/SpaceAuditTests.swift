@@ -4,6 +4,7 @@
 import Bytes
 import LMDB
 import Synchronization
+import TestSupport
 import Testing
 import Tidemark
 import VolumeFormat
@@ -11,7 +12,7 @@ import VolumeVerify
 
 @testable import Volume
 
-@Suite struct SpaceAuditTests {
+@Suite(.temporaryDirectory) struct SpaceAuditTests {
     static let kinds: [VolumeVerify.PrimaryDefect] = [
         .extentOverlap, .extentOverFree, .extentBeyondVolume, .freeOverlap, .freeBeyondVolume,
         .leakedBlocks, .damagedRecord,

@@ -1,6 +1,7 @@
 // Races of writers with a run about summaries, one by one, and the fold's passes.
 
 import Bytes
+import TestSupport
 import Testing
 import VolumeFormat
 import VolumeIndexes
@@ -9,7 +10,7 @@ import VolumeVerify
 import Tidemark
 @testable import Volume
 
-@Suite struct SummaryRaceTests {
+@Suite(.temporaryDirectory) struct SummaryRaceTests {
     private let summaries = [VolumeSlots.quota, VolumeSlots.links]
 
     /// Sixty files with one name and an owner each, in the root, and two directories: the first

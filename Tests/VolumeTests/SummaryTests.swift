@@ -3,6 +3,7 @@
 
 import Bytes
 import LMDB
+import TestSupport
 import Testing
 import Tidemark
 import VolumeFormat
@@ -97,7 +98,7 @@ private func run(
     return RunDriver(run).drive()
 }
 
-@Suite struct SummaryTests {
+@Suite(.temporaryDirectory) struct SummaryTests {
     @Test(arguments: 1...8 as ClosedRange<UInt64>)
     func `usage and links are exact after thousands of operations, some taken back`(
         seed: UInt64

@@ -3,6 +3,7 @@
 import Bytes
 import Foundation
 import LMDB
+import TestSupport
 import Tidemark
 import VolumeFormat
 
@@ -39,14 +40,6 @@ func withOpen<R>(
     }
     try volume.close()
     return result
-}
-
-/// A new directory, removed afterwards.
-func withDirectory<R>(_ body: (String) throws -> R) throws -> R {
-    let path = NSTemporaryDirectory() + "/tidemark-\(UUID().uuidString)"
-    try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
-    defer { try? FileManager.default.removeItem(atPath: path) }
-    return try body(path)
 }
 
 extension Volume {

@@ -3,6 +3,7 @@
 
 import Bytes
 import LMDB
+import TestSupport
 import Testing
 import VolumeFormat
 import VolumeVerify
@@ -361,7 +362,7 @@ private let indexPlants: [Plant] = [
     Plant("parents empty", [:], parents: [5, 0, 0]) { $0.tables["parents.g1"] = [:] },
 ]
 
-@Suite struct VerifyDefectTests {
+@Suite(.temporaryDirectory) struct VerifyDefectTests {
     @Test(arguments: namePlants + spacePlants + storagePlants + damagePlants + indexPlants)
     func `verify finds exactly what was made wrong`(_ plant: Plant) throws {
         var fixture = VerifyFixture.volume()

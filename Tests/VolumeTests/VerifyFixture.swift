@@ -4,6 +4,7 @@
 import Bytes
 import Foundation
 import LMDB
+import TestSupport
 import VolumeFormat
 import VolumeVerify
 
@@ -289,13 +290,5 @@ struct VerifyFixture {
                 }
             }
         }
-    }
-
-    func withDirectory<R>(_ body: (String) throws -> R) throws -> R {
-        let directory = FileManager.default.temporaryDirectory
-            .appendingPathComponent("verify-\(UUID().uuidString)")
-        try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
-        defer { try? FileManager.default.removeItem(at: directory) }
-        return try body(directory.path)
     }
 }

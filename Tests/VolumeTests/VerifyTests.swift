@@ -2,11 +2,12 @@
 
 import Bytes
 import LMDB
+import TestSupport
 import Testing
 import VolumeFormat
 import VolumeVerify
 
-@Suite struct VerifyTests {
+@Suite(.temporaryDirectory) struct VerifyTests {
     @Test func `a volume with every kind of record is clean`() throws {
         let report = try VerifyFixture.volume().verify()
         #expect(report.isClean, "\(report.examples)")
@@ -99,7 +100,7 @@ import VolumeVerify
     @Test func `progress goes up to the total in every phase`() throws {
         let fixture = VerifyFixture.volume()
         var phases: [String] = []
-        try fixture.withDirectory { directory in
+        try withDirectory { directory in
             try fixture.write(to: directory + "/meta.mdb")
             let path = directory + "/meta.mdb"
             _ = try Verifier.verify(

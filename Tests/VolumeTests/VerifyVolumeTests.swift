@@ -3,13 +3,14 @@
 
 import Bytes
 import LMDB
+import TestSupport
 import Testing
 import VolumeFormat
 import VolumeVerify
 
 @testable import Volume
 
-@Suite struct VerifyVolumeTests {
+@Suite(.temporaryDirectory) struct VerifyVolumeTests {
     @Test func `a new volume is clean`() throws {
         let small = try SmallVolume()
         let report = try Verifier.verify(small.volume.core.environment)

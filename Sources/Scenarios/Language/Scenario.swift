@@ -399,7 +399,7 @@ public struct Expectations: Hashable, Sendable {
     public var left: [String: [Discrepancy.Kind: Bounds]] = [:]
     /// Rollbacks that were refused.
     public var refused: Bounds?
-    /// On a volume: no hold of the commit lock is longer, in milliseconds.
+    /// On a volume: no hold of the commit lock takes more processor time, in milliseconds.
     public var longestHold: Double?
     /// Situations that the replay of `order` must meet, by name.
     public var meets: [String] = []

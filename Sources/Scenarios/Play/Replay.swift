@@ -226,7 +226,9 @@ struct Replay {
         if let limit = expect.longestHold, let owner = player.stage.indexed as? SteeredOwner {
             let longest = Double(owner.longestHold) / 1e6
             if longest > limit {
-                unmet.append("the commit lock was held for \(longest) ms, not \(limit) at most")
+                unmet.append(
+                    "a hold of the commit lock took \(longest) ms of processor time, "
+                        + "not \(limit) at most")
             }
         }
         let met = Set(counter.met.map(\.rawValue))

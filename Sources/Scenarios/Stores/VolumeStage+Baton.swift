@@ -41,10 +41,14 @@ final class Baton: Sendable {
     }
 
     private let state = Monitor(State())
-    /// Seconds.
+    /// Seconds, of the clock; nil: the system's.
     private let patience: Double
+    private let clock: ManualClock?
 
-    init(patience: Double) { self.patience = patience }
+    init(patience: Double, clock: ManualClock? = nil) {
+        self.patience = patience
+        self.clock = clock
+    }
 
     // MARK: The player
 
@@ -61,7 +65,7 @@ final class Baton: Sendable {
     /// Waits until the transaction has come to `phase`.
     /// - Returns: whether it has come to its end.
     func wait(for phase: Phase) throws(StageTimeout) -> Bool {
-        let isOver: Bool? = state.wait(seconds: patience) {
+        let isOver: Bool? = state.wait(seconds: patience, on: clock, "player") {
             $0.phase >= phase ? $0.phase == .ended : nil
         }
         guard let isOver else { throw StageTimeout(what: "\(phase)", seconds: patience) }
@@ -82,7 +86,7 @@ final class Baton: Sendable {
     /// - Returns: whether it may go on; else it has to be taken back.
     func waitForCommit() -> Bool {
         state.withLock(notify: true) { $0.phase = max($0.phase, .begun) }
-        let mayCommit: Bool? = state.wait(seconds: patience) {
+        let mayCommit: Bool? = state.wait(seconds: patience, on: clock, "volume") {
             if $0.isAbandoned { return false }
             return $0.phase >= .committing ? true : nil
         }
@@ -101,7 +105,7 @@ final class Baton: Sendable {
             return true
         }
         guard isMine else { return }
-        let _: Void? = state.wait(seconds: patience) {
+        let _: Void? = state.wait(seconds: patience, on: clock, "volume") {
             $0.isAbandoned || $0.phase >= .reporting ? () : nil
         }
     }

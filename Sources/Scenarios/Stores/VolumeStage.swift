@@ -55,11 +55,15 @@ final class VolumeStage: Stage {
     /// - Parameters:
     ///   - parent: where the stage makes a directory of its own.
     ///   - patience: seconds after which a thread that should have come somewhere is given up.
-    init(_ scenario: Scenario, directory parent: String, patience: Double = 10) throws {
+    ///   - clock: whose seconds they are; nil: the system's.
+    init(
+        _ scenario: Scenario, directory parent: String, patience: Double = 60,
+        clock: ManualClock? = nil
+    ) throws {
         self.scenario = scenario
         directory = try StageDirectory(in: parent)
         faults = Faults(scenario.faults)
-        baton = Baton(patience: patience)
+        baton = Baton(patience: patience, clock: clock)
         path = directory.path + "/1"
         do {
             try VolumeStage.make(path, blocks: scenario.store.blocks)

@@ -41,6 +41,7 @@ final class DurableKeeper: Sendable {
     private let boot: String
     private let seconds: Double
     private let bytes: UInt64
+    private let clock: ManualClock?
     private let state = Monitor(State())
     private let last: Mutex<Last>
     private let thread = Mutex<DedicatedThread?>(nil)
@@ -51,6 +52,7 @@ final class DurableKeeper: Sendable {
         boot = options.bootIdentity ?? kernelBootIdentity()
         seconds = options.durableSeconds
         bytes = options.durableBytes
+        clock = options.manualClock
         last = Mutex(Last(number: lastNumber))
     }
 
@@ -90,7 +92,7 @@ final class DurableKeeper: Sendable {
     private func run() {
         while true {
             // Looking five times in the time allowed, and due at four fifths of it.
-            let requested: UInt64?? = state.wait(seconds: seconds / 5) {
+            let requested: UInt64?? = state.wait(seconds: seconds / 5, on: clock, "durable") {
                 if $0.requested > $0.answered { return .some($0.requested) }
                 return $0.isClosed ? .some(nil) : .none
             }
@@ -105,6 +107,8 @@ final class DurableKeeper: Sendable {
         }
     }
 
+    private var now: Double { clock.map { Double($0.now()) / 1e9 } ?? monotonicSeconds() }
+
     private var isDirty: Bool {
         let dataWritten = core.data.written.load(ordering: .acquiring)
         return core.hasAnswered.load(ordering: .acquiring)
@@ -114,12 +118,12 @@ final class DurableKeeper: Sendable {
 
     private var isDue: Bool {
         guard isDirty else {
-            last.withLock { $0.time = monotonicSeconds() }
+            last.withLock { $0.time = now }
             return false
         }
         let data = core.data.written.load(ordering: .relaxed)
         return last.withLock {
-            data - $0.dataWritten > bytes || monotonicSeconds() - $0.time >= seconds * 0.8
+            data - $0.dataWritten > bytes || now - $0.time >= seconds * 0.8
         }
     }
 
@@ -152,7 +156,7 @@ final class DurableKeeper: Sendable {
             DurablePoint(number: number, isClean: isClean, boot: boot, meta: pinned.meta))
         last.withLock {
             $0 = Last(
-                pin: pinned, number: number, dataWritten: dataWritten, time: monotonicSeconds())
+                pin: pinned, number: number, dataWritten: dataWritten, time: now)
         }
         core.writtenAtPoint.store(written, ordering: .relaxed)
         core.lastDurable.store(pinned.commit, ordering: .releasing)

@@ -258,6 +258,11 @@ final class Inbox: Sendable {
     /// What waits, without what was put off.
     var waiting: Int { state.withLock { $0.jobs.count + $0.boundaries.count } }
 
+    /// Threads that wait for the turn inside the open group, or for its end.
+    var groupWaiters: Int { state.withLock { $0.lookers } }
+
+    var isClosed: Bool { state.withLock { $0.isClosed } }
+
     private enum Next {
         case turn(Turn), errand(Errand), pause(Double), end
     }

@@ -56,6 +56,10 @@ final class BlockGuard: Sendable {
             claims.append(claim)
             return claim
         }
+
+        func mustWait(_ claim: Claim) -> Bool {
+            claims.prefix { $0.ticket < claim.ticket }.contains { $0.conflicts(with: claim) }
+        }
     }
 
     private let state = Monitor(State())
@@ -102,14 +106,17 @@ final class BlockGuard: Sendable {
         return state.wait { state in
             let mine = claim ?? state.claim(ranges, isExclusive: exclusive)
             claim = mine
-            let earlier = state.claims.prefix { $0.ticket < mine.ticket }
-            return earlier.contains { $0.conflicts(with: mine) }
-                ? nil : BlockLock(ticket: mine.ticket)
+            return state.mustWait(mine) ? nil : BlockLock(ticket: mine.ticket)
         }
     }
 
-    /// Locks held and waited for.
-    var claims: Int { state.withLock { $0.claims.count } }
+    /// Locks held, and waited for.
+    var locks: (held: Int, awaited: Int) {
+        state.withLock { state in
+            let awaited = state.claims.count { state.mustWait($0) }
+            return (state.claims.count - awaited, awaited)
+        }
+    }
 
     func unlock(_ lock: BlockLock) {
         state.withLock(notify: true) { state in
