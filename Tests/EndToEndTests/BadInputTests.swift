@@ -4,6 +4,7 @@
 import Bytes
 import Foundation
 import LMDB
+import TestSupport
 import Testing
 import VolumeFormat
 
@@ -106,11 +107,8 @@ extension WriteTransaction {
                 let text = try? String(contentsOfFile: volume + "/lock", encoding: .utf8)
                 return text.flatMap { Int32($0.trimmingCharacters(in: .whitespacesAndNewlines)) }
             }
-            for _ in 0..<3000 {
-                if holder() == writer.number { break }
-                usleep(10_000)
-            }
-            try #require(holder() == writer.number && writer.isRunning)
+            try until("holder of the lock") { holder() == writer.number }
+            try #require(writer.isRunning)
             let empty = volume + "-empty"
             mkdir(empty, 0o755)
             for command in BadInputTests.readers + BadInputTests.writers
@@ -173,14 +171,19 @@ extension WriteTransaction {
 
     @Test func `a repair that was killed leaves a volume that can be repaired`() throws {
         try withVolume(files: 3000) { volume in
-            for delay in [300_000, 700_000, 1_200_000] as [UInt32] {
+            for looks in [1, 5, 20] {
                 let writer = try Started(
                     tidemark,
                     [
-                        "stress", volume, "--seconds", "60", "--writers", "2", "--index", "rmap",
+                        "stress", volume, "--seconds", "600", "--writers", "2", "--index", "rmap",
                         "--index", "parents", "--damage", "200",
                     ])
-                usleep(delay)
+                // At one moment or another of one of its repairs.
+                var seen = 0
+                try until("repair at work") {
+                    if try !Document.live(volume).list("runs").isEmpty { seen += 1 }
+                    return seen == looks
+                }
                 writer.signal(SIGKILL)
                 _ = writer.wait()
                 let repair = try json("repair", volume)

@@ -1,6 +1,7 @@
 // Damage, check and repair.
 
 import Foundation
+import TestSupport
 import Testing
 
 @Suite struct CheckRepairTests {

@@ -1,14 +1,10 @@
 // Runs the real command, as a user would.
 
 import Foundation
+import TestSupport
 import Testing
 
-/// What a command printed, and how it ended.
-struct Ended {
-    let status: Int32
-    let output: String
-    let errors: String
-
+extension Ended {
     /// The one JSON document of standard output.
     func document(_ location: SourceLocation = #_sourceLocation) throws -> Document {
         let value = try JSONSerialization.jsonObject(with: Data(output.utf8))
@@ -54,88 +50,39 @@ struct Document {
     }
 }
 
-/// The command beside this test bundle.
-let tidemark: String = {
-    let own = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? ""
-    return URL(fileURLWithPath: own).deletingLastPathComponent().appendingPathComponent("tidemark")
-        .path
-}()
-
-/// A command that has been started.
-final class Started {
-    let number: Int32
-    private let outputPath, errorsPath: String
-    /// As waitpid(2) gives it.
-    private var ending: Int32?
-
-    init(_ executable: String, _ arguments: [String]) throws {
-        let base = NSTemporaryDirectory() + "tidemark-output-\(UUID().uuidString)"
-        outputPath = base + ".out"
-        errorsPath = base + ".err"
-        var actions = posix_spawn_file_actions_t()
-        posix_spawn_file_actions_init(&actions)
-        defer { posix_spawn_file_actions_destroy(&actions) }
-        let flags = O_WRONLY | O_CREAT | O_TRUNC
-        posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0)
-        posix_spawn_file_actions_addopen(&actions, 1, outputPath, flags, 0o666)
-        posix_spawn_file_actions_addopen(&actions, 2, errorsPath, flags, 0o666)
-        // Threads of a test block signals, those that timeout(1) lives by among them.
-        var attributes = posix_spawnattr_t(), none = sigset_t()
-        posix_spawnattr_init(&attributes)
-        defer { posix_spawnattr_destroy(&attributes) }
-        sigemptyset(&none)
-        posix_spawnattr_setsigmask(&attributes, &none)
-        posix_spawnattr_setflags(&attributes, Int16(POSIX_SPAWN_SETSIGMASK))
-        var words = ([executable] + arguments).map { strdup($0) } + [nil]
-        defer { for word in words { free(word) } }
-        var child: pid_t = 0
-        let code = posix_spawn(&child, executable, &actions, &attributes, &words, environ)
-        guard code == 0 else { throw POSIXError(POSIXErrorCode(rawValue: code) ?? .EIO) }
-        number = child
-    }
-
-    deinit {
-        // Whoever was not waited for is not wanted any more.
-        guard ending == nil else { return }
-        kill(number, SIGKILL)
-        _ = wait()
-    }
-
-    var isRunning: Bool {
-        var status: Int32 = 0
-        if ending == nil, waitpid(number, &status, WNOHANG) == number { ending = status }
-        return ending == nil
-    }
-
-    func signal(_ signal: Int32) { if isRunning { kill(number, signal) } }
-
-    /// Waits for the end. The status of a process that a signal ended is that of a shell.
-    func wait() -> Ended {
-        var status: Int32 = 0
-        while ending == nil {
-            if waitpid(number, &status, 0) == number { ending = status }
-        }
-        func text(_ path: String) -> String {
-            defer { unlink(path) }
-            let contents = FileManager.default.contents(atPath: path)
-            return String(decoding: contents ?? Data(), as: UTF8.self)
-        }
-        let ended = ending ?? 0
-        let code = ended & 0x7f == 0 ? (ended >> 8) & 0xff : 128 + ended & 0x7f
-        return Ended(status: code, output: text(outputPath), errors: text(errorsPath))
-    }
-}
-
 func run(_ arguments: String...) throws -> Ended { try run(arguments) }
 
 func run(_ arguments: [String]) throws -> Ended { try Started(tidemark, arguments).wait() }
+
+extension Document {
+    /// The process that is at work on the volume, and the runs that it has.
+    static func live(_ target: String) throws -> Document { try json("status", target)["live"] }
+}
+
+/// Waits until so many runs are at work on a volume.
+func untilAtWork(
+    _ target: String, _ count: Int = 1, by command: Started? = nil,
+    file: StaticString = #fileID, line: UInt = #line
+) throws {
+    try until("\(count) runs at work", file: file, line: line) {
+        if try Document.live(target).list("runs").count == count { return true }
+        if let command, !command.isRunning {
+            let ended = command.wait()
+            throw EndedEarly(description: "\(ended.status): \(ended.output)\(ended.errors)")
+        }
+        return false
+    }
+}
+
+/// A command has ended before it was steered.
+struct EndedEarly: Error, CustomStringConvertible { let description: String }
 
 /// Runs a command with `--json` and expects the status.
 @discardableResult
 func json(
     _ arguments: String..., status: Int32 = 0, location: SourceLocation = #_sourceLocation
 ) throws -> Document {
-    let ended = try run(arguments + ["--json"])
+    let ended = try Started(tidemark, arguments + ["--json"]).wait(location: location)
     #expect(
         ended.status == status,
         "\(arguments.joined(separator: " ")): \(ended.errors) \(ended.output)",
@@ -145,18 +92,6 @@ func json(
     #expect(document.string("command") == arguments.first, sourceLocation: location)
     #expect(document.string("target") == arguments.dropFirst().first, sourceLocation: location)
     return document
-}
-
-func shell(_ script: String, _ arguments: String...) throws -> Ended {
-    try Started("/bin/bash", ["-c", script, "bash"] + arguments).wait()
-}
-
-/// Runs `body` with a directory that is removed afterwards, however deep it has become.
-func withDirectory<R>(_ body: (String) throws -> R) throws -> R {
-    let path = NSTemporaryDirectory() + "tidemark-test-\(UUID().uuidString)"
-    try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
-    defer { _ = try? shell("chmod -R u+rwx \"$1\" 2>/dev/null; rm -rf \"$1\"", path) }
-    return try body(path)
 }
 
 /// A volume with a small tree in it: directories, files of several sizes, hard links.

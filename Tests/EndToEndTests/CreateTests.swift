@@ -1,6 +1,7 @@
 // Making a volume.
 
 import Foundation
+import TestSupport
 import Testing
 
 @Suite struct CreateTests {

@@ -1,6 +1,7 @@
 // Pages of the metadata that are damaged: told of by every command, before liblmdb meets them.
 
 import Foundation
+import TestSupport
 import Testing
 
 @Suite struct DamagedPageTests {
@@ -77,11 +78,7 @@ import Testing
                 atPath: point, withIntermediateDirectories: false)
             defer { _ = try? shell("umount -l \"$1\" 2>/dev/null", point) }
             let server = try Started(tidemark, ["mount", "--foreground", volume, point])
-            let isMounted = try shell(
-                """
-                for ((i = 0; i < 600; i++)); do mountpoint -q "$1" && exit; sleep 0.1; done; exit 1
-                """, point)
-            try #require(isMounted.status == 0)
+            try expectWell("wait_until mountpoint -q \"$1\"", point)
             // A mount answers what was asked of it, checks included, until it meets the page.
             #expect(try run("check", volume, "--pages").status == 0)
             #expect(truncate(volume + "/meta.mdb", 5 * 4096) == 0)

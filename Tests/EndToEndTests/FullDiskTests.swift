@@ -1,6 +1,7 @@
 // A file system below that has no room left, for whatever the command wants to write.
 
 import Foundation
+import TestSupport
 import Testing
 
 @Suite struct FullDiskTests {

@@ -2,6 +2,7 @@
 
 import Foundation
 import HostFiles
+import TestSupport
 import Testing
 import VolumeFormat
 

@@ -1,6 +1,7 @@
 // What is said where /dev/fuse can't be opened: each reason by its name, with what to do.
 
 import Foundation
+import TestSupport
 import Testing
 
 @Suite(.enabled(if: PrivateMounts.obstacle == nil, "\(PrivateMounts.obstacle ?? "")"))

@@ -2,6 +2,7 @@
 
 import Bytes
 import Foundation
+import TestSupport
 import Testing
 import VolumeFormat
 
@@ -38,19 +39,17 @@ struct MountFaultTests {
     @Test func `a mount in use stays, and one that is told to end writes out what it holds`() throws
     {
         try withMount { volume, point in
-            let user = try Started("/bin/bash", ["-c", "cd \"$0\"; exec sleep 60", point])
-            while try FileManager.default.destinationOfSymbolicLink(
-                atPath: "/proc/\(user.number)/cwd") != point
-            {
-                usleep(10000)
+            // It only stays there, until it is killed.
+            let user = try Started("/bin/bash", ["-c", "cd \"$0\"; exec sleep 3600", point])
+            try until("user of the mount") {
+                try FileManager.default.destinationOfSymbolicLink(
+                    atPath: "/proc/\(user.number)/cwd") == point
             }
             let ended = try run("unmount", point)
             #expect(ended.status == 4 && ended.errors.contains("is in use"), "\(ended.errors)")
             try expectWell("echo unsynced > \"$1\"/f", point)
             kill(try server(volume), SIGTERM)
-            try expectWell(
-                "for i in {1..20}; do ! flock -n \"$1/lock\" true || exit 0; sleep 1; done; false",
-                volume)
+            try expectWell("wait_until flock -n \"$1/lock\" true", volume)
             user.signal(SIGKILL)
             try expectVerified(volume)
             try json("mount", volume, point)
@@ -75,20 +74,19 @@ struct MountFaultTests {
                     os.write(log, b"%d\\n" % i)
                 """
             let writers = try (1...3).map {
-                try Started(
-                    "/usr/bin/timeout", ["240", "python3", "-c", program, point, told, "\($0)"])
+                try Started("/usr/bin/env", ["python3", "-c", program, point, told, "\($0)"])
             }
             try expectWell(
                 """
+                told=$1
                 for who in 1 2 3; do
-                    until test "$(cat "$1$who" 2> /dev/null | wc -l)" -gt 3; do sleep 0.1; done
+                    wait_until eval 'test "$(cat "$told$who" 2> /dev/null | wc -l)" -gt 20'
                 done
-                sleep 1
                 """, told)
             try json("damage", volume, "--index", "rmap", "--count", "9", "--seed", "1")
             let repair = try Started(
-                tidemark, ["repair", volume, "--strategy", "rebuild", "--speed-limit", "200"])
-            usleep(500_000)
+                tidemark, ["repair", volume, "--strategy", "rebuild", "--speed-limit", "10"])
+            try untilAtWork(volume, by: repair)
             let number = try #require(
                 try json("status", volume)["live"].list("runs").first?.int("number"))
             kill(try server(volume), SIGKILL)
@@ -110,13 +108,13 @@ struct MountFaultTests {
                     test "$(ls "$1/$who" | grep -vc new)" -ge "$(wc -l < "$2$who")"
                 done
                 """, point, told)
-            try expectWell(
-                """
-                for i in {1..300}; do
-                    "$1" status "$2" | grep -q "run $3.* completed, repaired" && exit
-                    sleep 0.1
-                done; "$1" status "$2"; false
-                """, tidemark, volume, "\(number)")
+            try untilAtWork(volume)
+            try json("set", volume, "--speed-limit", "none")
+            try until("completed run") {
+                try json("status", volume).list("runs").contains {
+                    $0.int("number") == number && $0.string("outcome") == "repaired"
+                }
+            }
         }
     }
 
@@ -139,11 +137,11 @@ struct MountFaultTests {
             let told = volume + "-told"
             #expect(try run("unmount", point).status == 0)
             try json("mount", volume, point, "--gather", "\(gather)")
-            let writer = try Started(
-                "/usr/bin/timeout", ["240", "python3", "-c", program, point, told])
+            let writer = try Started("/usr/bin/env", ["python3", "-c", program, point, told])
             try expectWell(
-                "until test \"$(cat \"$1\" 2> /dev/null | wc -l)\" -gt 500; do sleep 0.1; done",
-                told)
+                """
+                told=$1; wait_until eval 'test "$(cat "$told" 2> /dev/null | wc -l)" -gt 500'
+                """, told)
             kill(try server(volume), SIGKILL)
             _ = writer.wait()
             try json("mount", volume, point)
@@ -171,7 +169,7 @@ struct MountFaultTests {
                 try transaction.flip(table, withUnsafeBytes(of: number.bigEndian) { Array($0) })
             }
             let server = try Started(tidemark, ["mount", volume, point, "--foreground"])
-            try expectWell("until mountpoint -q \"$1\"; do sleep 0.05; done", point)
+            try expectWell("wait_until mountpoint -q \"$1\"", point)
             try expectWell(
                 """
                 cd "$1"; grep -qx good good; ls | grep -qx bad
@@ -236,11 +234,11 @@ struct MountFaultTests {
                 "-c",
                 """
                 cd "$0"; exec 3> open; echo kept >&3; echo ready > ready
-                while true; do echo more >&3 && mkdir m && rmdir m || exit 7; sleep 0.05; done
+                while true; do echo more >&3 && mkdir m && rmdir m || exit 7; done
                 """, point,
             ]
             let user = try Started("/bin/bash", words)
-            try expectWell("until test -s \"$1/ready\"; do sleep 0.05; done", point)
+            try expectWell("wait_until test -s \"$1/ready\"", point)
             #expect(try run("unmount", point).status == 4)
             let ended = try run("unmount", point, "--force")
             #expect(ended.status == 0, "\(ended.errors)")
@@ -295,8 +293,7 @@ struct MountFaultTests {
                     for name in gone: os.unlink(name)
                 for name in durable: assert int(open(name).read()) == int(name)
                 """
-            let ended = try Started("/usr/bin/timeout", ["240", "python3", "-c", program, point])
-                .wait()
+            let ended = try Started("/usr/bin/env", ["python3", "-c", program, point]).wait()
             #expect(ended.status == 0, "\(ended.errors)")
         }
     }

@@ -1,6 +1,7 @@
 // The machine dies under a mounted volume at work: what fsync acknowledged is there afterwards.
 
 import Foundation
+import TestSupport
 import Testing
 
 /// Whether a file system can be made that loses all that was not synced.
@@ -57,19 +58,20 @@ struct MountPowerTests {
             try json("create", volume, "--size", "2G")
             try json("mount", volume, point)
             let writers = try (1...3).map {
-                try Started(
-                    "/usr/bin/timeout", ["240", "python3", "-c", Self.writer, point, told, "\($0)"])
+                try Started("/usr/bin/env", ["python3", "-c", Self.writer, point, told, "\($0)"])
             }
             try expectWell(
                 """
-                for who in 1 2 3; do until [ "$(wc -l < "$1$who")" -gt 9 ]; do sleep 0.1; done; done
+                told=$1
+                for who in 1 2 3; do
+                    wait_until eval 'test "$(cat "$told$who" 2> /dev/null | wc -l)" -gt 9'
+                done
                 """, told)
             try json("damage", volume, "--index", "rmap", "--count", "9", "--seed", "1")
             let repair = try Started(
-                tidemark, ["repair", volume, "--strategy", "rebuild", "--speed-limit", "200"])
-            usleep(1_000_000)
+                tidemark, ["repair", volume, "--strategy", "rebuild", "--speed-limit", "10"])
+            try untilAtWork(volume, by: repair)
             let status = try json("status", volume)
-            #expect(status["live"].list("runs").count == 1)
             let server = try #require(status["live"].int("process"))
             try expectWell("python3 -c \"$2\" \"$1\"", disk, Self.powerOff)
             kill(Int32(server), SIGKILL)
@@ -78,7 +80,7 @@ struct MountPowerTests {
             try expectWell(
                 """
                 cd "$1"; umount -l mnt
-                for i in {1..50}; do umount disk && break; sleep 0.1; done
+                wait_until umount disk
                 mount -o loop image disk
                 """, directory)
             try lookAfterwards(directory)
@@ -89,22 +91,21 @@ struct MountPowerTests {
     /// another one, in a name space of its own.
     private func lookAfterwards(_ directory: String) throws {
         let words = [
-            "240", "unshare", "-m", "/bin/bash", "-c",
-            """
+            "-m", "/bin/bash", "-c",
+            shellWaiting + """
             set -euo pipefail; cd "$1"
             echo another > boot; mount --bind boot /proc/sys/kernel/random/boot_id
             "$2" mount disk/volume mnt
             for who in 1 2 3; do python3 -c "$3" mnt told "$who"; done
-            for i in {1..200}; do
-                "$2" status disk/volume | grep -q "run 1.* completed, repaired" && break
-                sleep 0.1
-            done
-            "$2" status disk/volume | grep "run 1.* completed, repaired"
+            # The run goes on with its limit: whoever takes that away finds it at work.
+            wait_until "$2" set disk/volume --speed-limit none
+            is_repaired() { "$1" status disk/volume | grep -q "run 1.* completed, repaired"; }
+            wait_until is_repaired "$2"
             "$2" unmount mnt
             "$2" verify disk/volume
             """, "bash", directory, tidemark, Self.reader,
         ]
-        let ended = try Started("/usr/bin/timeout", words).wait()
+        let ended = try Started("/usr/bin/unshare", words).wait()
         #expect(ended.status == 0, "\(ended.output) \(ended.errors)")
     }
 }

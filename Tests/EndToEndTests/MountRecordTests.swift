@@ -1,6 +1,7 @@
 // What programs do to a mount, recorded as a scenario, and replayed.
 
 import Foundation
+import TestSupport
 import Testing
 
 @Suite(.enabled(if: canMount, "there is no /dev/fuse that could be opened"))

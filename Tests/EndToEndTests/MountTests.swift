@@ -1,6 +1,7 @@
 // A mounted volume under the programs that everybody uses.
 
 import Foundation
+import TestSupport
 import Testing
 
 /// Whether this process may mount. A node may be there without a driver behind it.
@@ -33,8 +34,8 @@ func withMount(
 func expectWell(
     _ script: String, _ arguments: String..., location: SourceLocation = #_sourceLocation
 ) throws {
-    let words = ["240", "/bin/bash", "-c", "set -euo pipefail\n" + script, "bash"] + arguments
-    let ended = try Started("/usr/bin/timeout", words).wait()
+    let whole = shellWaiting + "set -euo pipefail\n" + script
+    let ended = try Started("/bin/bash", ["-c", whole, "bash"] + arguments).wait(location: location)
     #expect(ended.status == 0, "\(ended.output) \(ended.errors)", sourceLocation: location)
 }
 

@@ -1,6 +1,7 @@
 // A mount by who is not root.
 
 import Foundation
+import TestSupport
 import Testing
 
 /// The mounts lie in a namespace in which every user may open /dev/fuse: on a machine without udev
@@ -90,12 +91,11 @@ struct MountUserTests {
             let ended = try place.script(
                 """
                 tidemark mount v mnt
-                (exec 3> mnt/open; echo kept >&3; exec sleep 50) & sleeper=$!
-                until test -s mnt/open; do sleep 0.05; done
+                (exec 3> mnt/open; echo kept >&3; exec sleep 3600) & sleeper=$!
+                wait_until test -s mnt/open
                 ! tidemark unmount mnt 2> errors; grep -q "is in use" errors
                 \(way)
-                for i in {1..100}; do flock -n v/lock true && break; sleep 0.1; done
-                flock -n v/lock true; kill -0 $sleeper; kill $sleeper
+                wait_until flock -n v/lock true; kill -0 $sleeper; kill $sleeper
                 tidemark mount v mnt; grep -qx kept mnt/open; tidemark unmount mnt
                 """)
             #expect(ended.status == 0, "\(ended.output) \(ended.errors)")

@@ -3,13 +3,14 @@
 // it needs.
 
 import Foundation
+import TestSupport
 import Testing
 
 @Suite struct PageTests {
     /// Runs a script in Python, which has `address` (host, port) and `ask`, against a page.
     private func withPage(_ script: String, _ volume: String) throws {
         let frame = """
-            import fcntl, os, socket, subprocess, sys, time
+            import fcntl, os, socket, subprocess, sys
             # It says where it listens on descriptor 3.
             reading, writing = (fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in os.pipe())
             os.dup2(writing, 3)
@@ -21,7 +22,7 @@ import Testing
             address = ("127.0.0.1", int(url.strip().strip("/").split(":")[-1]))
 
             def send(text):
-                with socket.create_connection(address, timeout=60) as client:
+                with socket.create_connection(address, timeout=120) as client:
                     client.sendall(text.encode())
                     answer = b""
                     while part := client.recv(65536):
@@ -39,7 +40,9 @@ import Testing
             try:
             """
         let body = script.split(separator: "\n").map { "    " + $0 }.joined(separator: "\n")
-        let whole = frame + "\n" + body + "\nfinally:\n    page.terminate(); page.wait()\n"
+        let whole =
+            pythonWaiting + frame + "\n" + body
+            + "\nfinally:\n    page.terminate(); page.wait()\n"
         let ended = try Started("/usr/bin/env", ["python3", "-c", whole, tidemark, volume]).wait()
         #expect(ended.status == 0, "\(ended.errors)")
     }
@@ -79,17 +82,13 @@ import Testing
                 """
                 expect(ask("/status"), "HTTP/1.1 503 ", "no process is at work")
                 expect(ask("/metrics"), "HTTP/1.1 503 ")
-                run = subprocess.Popen([sys.argv[1], "repair", sys.argv[2], "--speed-limit", "20"])
-                for _ in range(200):
-                    time.sleep(0.05)
-                    answer = ask("/status")
-                    if "HTTP/1.1 200 " in answer and '"scanning"' in answer:
-                        break
-                expect(answer, '"command":"repair"', '"scanning"')
+                run = subprocess.Popen([sys.argv[1], "repair", sys.argv[2], "--speed-limit", "1"])
+                until(lambda: '"scanning"' in ask("/status"), "scan")
+                expect(ask("/status"), "HTTP/1.1 200 ", '"command":"repair"', '"scanning"')
                 run.terminate()
                 run.wait()
-                time.sleep(0.3)
-                expect(ask("/status"), "HTTP/1.1 503 ")
+                # What was answered last is answered for a while.
+                until(lambda: "HTTP/1.1 503 " in ask("/status"), "end of the run")
                 """, volume)
         }
     }
@@ -98,15 +97,14 @@ import Testing
         try withVolume(files: 5) { volume in
             try withPage(
                 """
+                def connected():
+                    try:
+                        return socket.create_connection(address)
+                    except OSError:
+                        return None
                 def connect():
                     # Out of descriptors the server closes its socket for a moment.
-                    deadline = time.time() + 60
-                    while True:
-                        try:
-                            return socket.create_connection(address)
-                        except OSError:
-                            assert time.time() < deadline, "nobody is let in"
-                            time.sleep(0.2)
+                    return until(connected, "place for another client")
 
                 silent = [connect() for _ in range(400)]
                 for text in ["rubbish\\r\\n\\r\\n", "\\r\\n", "GET\\r\\n\\r\\n", "x" * 100000]:
@@ -116,14 +114,13 @@ import Testing
                     except OSError:
                         pass
                     client.close()
-                deadline = time.time() + 60
-                while True:
+                def is_let_in():
                     try:
                         expect(ask("/"), "HTTP/1.1 200 ")
-                        break
+                        return True
                     except OSError:
-                        assert time.time() < deadline, "nobody is let in"
-                        time.sleep(0.2)
+                        return False
+                until(is_let_in, "place for another client")
                 assert page.poll() is None
                 """, volume)
         }

@@ -1,6 +1,7 @@
 // Mounts that only one test sees.
 
 import Foundation
+import TestSupport
 import Testing
 
 /// A mount namespace of a test's own. What is mounted in it nobody else sees, the rest of the
@@ -18,16 +19,14 @@ final class PrivateMounts {
                 """
                 set -euo pipefail; cd "$1"
                 \(arrangement)
-                touch "$2"; exec sleep 600
+                touch "$2"; exec sleep 3600
                 """, "bash", directory, ready,
             ])
-        let end = ContinuousClock.now + .seconds(60)
-        while access(ready, F_OK) != 0 {
-            guard holder.isRunning, ContinuousClock.now < end else {
-                holder.signal(SIGKILL)
-                throw Obstacle(what: holder.wait().errors)
-            }
-            usleep(2000)
+        let holder = holder
+        try until("namespace") {
+            if access(ready, F_OK) == 0 { return true }
+            guard holder.isRunning else { throw Obstacle(what: holder.wait().errors) }
+            return false
         }
         unlink(ready)
     }
@@ -37,10 +36,10 @@ final class PrivateMounts {
         let what: String
     }
 
-    /// Runs a command in it, as root. At most for 240 s.
+    /// Runs a command in it, as root.
     func run(_ words: [String]) throws -> Ended {
-        let enter = ["240", "nsenter", "--mount=/proc/\(holder.number)/ns/mnt"]
-        return try Started("/usr/bin/timeout", enter + words).wait()
+        let enter = ["nsenter", "--mount=/proc/\(holder.number)/ns/mnt"]
+        return try Started("/usr/bin/env", enter + words).wait()
     }
 
     /// Runs a script in it, as root.
@@ -55,7 +54,7 @@ final class PrivateMounts {
         return try run(
             user.split(separator: " ").map(String.init) + [
                 "/bin/bash", "-c",
-                """
+                shellWaiting + """
                 set -euo pipefail; cd "$1"; command="$2"
                 tidemark() { "$command" "$@"; }
                 \(text)

@@ -1,6 +1,7 @@
 // stat, dump, owner, paths.
 
 import Foundation
+import TestSupport
 import Testing
 
 @Suite struct QueryTests {

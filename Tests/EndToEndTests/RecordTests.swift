@@ -1,6 +1,7 @@
 // `stress --record`: what happened, as a scenario that replays to the same end.
 
 import Foundation
+import TestSupport
 import Testing
 
 @Suite struct RecordTests {

@@ -1,6 +1,7 @@
 // Keeping what a rebuild replaces, and going back to it.
 
 import Foundation
+import TestSupport
 import Testing
 
 @Suite struct RollbackTests {

@@ -1,6 +1,7 @@
 // Checks and repairs of a part of a volume.
 
 import Foundation
+import TestSupport
 import Testing
 
 @Suite struct ScopeTests {

@@ -2,6 +2,7 @@
 // and look no different.
 
 import Foundation
+import TestSupport
 import Testing
 
 @Suite(.enabled(if: canMount, "there is no /dev/fuse that could be opened"))
@@ -25,22 +26,11 @@ struct ServedTests {
         }
     }
 
-    private func live(_ target: String) throws -> Document { try json("status", target)["live"] }
+    private func live(_ target: String) throws -> Document { try Document.live(target) }
 
     /// The process that serves the volume.
     private func server(_ volume: String) throws -> Int32 {
         Int32(try #require(try live(volume).int("process")))
-    }
-
-    /// Waits, for ten seconds at the most.
-    private func until(_ condition: () throws -> Bool) throws {
-        let start = Date()
-        while try !condition(), Date().timeIntervalSince(start) < 10 { usleep(10_000) }
-    }
-
-    private func untilAtWork(_ volume: String, _ count: Int = 1) throws {
-        try until { try live(volume).list("runs").count == count }
-        #expect(try live(volume).list("runs").count == count)
     }
 
     @Test func `every command answers by volume and by mount point, and the mount stays`() throws {
@@ -85,7 +75,7 @@ struct ServedTests {
 
     @Test func `several clients work at once, and are steered one by one`() throws {
         try withServed { volume, point in
-            let slow = ["--speed-limit", "30", "--json"]
+            let slow = ["--speed-limit", "10", "--json"]
             let first = try Started(tidemark, ["repair", volume, "--index", "rmap"] + slow)
             try untilAtWork(volume)
             let second = try Started(tidemark, ["check", point, "--index", "parents"] + slow)
@@ -110,14 +100,14 @@ struct ServedTests {
         try withServed { volume, point in
             try json("damage", volume, "--index", "rmap", "--count", "30", "--seed", "4")
             let repair = try Started(
-                tidemark, ["repair", volume, "--index", "rmap", "--speed-limit", "200"])
+                tidemark, ["repair", volume, "--index", "rmap", "--speed-limit", "10"])
             try untilAtWork(volume)
             let number = try #require(try live(volume).list("runs").first?.int("number"))
             try json("stop", volume)
             #expect(repair.wait().status == 4)
             // Another is at work meanwhile, and is not what is meant.
             let check = try Started(
-                tidemark, ["check", point, "--index", "parents", "--speed-limit", "200"])
+                tidemark, ["check", point, "--index", "parents", "--speed-limit", "10"])
             try untilAtWork(volume)
             let ended = try json("resume", point, "\(number)", "--speed-limit", "none")
             #expect(ended.string("outcome") == "repaired" && ended.int("run") == number)
@@ -139,7 +129,7 @@ struct ServedTests {
         try withServed { volume, point in
             let run = try Started(
                 tidemark,
-                command.prefix(1) + [point] + command.dropFirst() + ["--speed-limit", "50"])
+                command.prefix(1) + [point] + command.dropFirst() + ["--speed-limit", "10"])
             try untilAtWork(volume)
             #expect(try live(volume)["limits"].object["background"] as? Bool == isBackground)
             try json("set", volume, "--background")
@@ -156,7 +146,7 @@ struct ServedTests {
         try withServed { volume, _ in
             try json("damage", volume, "--index", "rmap", "--count", "30", "--seed", "4")
             let repair = try Started(
-                tidemark, ["repair", volume, "--no-background", "--speed-limit", "50"])
+                tidemark, ["repair", volume, "--no-background", "--speed-limit", "10"])
             try untilAtWork(volume)
             try json("stop", volume)
             #expect(repair.wait().status == 4)
@@ -172,7 +162,7 @@ struct ServedTests {
     func `a client that goes away stops nothing`(signal: Int32) throws {
         try withServed { volume, _ in
             try json("damage", volume, "--index", "rmap", "--count", "30", "--seed", "2")
-            let repair = try Started(tidemark, ["repair", volume, "--speed-limit", "200"])
+            let repair = try Started(tidemark, ["repair", volume, "--speed-limit", "10"])
             try untilAtWork(volume)
             repair.signal(signal)
             let ended = repair.wait()
@@ -194,7 +184,7 @@ struct ServedTests {
             let process = try server(volume)
             let repair = try Started(
                 tidemark,
-                ["repair", volume, "--strategy", "rebuild", "--speed-limit", "300"])
+                ["repair", volume, "--strategy", "rebuild", "--speed-limit", "10"])
             try untilAtWork(volume)
             kill(process, signal)
             #expect(repair.wait().status == 4)
@@ -205,7 +195,7 @@ struct ServedTests {
             try json("mount", volume, point)
             try untilAtWork(volume)
             let limits = try live(volume).list("runs").first?["limits"]
-            #expect(limits?.int("speedLimit") == 300)
+            #expect(limits?.int("speedLimit") == 10)
             try json("set", volume, "--speed-limit", "none")
             try until {
                 try json("status", volume).list("runs").last?.string("state") == "completed"
@@ -219,7 +209,7 @@ struct ServedTests {
     @Test func `a run that was stopped, or rests, goes on by resume`() throws {
         try withServed { volume, point in
             try json("damage", volume, "--index", "parents", "--count", "30", "--seed", "4")
-            let arguments = ["repair", volume, "--strategy", "rebuild", "--speed-limit", "100"]
+            let arguments = ["repair", volume, "--strategy", "rebuild", "--speed-limit", "10"]
             let repair = try Started(tidemark, arguments)
             try untilAtWork(volume)
             try json("pause", point)
@@ -232,7 +222,8 @@ struct ServedTests {
             let stopped = try #require(try json("status", volume).list("runs").last)
             #expect(stopped.string("state") == "stopped")
             let number = try #require(stopped.int("number"))
-            let resumed = try run("resume", point, "\(number)", "--json")
+            let resumed = try run(
+                "resume", point, "\(number)", "--speed-limit", "none", "--json")
             #expect(resumed.status == 0, "\(resumed.errors)")
             #expect(try resumed.document().string("outcome") == "repaired")
             let again = try run("resume", volume, "\(number)")
@@ -268,16 +259,21 @@ struct ServedTests {
             }
             let repairs = try ["rmap", "parents"].map {
                 try Started(
-                    tidemark, ["repair", volume, "--index", $0, "--speed-limit", "100"])
+                    tidemark, ["repair", volume, "--index", $0, "--speed-limit", "10"])
             }
             try untilAtWork(volume, 2)
             kill(try server(volume), SIGKILL)
             for repair in repairs { #expect(repair.wait().status == 4) }
             _ = try shell("umount -l \"$1\" 2>/dev/null", point)
             try json("mount", volume, point)
-            _ = try run("check", volume, "--index", "parents")
-            try until {
-                try json("status", volume).list("runs")
+            _ = try run("check", volume, "--index", "parents", "--speed-limit", "none")
+            try until("two repaired runs") {
+                // They go on one after the other, each with the limit that it had.
+                for work in try live(volume).list("runs") {
+                    let number = try #require(work.int("number"))
+                    _ = try run("set", volume, "\(number)", "--speed-limit", "none")
+                }
+                return try json("status", volume).list("runs")
                     .count { $0.string("outcome") == "repaired" } == 2
             }
             let outcomes = try json("status", volume).list("runs")

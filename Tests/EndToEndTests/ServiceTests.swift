@@ -1,6 +1,7 @@
 // A mount as a service: what the service manager is told, with the privileges that the unit leaves.
 
 import Foundation
+import TestSupport
 import Testing
 
 @Suite(.enabled(if: canMount && getuid() == 0, "mounting as a service is root's"))
@@ -28,7 +29,8 @@ struct ServiceTests {
                 import os, signal, socket, subprocess, sys
                 program, volume, point, capabilities = sys.argv[1:]
                 name = volume + ".notify"
-                s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); s.bind(name); s.settimeout(20)
+                s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); s.bind(name)
+                s.settimeout(120)
                 server = subprocess.Popen(
                     ["setpriv", "--no-new-privs", "--bounding-set", "-all," + capabilities,
                      "--inh-caps=-all", program, "mount", "--foreground", volume, point],
@@ -45,14 +47,14 @@ struct ServiceTests {
                     assert open(path).read() == "contents"
                     server.send_signal(signal.SIGTERM)
                     assert s.recv(4096) == b"STOPPING=1"
-                    assert server.wait(20) == 0, server.stderr.read()
+                    assert server.wait(120) == 0, server.stderr.read()
                     assert not os.path.ismount(point)
                 finally:
                     server.kill()
                 """
-            let words = ["240", "python3", "-c", script, tidemark, volume, point]
+            let words = ["python3", "-c", script, tidemark, volume, point]
             let ended = try Started(
-                "/usr/bin/timeout", words + [capabilities.joined(separator: ",")]
+                "/usr/bin/env", words + [capabilities.joined(separator: ",")]
             ).wait()
             defer { _ = try? shell("umount -l \"$1\" 2>/dev/null", point) }
             #expect(ended.status == 0, "\(ended.output) \(ended.errors)")

@@ -1,6 +1,7 @@
 // Repairs while writers write, through the command.
 
 import Foundation
+import TestSupport
 import Testing
 
 @Suite struct StressTests {

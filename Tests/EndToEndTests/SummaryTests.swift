@@ -3,6 +3,7 @@
 import Bytes
 import Foundation
 import LMDB
+import TestSupport
 import Testing
 import VolumeFormat
 

@@ -1,6 +1,7 @@
 // Usage, help, and standard streams.
 
 import Foundation
+import TestSupport
 import Testing
 
 @Suite struct UsageTests {

@@ -2,6 +2,7 @@
 
 import Foundation
 import HostFiles
+import TestSupport
 import Testing
 
 /// Notes what it meets, and does something to the tree when it meets a certain name.

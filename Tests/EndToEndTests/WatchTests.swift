@@ -1,6 +1,7 @@
 // Watching a mount: on a terminal, by HTTP, and in a browser where there is one.
 
 import Foundation
+import TestSupport
 import Testing
 
 @Suite(.enabled(if: canMount, "there is no /dev/fuse that could be opened"))
@@ -17,12 +18,8 @@ struct WatchTests {
             defer { _ = try? shell("umount -l \"$1\" 2>/dev/null", point) }
             let page = try #require(mounted.string("dashboard"))
             #expect(page.wholeMatch(of: /http:\/\/127\.0\.0\.1:[0-9]+\//) != nil, "\(page)")
-            let repair = try Started(tidemark, ["repair", volume, "--speed-limit", "30"])
-            let start = Date()
-            while try json("status", volume)["live"].list("runs").isEmpty {
-                try #require(Date().timeIntervalSince(start) < 30, "no run is at work")
-                usleep(10_000)
-            }
+            let repair = try Started(tidemark, ["repair", volume, "--speed-limit", "10"])
+            try untilAtWork(volume, by: repair)
             try Data("contents".utf8).write(to: URL(filePath: point + "/written"))
             try body(volume, point, page)
             try json("set", volume, "--speed-limit", "none")
@@ -39,7 +36,7 @@ struct WatchTests {
             headers = dict(word.split("=", 1) for word in sys.argv[2:])
             request = urllib.request.Request(sys.argv[1], headers=headers)
             try:
-                with urllib.request.urlopen(request, timeout=20) as answer:
+                with urllib.request.urlopen(request, timeout=120) as answer:
                     sys.stdout.write(answer.read().decode())
             except urllib.error.HTTPError as error:
                 sys.stdout.write(f"status {error.code}")
@@ -157,56 +154,71 @@ struct WatchTests {
                 Int32(child.trimmingCharacters(in: .whitespacesAndNewlines)), "\(child)")
             kill(number, SIGKILL)
             #expect(try shell("cat \"$1/written\"", point).output == "contents")
-            var answer = ""
-            for _ in 0..<100 where answer.isEmpty {
-                usleep(100_000)
-                answer = try shell("curl -s \"$1\" || true", page + "metrics").output
+            try until("page") {
+                try shell("curl -s \"$1\" || true", page + "metrics").output
+                    .contains("tidemark_info")
             }
-            #expect(answer.contains("tidemark_info"))
         }
     }
 
     // MARK: A terminal
 
-    /// What `status --watch` draws on a terminal of that size, picture by picture.
+    /// What `status --watch` draws on a terminal of that size, picture by picture: so many, and
+    /// then some on a narrow one.
     private func pictures(
-        _ volume: String, columns: Int, seconds: Double, variables: String...
+        _ volume: String, columns: Int, count: Int, _ variables: String...
     ) throws -> [String] {
-        let script = """
-            import fcntl, os, pty, select, signal, struct, sys, termios, time
-            columns, seconds = int(sys.argv[1]), float(sys.argv[2])
+        try watched(volume, columns, count, end: "\u{1b}[J", variables)
+            .components(separatedBy: "\u{1b}[J").dropLast()
+    }
+
+    /// Watches until `end` was written `count` times, and again after the terminal has become
+    /// narrow.
+    private func watched(
+        _ volume: String, _ columns: Int, _ count: Int, end: String, _ variables: [String]
+    ) throws -> String {
+        let script = pythonWaiting + """
+            import fcntl, os, pty, select, signal, struct, sys, termios
+            columns, count, end = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3].encode()
+            may_begin, begin = os.pipe()
             child, file = pty.fork()
             if child == 0:
                 os.environ.pop("NO_COLOR", None)
-                for word in sys.argv[3].split():
+                for word in sys.argv[4].split():
                     os.environ.__setitem__(*word.split("=", 1))
-                time.sleep(0.2)
-                os.execv(sys.argv[4], sys.argv[4:])
-            fcntl.ioctl(file, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
-            drawn, end, isNarrow = b"", time.time() + seconds, False
-            while time.time() < end:
-                if not isNarrow and end - time.time() < seconds / 3:
-                    isNarrow = True
-                    fcntl.ioctl(file, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 60, 0, 0))
-                if select.select([file], [], [], 0.1)[0]:
-                    drawn += os.read(file, 65536)
+                os.read(may_begin, 1)
+                os.execv(sys.argv[5], sys.argv[5:])
+            def resize(columns):
+                fcntl.ioctl(file, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+            drawn = b""
+            def has_drawn(count, start=0):
+                global drawn
+                while select.select([file], [], [], 0)[0]: drawn += os.read(file, 65536)
+                return drawn[start:].count(end) >= count
+            resize(columns)
+            os.write(begin, b".")
+            until(lambda: has_drawn(count), "pictures")
+            resize(60)
+            # The one that is being drawn may have the old size still.
+            start = len(drawn)
+            until(lambda: has_drawn(2, start), "pictures on a narrow terminal")
             os.kill(child, signal.SIGINT)
             status = os.waitpid(child, 0)[1]
             sys.stdout.buffer.write(drawn)
             sys.exit(os.waitstatus_to_exitcode(status))
             """
         let words =
-            ["python3", "-c", script, "\(columns)", "\(seconds)"]
+            ["python3", "-c", script, "\(columns)", "\(count)", end]
             + [(["TERM=xterm", "LC_ALL=C"] + variables).joined(separator: " ")]
         let ended = try Started("/usr/bin/env", words + [tidemark, "status", volume, "--watch"])
             .wait()
         #expect(ended.status == 0, "\(ended.errors)")
-        return ended.output.components(separatedBy: "\u{1b}[J").dropLast()
+        return ended.output
     }
 
     @Test func `a terminal is redrawn in place, at its size, until it is interrupted`() throws {
         try withSlowRun { volume, point, _ in
-            let drawn = try pictures(volume, columns: 80, seconds: 4.5)
+            let drawn = try pictures(volume, columns: 80, count: 3)
             try #require(drawn.count >= 4)
             for label in ["run 1", "scanning", "keys", "hooks", "queue", "lock", "writers"] {
                 #expect(drawn[1].contains(label), "\(drawn[1])")
@@ -220,7 +232,7 @@ struct WatchTests {
             let last = drawn[drawn.count - 1].replacing(/\u{1b}\[[0-9]*[A-Za-z]/, with: "")
             #expect(last.split(separator: "\r\n").allSatisfy { $0.count < 62 }, "\(last)")
 
-            let plain = try pictures(volume, columns: 80, seconds: 1.5, variables: "NO_COLOR=1")
+            let plain = try pictures(volume, columns: 80, count: 1, "NO_COLOR=1")
             #expect(!plain.joined().contains("\u{1b}[1m") && plain[0].contains("run 1"))
         }
     }
@@ -233,12 +245,12 @@ struct WatchTests {
             try json("mount", volume, point)
             defer { _ = try? shell("umount -l \"$1\" 2>/dev/null", point) }
             #expect(try shell("ls -lR \"$1\"", point).status == 0)
-            let drawn = try pictures(volume, columns: 100, seconds: 2.6)
+            let drawn = try pictures(volume, columns: 100, count: 2)
             #expect(drawn.count >= 2)
             #expect(try #require(drawn.last).contains("none is at work"))
             #expect(try #require(drawn.last).contains("readdir"))
-            let dumb = try pictures(volume, columns: 80, seconds: 1.2, variables: "TERM=dumb")
-            #expect(dumb.isEmpty)
+            let dumb = try watched(volume, 80, 1, end: "\n", ["TERM=dumb"])
+            #expect(!dumb.contains("\u{1b}"))
             #expect(try run("unmount", point).status == 0)
         }
     }

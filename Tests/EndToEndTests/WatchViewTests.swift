@@ -2,6 +2,7 @@
 
 import Foundation
 import Meters
+import TestSupport
 import Testing
 import Tidemark
 
