@@ -11,7 +11,7 @@ struct NoneKept: Error, CustomStringConvertible {
     var description: String { "no generation of \(index) is kept" }
 }
 
-extension Catalogue: Owner {
+extension Catalogue: ExactOwner {
     public func atCommitBoundary<R: Sendable>(
         _ body: @Sendable (any CommitBoundary) throws -> R
     ) throws -> R {
@@ -32,7 +32,7 @@ extension Catalogue: Owner {
         Snapshot(state.withLock { $0 }, capacity)
     }
 
-    final class Boundary: CommitBoundary {
+    final class Boundary: CommitBoundary, Generations, Amending {
         var state: State
         let catalogue: Catalogue
 
@@ -47,10 +47,16 @@ extension Catalogue: Owner {
         func detach(_ hook: any CommitHook) { state.hooks.removeAll { $0 === hook } }
         func snapshot() throws -> any OwnerSnapshot { Snapshot(state, catalogue.capacity) }
 
+        // It has no summaries, and keeps no records of runs: those parts have defaults.
+        var generations: (any Generations)? {
+            catalogue.parts.contains(.generations) ? self : nil
+        }
+        var amending: (any Amending)? { catalogue.parts.contains(.amending) ? self : nil }
+
         /// Every change at a boundary is a transaction of its own.
         private func commit() {
             state.commit += 1
-            state.report(DeltaBatch())
+            state.report(DeltaBatch(), by: .boundary)
         }
 
         func createGeneration(of index: IndexSlot) throws -> UInt32 {
@@ -63,16 +69,16 @@ extension Catalogue: Owner {
         }
 
         func append(
-            _ stretch: EntryBatch, to generation: UInt32, of index: IndexSlot, end: KeyBytes?
+            _ batch: EntryBatch, to generation: UInt32, of index: IndexSlot, end: KeyBytes?
         ) throws {
-            var position = stretch.startPosition
+            var position = batch.startPosition
             var target = generationState(generation, index)
-            while position < stretch.endPosition {
-                let key = stretch.key(at: position).array
-                let old = target.entries.updateValue(stretch.value(at: position).array, forKey: key)
+            while position < batch.endPosition {
+                let key = batch.key(at: position).array
+                let old = target.entries.updateValue(batch.value(at: position).array, forKey: key)
                 if old != nil { target.spoilt = "the entry \(key) was appended twice" }
                 target.expectedCount += 1
-                position = stretch.position(after: position)
+                position = batch.position(after: position)
             }
             target.loadCursor = end.map { .at($0) } ?? .end
             state.indexes[index.rawValue].generations[generation] = target
@@ -107,7 +113,9 @@ extension Catalogue: Owner {
             commit()
         }
 
-        func keptGeneration(of index: IndexSlot) -> UInt32? { state.indexes[index.rawValue].kept }
+        func previousGeneration(of index: IndexSlot) -> UInt32? {
+            state.indexes[index.rawValue].kept
+        }
 
         func rollBack(_ indexes: [IndexSlot]) throws {
             var changed = state
@@ -122,7 +130,7 @@ extension Catalogue: Owner {
             commit()
         }
 
-        func forgetKept(of indexes: [IndexSlot]) throws {
+        func forgetPrevious(of indexes: [IndexSlot]) throws {
             let kept = indexes.filter { state.indexes[$0.rawValue].kept != nil }
             guard !kept.isEmpty else { return }
             for index in kept { state.indexes[index.rawValue].retireKept() }
@@ -155,6 +163,8 @@ extension Catalogue: Owner {
             commit()
             return changed
         }
+
+        func loading(of index: IndexSlot) -> (generation: UInt32, cursor: KeyBytes?)? { nil }
 
         func reap(limit: Int) throws -> Bool {
             for slot in state.indexes.indices {
@@ -190,7 +200,7 @@ extension Catalogue: Owner {
             records.firstIndex { !($0.key.primaryKey < key) } ?? records.count
         }
 
-        func boundary(
+        func windowEnd(
             after key: KeyBytes, records wanted: Int, wants: (IndexSlot) -> Bool
         ) throws -> KeyBytes? {
             let next = first(key) + wanted
@@ -227,9 +237,6 @@ extension Catalogue: Owner {
             }
             return all.count > limit ? all[limit].key : nil
         }
-
-        /// No two records of a catalogue contradict each other.
-        func audit(of index: IndexSlot, over range: KeyRange) -> (any EntryAudit)? { nil }
 
         func room(forEntries entries: Int, payload: Int, of index: IndexSlot) throws
             -> (available: Int, needed: Int)

@@ -91,10 +91,24 @@ public final class Catalogue: Sendable {
     /// Entries of one generation at the most; reached, there is no room for another.
     let capacity: Int
 
+    /// What of the contract a catalogue offers, so that tests can have one that offers less.
+    public struct Parts: OptionSet, Sendable {
+        public let rawValue: Int
+        public init(rawValue: Int) { self.rawValue = rawValue }
+        public static let generations = Parts(rawValue: 1), amending = Parts(rawValue: 2)
+        public static let all: Parts = [.generations, .amending]
+    }
+
+    let parts: Parts
+
     /// - Parameters:
+    ///   - parts: what it offers beside its commit lock.
     ///   - capacity: bytes that a new generation may take.
     ///   - voidEvery: see `DeltaSwitch`.
-    public init(label: String = "catalogue", capacity: Int = .max, voidEvery: Int = 0) {
+    public init(
+        label: String = "catalogue", parts: Parts = .all, capacity: Int = .max, voidEvery: Int = 0
+    ) {
+        self.parts = parts
         self.label = label
         self.capacity = capacity
         var state = State(indexes: [IndexState(), IndexState()])
@@ -201,8 +215,8 @@ extension Catalogue {
 
 extension Catalogue.State {
     /// Tells the hooks of the last commit, which is visible.
-    func report(_ deltas: borrowing DeltaBatch) {
-        for hook in hooks { hook.committed(commit, deltas: deltas) }
+    func report(_ deltas: borrowing DeltaBatch, by origin: CommitOrigin = .writer) {
+        for hook in hooks { hook.committed(commit, by: origin, deltas: deltas) }
     }
 }
 

@@ -28,7 +28,7 @@ public import Entries
 /// A `SequenceNumber` is here the raw 64 bits of a point on the owner's event clock. For Linux that
 /// is `CLOCK_MONOTONIC` in nanoseconds. Only the order of two of them counts. Zero is none, and so
 /// is everything from 2^63 on.
-public protocol UnlockedOwner: IndexedOwner {
+public protocol UnlockedOwner: Owner {
     /// The time now: later than, or equal to, the stamp of every event so far. It never goes back,
     /// and moves on by itself. Called with a lock of the framework held, by any thread: it takes
     /// no lock, and costs about as much as `clock_gettime(2)`.

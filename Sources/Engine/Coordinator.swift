@@ -341,7 +341,7 @@ public final class Coordinator {
                 found > 0 || hasDefects ? .corrupt : isUnsettled ? .unsettled : .clean
             // An earlier run may have left something to be reaped.
             let mayChange = run.options.strategy != .check && !run.options.isDryRun
-            return go(mayChange ? .reap : .end)
+            return go(mayChange && run.parts.hasGenerations ? .reap : .end)
         }
         // The hooks have kept the shadow up all the while: no second scan is needed.
         isRecheck = true
@@ -359,7 +359,7 @@ public final class Coordinator {
         let left = run.report.indexes.reduce(0) { $0 + ($1.recheck ?? $1.found).total }
         run.report.outcome =
             left > 0 || hasDefects ? .corrupt : found > 0 ? .repaired : .clean
-        go(.reap)
+        go(run.parts.hasGenerations ? .reap : .end)
     }
 
     /// Returns a part of the old generations' storage. Where that fails all that matters is

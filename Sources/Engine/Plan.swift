@@ -41,6 +41,24 @@ package struct Plan {
     package let reason: String
     /// How long the action is to take; nil where nothing is done.
     package let seconds: Double?
+
+    /// Where the owner offers nothing by which the index could be mended.
+    static let advice = "the owner offers no way to mend it: what was found is advice"
+}
+
+/// What either way of mending an index would take, in seconds.
+private struct Estimate {
+    let patching, rebuilding: Double
+
+    func patch(_ reason: String) -> Plan {
+        Plan(action: .patch, reason: reason, seconds: patching)
+    }
+
+    func rebuild(_ reason: String) -> Plan {
+        Plan(action: .rebuild, reason: reason, seconds: rebuilding)
+    }
+
+    func nothing(_ reason: String) -> Plan { Plan(action: .none, reason: reason, seconds: nil) }
 }
 
 extension Run {
@@ -61,38 +79,47 @@ extension Run {
 
     private func plan(_ place: Int, _ comparison: Comparison) throws -> Plan {
         let found = comparison.found.total
-        let entries = report.indexes[place].entries
+        let estimate = Estimate(
+            patching: Double(found) * costs.patchSeconds,
+            rebuilding: Double(report.indexes[place].entries) * costs.loadSeconds)
+        if options.strategy == .check { return estimate.nothing("a check changes nothing") }
         if let summary = owner.indexes[slots[place].rawValue].summary {
-            return plan(summary, found: found, entries: entries)
+            return plan(summary, found: found, estimate)
         }
+        guard found > 0 || options.strategy == .rebuild && parts.hasGenerations else {
+            return estimate.nothing("nothing is wrong")
+        }
+        switch (parts.canAmend, parts.hasGenerations && hook.scope == nil) {
+        case (false, false): return estimate.nothing(Plan.advice)
+        case (true, false) where hook.scope != nil: return estimate.patch("a part is patched")
+        case (true, false): return estimate.patch("the owner has no generations")
+        case (false, true) where options.strategy == .rebuild: return estimate.rebuild("asked for")
+        case (false, true): return estimate.rebuild("the owner changes no single entries")
+        case (true, true): return try choose(comparison, place, estimate)
+        }
+    }
+
+    /// Where the owner can do both.
+    private func choose(
+        _ comparison: Comparison, _ place: Int, _ estimate: Estimate
+    ) throws -> Plan {
+        let found = comparison.found.total
         let isRemembered = found <= options.rememberedDiscrepancies
-        let patching = Double(found) * costs.patchSeconds
-        let rebuilding = Double(entries) * costs.loadSeconds
-        func patch(_ reason: String) -> Plan {
-            Plan(action: .patch, reason: reason, seconds: patching)
-        }
-        func rebuild(_ reason: String) -> Plan {
-            Plan(action: .rebuild, reason: reason, seconds: rebuilding)
-        }
-        func nothing(_ reason: String) -> Plan { Plan(action: .none, reason: reason, seconds: nil) }
+        let tooMany = "\(grouped(found)) discrepancies are more than a patch remembers"
         let numbers =
             "patching \(counted(found, "entry", "entries")) takes about "
-            + "\(roughly(patching)), rebuilding \(grouped(entries)) about \(roughly(rebuilding))"
-        let tooMany = "\(grouped(found)) discrepancies are more than a patch remembers"
+            + "\(roughly(estimate.patching)), rebuilding \(grouped(report.indexes[place].entries)) "
+            + "about \(roughly(estimate.rebuilding))"
         switch options.strategy {
-        case .check: return nothing("a check changes nothing")
-        case _ where hook.scope != nil:
-            return found == 0 ? nothing("nothing is wrong") : patch("a part is patched")
-        case .rebuild: return rebuild("asked for")
-        case .patch where found == 0: return nothing("nothing is wrong")
-        case .patch where isRemembered: return patch("asked for")
-        case .patch: return rebuild(tooMany)
-        case .auto where found == 0: return nothing("nothing is wrong")
-        case .auto where !isRemembered: return rebuild(tooMany)
-        case .auto where patching <= rebuilding: return patch(numbers)
+        case .check: return estimate.nothing("a check changes nothing")
+        case .rebuild: return estimate.rebuild("asked for")
+        case .patch: return isRemembered ? estimate.patch("asked for") : estimate.rebuild(tooMany)
+        case .auto where !isRemembered: return estimate.rebuild(tooMany)
+        case .auto where estimate.patching <= estimate.rebuilding: return estimate.patch(numbers)
         case .auto:
             let shortage = try shortage(comparison)
-            return shortage.map { patch("there is no space to rebuild: \($0)") } ?? rebuild(numbers)
+            return shortage.map { estimate.patch("there is no space to rebuild: \($0)") }
+                ?? estimate.rebuild(numbers)
         }
     }
 
@@ -108,27 +135,23 @@ extension Run {
 extension Run {
     /// Corrections of counters that fit into one transaction are made in one; more of them make
     /// a new generation, so that all become visible at once, where there are generations.
-    private func plan(_ summary: any Summary, found: Int, entries: Int) -> Plan {
-        let patching = Double(found) * costs.patchSeconds
-        let rebuilding = Double(entries) * costs.loadSeconds
-        func nothing(_ reason: String) -> Plan { Plan(action: .none, reason: reason, seconds: nil) }
-        func patch(_ reason: String) -> Plan {
-            Plan(action: .patch, reason: reason, seconds: patching)
-        }
-        func rebuild(_ reason: String) -> Plan {
-            Plan(action: .rebuild, reason: reason, seconds: rebuilding)
-        }
+    private func plan(_ summary: any Summary, found: Int, _ estimate: Estimate) -> Plan {
+        let mayRebuild = summary.hasGenerations && parts.hasGenerations
         let number = counted(found, "correction", "corrections")
-        switch options.strategy {
-        case .check: return nothing("a check changes nothing")
-        case .rebuild where summary.hasGenerations: return rebuild("asked for")
-        case _ where found == 0: return nothing("nothing is wrong")
-        case _ where !summary.hasGenerations:
-            return patch("the counters stand in the primary records")
-        case .patch: return patch("asked for")
-        case _ where found <= options.patchEntries:
-            return patch("\(number) \(found == 1 ? "fits" : "fit") into one transaction")
-        default: return rebuild("\(number) are more than one transaction takes")
+        guard found > 0 || options.strategy == .rebuild && mayRebuild else {
+            return estimate.nothing("nothing is wrong")
+        }
+        switch (parts.canCorrect, mayRebuild) {
+        case (false, false): return estimate.nothing(Plan.advice)
+        case (true, false) where summary.hasGenerations:
+            return estimate.patch("the owner has no generations")
+        case (true, false): return estimate.patch("the counters stand in the primary records")
+        case (_, true) where options.strategy == .rebuild: return estimate.rebuild("asked for")
+        case (false, true): return estimate.rebuild("the owner corrects no single counters")
+        case (true, true) where options.strategy == .patch: return estimate.patch("asked for")
+        case (true, true) where found <= options.patchEntries:
+            return estimate.patch("\(number) \(found == 1 ? "fits" : "fit") into one transaction")
+        case (true, true): return estimate.rebuild("\(number) are more than one transaction takes")
         }
     }
 }

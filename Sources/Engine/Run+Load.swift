@@ -104,7 +104,7 @@ extension Run {
             merge = try assistant.freeze().merge(slot.rawValue, index: index)
         }
         try atBoundary { boundary in
-            let generation = try boundary.createGeneration(of: slot)
+            let generation = try boundary.requireGenerations().createGeneration(of: slot)
             self.loading = Loading(
                 slot: slot, generation: generation, overlay: overlay,
                 isSummary: comparison.corrections != nil, cursor: KeyBytes(),
@@ -160,14 +160,14 @@ extension Run {
         // it is not to hold for a moment what a later step would refuse.
         try checkExact()
         if current.isSummary {
-            try boundary.append(
+            try boundary.requireGenerations().append(
                 stretch.batch, to: current.generation, of: current.slot, end: stretch.end)
             return []
         }
         let items = options.mutants.have(.loadWithoutDrain) ? [] : hook.takeAll()
         for item in items { absorb(item, current.slot, current.overlay, from: current.cursor) }
         current.overlay.apply(to: stretch.batch, end: stretch.end, into: result)
-        try boundary.append(
+        try boundary.requireGenerations().append(
             result, to: current.generation, of: current.slot, end: stretch.end)
         return items
     }
@@ -222,19 +222,21 @@ extension Run {
             precondition(
                 self.assistant.damageCount == 0 || self.options.mutants.have(.incompleteCommits),
                 "an incomplete run commits nothing")
-            if let problem = try boundary.validate(
+            let generations = try boundary.requireGenerations()
+            if let problem = try generations.validate(
                 generation: current.generation, of: current.slot)
             {
                 throw AbortReason("the new generation is not valid: \(problem)")
             }
-            let forgotten = try boundary.keptGeneration(of: current.slot)
-            try boundary.activate(
+            let forgotten = try generations.previousGeneration(of: current.slot)
+            try generations.activate(
                 generation: current.generation, of: current.slot,
                 keepsOld: self.options.keepsOld)
             self.loading?.isActive = true
             if let place = self.slots.firstIndex(of: current.slot) {
                 self.report.indexes[place].generation = current.generation
-                self.report.indexes[place].kept = try boundary.keptGeneration(of: current.slot)
+                self.report.indexes[place].kept =
+                    try generations.previousGeneration(of: current.slot)
                 self.report.indexes[place].forgotten = forgotten
             }
             try self.noteResult(current.slot, isMended: true, at: boundary)
@@ -248,7 +250,7 @@ extension Run {
         let clock = clock
         return try atBoundary { boundary in
             let start = clock.now()
-            let more = try boundary.reap(limit: limit)
+            let more = try boundary.generations?.reap(limit: limit) ?? false
             return (more, clock.now() - start)
         }
     }

@@ -88,13 +88,7 @@ extension Run {
             if let overlay = patch.overlay {
                 for item in items { self.absorb(item, patch.slot, overlay, from: KeyBytes()) }
             }
-            let wanted = zip(patch.keys, patch.known).map { key, value in
-                guard let overlay = patch.overlay, !options.mutants.have(.patchIsStale) else {
-                    return (key: key, value: value)
-                }
-                return (key: key, value: unsafe overlay.newest(key.span.bytes) ?? value)
-            }
-            let count = try boundary.amend(patch.slot, wanted)
+            let count = try self.mend(patch, boundary)
             if let place = self.slots.firstIndex(of: patch.slot) {
                 self.report.indexes[place].patched += count
             }
@@ -103,6 +97,21 @@ extension Run {
         }
         assistant.loading = nil
         try assistant.handle(outcome.items)
+    }
+
+    /// - Returns: how many entries were changed.
+    private func mend(_ patch: Patch, _ boundary: any CommitBoundary) throws -> Int {
+        guard let overlay = patch.overlay else {
+            let corrections = zip(patch.keys, patch.known).compactMap { key, value in
+                value.map { (key: key, value: $0) }
+            }
+            return try boundary.requireCounters().correct(patch.slot, corrections)
+        }
+        let wanted = zip(patch.keys, patch.known).map { key, value in
+            guard !options.mutants.have(.patchIsStale) else { return (key: key, value: value) }
+            return (key: key, value: unsafe overlay.newest(key.span.bytes) ?? value)
+        }
+        return try boundary.requireAmending().amend(patch.slot, wanted)
     }
 
     private struct Patched: @unchecked Sendable {

@@ -76,7 +76,7 @@ package final class KeptRecord: Sendable {
             change(&record)
             return record
         }
-        try boundary.store(changed)
+        try boundary.requireJournal().store(changed)
     }
 }
 
@@ -102,7 +102,7 @@ extension Run {
         guard let kept else { return }
         if !options.mutants.have(.othersGoOn) { try supersedeOthers(boundary) }
         let commit = boundary.lastCommit
-        if resumedFrom == nil { try boundary.keepLog() }
+        if resumedFrom == nil { try boundary.requireJournal().keepLog() }
         let resumedFrom = resumedFrom
         try kept.store(at: boundary) { record in
             record.state = .prepared
@@ -123,7 +123,7 @@ extension Run {
     private func supersedeOthers(_ boundary: any CommitBoundary) throws {
         guard let kept, mayRebuild else { return }
         let own = kept.value
-        for var other in try boundary.runs()
+        for var other in try boundary.requireJournal().runs()
         where other.number != own.number && other.state.isResumable
             && !other.state.isWorking && !Set(other.indexes).isDisjoint(with: own.indexes)
         {
@@ -131,13 +131,13 @@ extension Run {
             if let name = other.loading?.index,
                 let slot = owner.indexes.firstIndex(where: { $0.name == name })
             {
-                try boundary.discardUnfinished(of: IndexSlot(slot))
+                try boundary.generations?.discardUnfinished(of: IndexSlot(slot))
             }
             other.state = .aborted
             other.reason = "run \(own.number) took its place"
             other.logFrom = nil
             other.loading = nil
-            try boundary.store(other)
+            try boundary.requireJournal().store(other)
         }
     }
 
@@ -194,7 +194,7 @@ extension Run {
     public func beginCheckpoint() throws {
         precondition(mayBeginCheckpoint, "one checkpoint at a time, and only of a kept run")
         let mark = try atBoundary { boundary -> HookPoint.Mark in
-            try boundary.keepLog()
+            try boundary.requireJournal().keepLog()
             return try self.mark(boundary)
         }
         try stage(mark)
@@ -203,7 +203,10 @@ extension Run {
 
     private func mark(_ boundary: any CommitBoundary) throws -> HookPoint.Mark {
         let mark = try hook.mark()
-        precondition(mark.commit == boundary.lastCommit, "a position is of a commit boundary")
+        guard mark.commit == boundary.lastCommit else {
+            throw AbortReason(
+                "the owner is at commit \(boundary.lastCommit) and has reported \(mark.commit)")
+        }
         return mark
     }
 
@@ -264,10 +267,16 @@ extension Run {
     public func replay() throws -> Bool {
         guard let (position, end) = replaying else { return false }
         let next: LogPosition?
+        // By whoever keeps the log; read by one thread.
+        var last = position
         do {
             next = try exactOwner.snapshot().logged(from: position, limit: options.replayDeltas) {
                 place, deltas in
                 guard place.commit <= end else { return }
+                guard (place.commit, place.ordinal) >= (last.commit, last.ordinal) else {
+                    throw AbortReason("its order is broken at commit \(place.commit)")
+                }
+                last = place
                 hook.replay(place.commit, from: place.ordinal, deltas)
             }
         } catch {
@@ -285,7 +294,7 @@ extension Run {
     private func checkLogged() throws {
         guard let number = record?.number else { return }
         let known = try atBoundary { boundary in
-            try boundary.runs().first { $0.number == number }
+            try boundary.requireJournal().runs().first { $0.number == number }
         }
         guard known?.logFrom == nil, !options.mutants.have(.holeInLogIgnored) else { return }
         throw AbortReason(
@@ -332,7 +341,7 @@ extension Run {
         var reason = reason
         do {
             let mark = try atBoundary { [reason] boundary -> HookPoint.Mark in
-                if hasPosition { try boundary.keepLog() }
+                if hasPosition { try boundary.requireJournal().keepLog() }
                 let mark = try self.mark(boundary)
                 boundary.detach(self.hook)
                 try kept.store(at: boundary) { record in

@@ -25,9 +25,9 @@ public import Shadow
 package import Synchronization
 
 public final class Run: @unchecked Sendable {
-    public let owner: any IndexedOwner
+    public let owner: any Owner
     /// The same, where it can be locked.
-    private let exact: (any Owner)?
+    private let exact: (any ExactOwner)?
     /// Its feed, where nobody can lock it.
     package let unlocked: UnlockedAccess?
     /// Up to where the feed is to be delivered.
@@ -51,6 +51,8 @@ public final class Run: @unchecked Sendable {
     /// Written by the coordinator alone.
     public package(set) var state = RunState.prepared
     public package(set) var report = RunReport()
+    /// What its owner offers. Noted at the first boundary.
+    package var parts = OwnerParts()
     /// When the run was unhooked for good.
     package var endTime: UInt64 = 0
     /// The generation that is being loaded, if any.
@@ -76,16 +78,16 @@ public final class Run: @unchecked Sendable {
     /// - Parameters:
     ///   - indexes: those that the run is about; one scan feeds them all.
     ///   - store: an empty side file, the run's own; or the one that `keeping` was opened with.
-    ///   - keeping: what makes it outlive its process, with an owner that keeps runs.
+    ///   - keeping: what makes it outlive its process, with an owner that offers a journal; with
+    ///     another the run fails at its first step.
     ///   - onDiscrepancy: told of each discrepancy as it is found, by any thread.
     ///   - onDefect: told of each defect of primary records as it is found, by any thread.
     public convenience init(
-        owner: any Owner, indexes: [IndexSlot], store: any SideStore, options: RunOptions,
+        owner: any ExactOwner, indexes: [IndexSlot], store: any SideStore, options: RunOptions,
         clock: RunClock, keeping: Keeping? = nil,
         onDiscrepancy: @escaping @Sendable (Discrepancy) -> Void = { _ in },
         onDefect: @escaping @Sendable (PrimaryDefect) -> Void = { _ in }
     ) {
-        precondition(keeping == nil || owner.keepsRuns, "this owner keeps no runs")
         self.init(
             owner, exact: owner, unlocked: nil, indexes, store, options, clock, keeping,
             onDiscrepancy, onDefect)
@@ -107,7 +109,7 @@ public final class Run: @unchecked Sendable {
     }
 
     private init(
-        _ owner: any IndexedOwner, exact: (any Owner)?, unlocked: (any UnlockedOwner)?,
+        _ owner: any Owner, exact: (any ExactOwner)?, unlocked: (any UnlockedOwner)?,
         _ indexes: [IndexSlot], _ store: any SideStore, _ options: RunOptions,
         _ clock: RunClock, _ keeping: Keeping?,
         _ onDiscrepancy: @escaping @Sendable (Discrepancy) -> Void,
@@ -153,7 +155,7 @@ public final class Run: @unchecked Sendable {
     }
 
     /// The owner, of which the run needs what only one that can be locked has.
-    package var exactOwner: any Owner {
+    package var exactOwner: any ExactOwner {
         guard let exact else { preconditionFailure("nobody can lock this owner") }
         return exact
     }
@@ -170,9 +172,7 @@ public final class Run: @unchecked Sendable {
         try exactOwner.atCommitBoundary { boundary in
             let start = self.clock.now()
             defer { self.holds.record(self.clock.now() - start) }
-            // The hook may be attached only by what comes now.
-            let others = boundary.hooks.compactMap { $0 as? HookPoint }.filter { $0 !== self.hook }
-            return try HookPoint.holding(others + [self.hook]) { try body(boundary) }
+            return try body(boundary)
         }
     }
 
@@ -201,6 +201,8 @@ public final class Run: @unchecked Sendable {
                 let name = self.owner.indexes[slot.rawValue].name
                 throw AbortReason("another run is at work on \(name): wait for its end")
             }
+            self.parts = OwnerParts(boundary)
+            if self.kept != nil { _ = try boundary.requireJournal() }
             try self.takePosition(boundary)
             try self.discardUnfinished(boundary)
             if !self.options.mutants.have(.hooksAfterFirstWindow) { boundary.attach(self.hook) }
@@ -212,19 +214,19 @@ public final class Run: @unchecked Sendable {
     /// Generations that an ended run has left half loaded are given up, but for the one that
     /// this run goes on with.
     private func discardUnfinished(_ boundary: any CommitBoundary) throws {
-        guard mayRebuild else { return }
+        guard mayRebuild, let generations = boundary.generations else { return }
         let own = isResumed ? record?.loading : nil
         for slot in slots {
             let name = owner.indexes[slot.rawValue].name
             // The corrections of a summary are gone with the comparison that found them.
             let isSummary = owner.indexes[slot.rawValue].summary != nil
-            if let own, own.index == name, !isSummary, let load = boundary.loading(of: slot),
+            if let own, own.index == name, !isSummary, let load = generations.loading(of: slot),
                 load.generation == own.generation
             {
                 interrupted = InterruptedLoad(
                     slot: slot, generation: load.generation, cursor: load.cursor)
             } else {
-                try boundary.discardUnfinished(of: slot)
+                try generations.discardUnfinished(of: slot)
             }
         }
     }
@@ -233,12 +235,14 @@ public final class Run: @unchecked Sendable {
     /// run that it is of, are in its way.
     package var mayRebuild: Bool {
         options.strategy != .check && !options.isDryRun && hook.scope == nil
+            && parts.hasGenerations
     }
 
     private func takePosition(_ boundary: any CommitBoundary) throws {
         let commit = boundary.lastCommit
         guard let resumedFrom, let record else { return hook.attached(at: commit) }
-        let current = try boundary.runs().first { $0.number == record.number } ?? record
+        let current =
+            try boundary.requireJournal().runs().first { $0.number == record.number } ?? record
         guard current.state.isResumable else {
             throw AbortReason("run \(record.number) has ended meanwhile: \(current.state.rawValue)")
         }
@@ -296,9 +300,10 @@ public final class Run: @unchecked Sendable {
         let parts = max(1, options.compareParts)
         let drained = try atBoundary { boundary -> Drained in
             let snapshots = try (0..<parts).map { _ in try boundary.snapshot() }
-            precondition(
-                snapshots.allSatisfy { $0.commit == boundary.lastCommit },
-                "a snapshot at a boundary is of its commit")
+            guard snapshots.allSatisfy({ $0.commit == boundary.lastCommit }) else {
+                throw AbortReason(
+                    "the owner gave a snapshot at a commit boundary that is not of it")
+            }
             return Drained(
                 items: self.options.mutants.have(.cutWithoutDrain) ? [] : self.hook.takeAll(),
                 commit: boundary.lastCommit, snapshots: snapshots,
@@ -369,13 +374,14 @@ public final class Run: @unchecked Sendable {
             if let loading = self.loading, !loading.isActive,
                 !self.options.mutants.have(.discardForgotten)
             {
-                try boundary.discard(generation: loading.generation, of: loading.slot)
+                try boundary.requireGenerations().discard(
+                    generation: loading.generation, of: loading.slot)
             }
             // A load that it never came to go on with.
             if let interrupted = self.interrupted {
-                try boundary.discardUnfinished(of: interrupted.slot)
+                try boundary.requireGenerations().discardUnfinished(of: interrupted.slot)
             }
-            try self.kept?.store(at: boundary) { self.close(&$0) }
+            if boundary.journal != nil { try self.kept?.store(at: boundary) { self.close(&$0) } }
         }
     }
 

@@ -63,7 +63,7 @@ public final class Scanner {
     /// Where records come from.
     package enum RecordSource {
         /// Snapshots of a commit.
-        case exact(any Owner)
+        case exact(any ExactOwner)
         /// Objects that are stamped, and read under their own locks.
         case unlocked(any UnlockedOwner)
 
@@ -74,7 +74,7 @@ public final class Scanner {
             }
         }
 
-        fileprivate var exact: any Owner {
+        fileprivate var exact: any ExactOwner {
             guard case .exact(let owner) = self else {
                 preconditionFailure("an owner that nobody can lock has no snapshots")
             }
@@ -119,8 +119,11 @@ public final class Scanner {
             let snapshot = try lookahead ?? source.exact.snapshot()
             if options.mutants.have(.snapshotBeforeCursor) { early = snapshot }
             lookahead = nil
-            let end = try snapshot.boundary(
+            let end = try snapshot.windowEnd(
                 after: key, records: windowRecords, wants: hook.wants)
+            if let end, !(key < end) {
+                throw AbortReason("the owner ended a window where it begins, or before")
+            }
             plan = (key, end)
             return .looked
         }
@@ -147,10 +150,10 @@ public final class Scanner {
             return .readied
         }
         let snapshot = try source.exact.snapshot()
-        precondition(
+        guard
             snapshot.commit >= window.sequence.commit || options.isOwnerMutant
-                || options.mutants.have(.windowStampedLate),
-            "a snapshot older than its window")
+                || options.mutants.have(.windowStampedLate)
+        else { throw AbortReason("the owner gave a snapshot older than a commit it had reported") }
         self.snapshot = snapshot
         return .readied
     }
@@ -170,7 +173,9 @@ public final class Scanner {
         }
         let isCut = options.mutants.have(.windowRestLost)
         if let rest, !isCut {
-            precondition(window.range.lower < rest, "a read window moves on")
+            guard window.range.lower < rest else {
+                throw AbortReason("the owner's reading of a window does not move on")
+            }
             self.window?.range.lower = rest
         } else {
             self.window = nil

@@ -28,18 +28,20 @@ public enum Undo {
     /// Makes the kept generations of `indexes` active again, all in one transaction.
     /// - Parameter indexes: empty: all that have one.
     /// - Throws: `UndoRefusal` where one has none, or a run is at work on it: what that has
-    ///   compared, or is about to patch, is the generation that is active.
+    ///   compared, or is about to patch, is the generation that is active. `PartMissing` where
+    ///   the owner has no generations.
     public static func rollBack(
-        _ indexes: [IndexSlot], of owner: any Owner
+        _ indexes: [IndexSlot], of owner: any ExactOwner
     ) throws -> [RolledBack] {
         try owner.atCommitBoundary { boundary in
-            let slots = try slots(indexes, of: owner, at: boundary)
+            let generations = try boundary.requireGenerations()
+            let slots = try slots(indexes, of: owner, in: generations)
             guard !slots.isEmpty else { throw refusal("no index has a kept generation") }
-            for slot in slots { try checkKept(slot, of: owner, at: boundary) }
-            let before = try slots.map { try boundary.keptGeneration(of: $0) }
-            try boundary.rollBack(slots)
+            for slot in slots { try checkKept(slot, of: owner, at: boundary, in: generations) }
+            let before = try slots.map { try generations.previousGeneration(of: $0) }
+            try generations.rollBack(slots)
             return try zip(slots, before).compactMap { slot, active in
-                guard let active, let kept = try boundary.keptGeneration(of: slot) else {
+                guard let active, let kept = try generations.previousGeneration(of: slot) else {
                     preconditionFailure("two generations change places")
                 }
                 return RolledBack(index: slot, active: active, kept: kept)
@@ -51,28 +53,30 @@ public enum Undo {
     /// - Parameter indexes: empty: all.
     /// - Returns: those that had one, and its number.
     public static func forget(
-        _ indexes: [IndexSlot], of owner: any Owner
+        _ indexes: [IndexSlot], of owner: any ExactOwner
     ) throws -> [(index: IndexSlot, generation: UInt32)] {
         try owner.atCommitBoundary { boundary in
+            guard let generations = boundary.generations else { return [] }
             let slots = indexes.isEmpty ? owner.indexes.indices.map { IndexSlot($0) } : indexes
             let kept = try slots.compactMap { slot in
-                try boundary.keptGeneration(of: slot).map { (index: slot, generation: $0) }
+                try generations.previousGeneration(of: slot).map { (index: slot, generation: $0) }
             }
-            if !kept.isEmpty { try boundary.forgetKept(of: kept.map(\.index)) }
+            if !kept.isEmpty { try generations.forgetPrevious(of: kept.map(\.index)) }
             return kept
         }
     }
 
     private static func slots(
-        _ indexes: [IndexSlot], of owner: any Owner, at boundary: any CommitBoundary
+        _ indexes: [IndexSlot], of owner: any ExactOwner, in generations: any Generations
     ) throws -> [IndexSlot] {
         guard indexes.isEmpty else { return Set(indexes).sorted() }
         return try owner.indexes.indices.map { IndexSlot($0) }
-            .filter { try boundary.keptGeneration(of: $0) != nil }
+            .filter { try generations.previousGeneration(of: $0) != nil }
     }
 
     private static func checkKept(
-        _ slot: IndexSlot, of owner: any Owner, at boundary: any CommitBoundary
+        _ slot: IndexSlot, of owner: any ExactOwner, at boundary: any CommitBoundary,
+        in generations: any Generations
     ) throws {
         let name = owner.indexes[slot.rawValue].name
         guard !boundary.hooks.contains(where: { $0.isAbout(slot) }) else {
@@ -80,7 +84,7 @@ public enum Undo {
                 description: "a run is at work on \(name): stop it, or wait for its end")
         }
         // What it has mended so far, or goes on to mend, is the generation that is active.
-        let interrupted = try boundary.runs().first {
+        let interrupted = try boundary.journal?.runs().first {
             $0.state.isResumable && $0.strategy != .check && !$0.isDryRun
                 && $0.indexes.contains(name)
         }
@@ -89,7 +93,7 @@ public enum Undo {
                 description: "run \(interrupted.number) was interrupted and goes on with \(name): "
                     + "resume it, or repair \(name) anew, before it is rolled back")
         }
-        guard try boundary.keptGeneration(of: slot) != nil else {
+        guard try generations.previousGeneration(of: slot) != nil else {
             throw refusal("\(name) has no kept generation")
         }
     }

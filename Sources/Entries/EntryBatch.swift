@@ -50,8 +50,7 @@ public final class EntryBatch: @unchecked Sendable {
         isDamaged: Bool = false
     ) {
         precondition(
-            key.byteCount > 0 && key.byteCount <= KeyBytes.capacity
-                && value.byteCount <= Int(Record.lengthMask),
+            EntryBatch.canHold(keySize: key.byteCount, valueSize: value.byteCount),
             "entry longer than its bound")
         var length = UInt16(truncatingIfNeeded: value.byteCount)
         if !isPresent { length |= Record.absent }
@@ -65,6 +64,12 @@ public final class EntryBatch: @unchecked Sendable {
         unsafe copy(key, to: place + Record.headerSize)
         unsafe copy(value, to: place + Record.headerSize + key.byteCount)
         unsafe storage.pointee.count += 1
+    }
+
+    /// Whether an entry of so many bytes can be appended: what comes from an owner is asked first.
+    @inlinable
+    public static func canHold(keySize: Int, valueSize: Int) -> Bool {
+        keySize > 0 && keySize <= KeyBytes.capacity && valueSize <= Int(Record.lengthMask)
     }
 
     @inlinable @inline(__always)

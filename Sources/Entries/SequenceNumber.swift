@@ -14,10 +14,16 @@ public struct SequenceNumber: Hashable, Comparable, Sendable {
 
     @inlinable
     public init(commit: UInt64, ordinal: Int) {
-        precondition(commit < 1 << 44, "commit number beyond its 44 bits")
         precondition(
-            ordinal >= 0 && ordinal <= SequenceNumber.maximumOrdinal, "ordinal beyond its 20 bits")
+            SequenceNumber.canHold(commit: commit, ordinal: ordinal),
+            "commit number beyond its 44 bits, or ordinal beyond its 20")
         raw = commit << 20 | UInt64(ordinal)
+    }
+
+    /// Whether both fit: what comes from an owner is asked first.
+    @inlinable
+    public static func canHold(commit: UInt64, ordinal: Int = maximumOrdinal) -> Bool {
+        commit < 1 << 44 && ordinal >= 0 && ordinal <= maximumOrdinal
     }
 
     /// The state after all of a commit: what a window opened behind it sees.

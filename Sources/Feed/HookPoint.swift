@@ -62,9 +62,7 @@ package final class HookPoint: CommitHook {
         package var cursor = Cursor.at(KeyBytes())
         /// The last commit that was reported.
         package var lastCommit: UInt64 = 0
-        /// Whether a run has the commit lock, this or another one: what commits then is its own.
-        package var isHolding = false
-        /// Commits that were reported and are no run's.
+        /// Commits that were reported and were made by writers.
         package var othersCommits: UInt64 = 0
         /// Handled from the front; `head` is the first one that is not.
         package var items: [QueueItem?] = []
@@ -97,6 +95,13 @@ package final class HookPoint: CommitHook {
         package var isDeafWhenStopped = false
 
         package var isEmpty: Bool { head == items.count }
+
+        /// Aborts the run because of what its owner has reported, which can't be: the owner's
+        /// operation does not notice (I3), and nothing is built on it.
+        package mutating func distrust(_ what: String) {
+            guard abort == nil || abort?.isStop == true else { return }
+            abort = AbortReason("the owner reported what can't be: \(what)")
+        }
 
         /// Whether nothing is kept any more. A run that is being stopped still takes note of
         /// everything, up to the boundary at which its position is taken.
@@ -178,12 +183,26 @@ package final class HookPoint: CommitHook {
     }
     package func isAbout(_ index: IndexSlot) -> Bool { about.contains(index) }
 
-    package func committed(_ commit: UInt64, deltas: borrowing DeltaBatch) {
+    package func committed(
+        _ commit: UInt64, by origin: CommitOrigin, deltas: borrowing DeltaBatch
+    ) {
         let isTold = monitor.withLock { state in
-            precondition(commit > state.lastCommit, "commits are reported in order, once")
+            if origin == .writer { state.othersCommits += 1 }
+            guard !state.isDead else {
+                if commit > state.lastCommit, SequenceNumber.canHold(commit: commit) {
+                    state.lastCommit = commit
+                }
+                return false
+            }
+            guard commit > state.lastCommit else {
+                state.distrust("commit \(commit) after commit \(state.lastCommit)")
+                return true
+            }
+            guard SequenceNumber.canHold(commit: commit, ordinal: max(deltas.count - 1, 0)) else {
+                state.distrust("commit \(commit) with \(deltas.count) changes: beyond all bounds")
+                return true
+            }
             state.lastCommit = commit
-            if !state.isHolding { state.othersCommits += 1 }
-            guard !state.isDead else { return false }
             let queued = state.queuedBytes, items = state.items.count
             var position = 0
             for ordinal in 0..<deltas.count {
@@ -208,7 +227,7 @@ package final class HookPoint: CommitHook {
     private func report(_ delta: Delta, _ sequence: SequenceNumber, _ state: inout State) {
         switch delta.kind {
         case .added, .removed:
-            guard slots[delta.slot] else { return }
+            guard delta.slot < slots.count, slots[delta.slot] else { return }
             if let scope, !scope.takes(primary: delta.primary, key: delta.key) { return }
             guard isApplied(delta, state.cursor) else {
                 state.elided += 1
@@ -217,6 +236,13 @@ package final class HookPoint: CommitHook {
             }
             if delta.kind == .removed, mutants.have(.removalsDropped) { return }
             if mutants.have(.fullQueueDrops), state.queuedBytes >= state.queueLimit { return }
+            guard
+                EntryBatch.canHold(
+                    keySize: delta.key.byteCount, valueSize: delta.value.byteCount)
+            else {
+                return state.distrust(
+                    "an entry of \(delta.key.byteCount) + \(delta.value.byteCount) bytes")
+            }
             append(delta, sequence, &state)
         case .void, .voidToEnd:
             void(delta, sequence, &state)
@@ -263,12 +289,18 @@ package final class HookPoint: CommitHook {
     /// The part of a void below the cursor is read again; what lies above it will be read
     /// anyway.
     private func void(_ delta: Delta, _ sequence: SequenceNumber, _ state: inout State) {
+        guard delta.primary.byteCount <= KeyBytes.capacity,
+            delta.key.byteCount <= KeyBytes.capacity
+        else { return state.distrust("a range of keys beyond their bound") }
         let lower = KeyBytes(delta.primary)
         guard state.cursor.isAbove(lower.span) else {
             state.elided += 1
             return
         }
         var upper = delta.kind == .void ? KeyBytes(delta.key) : nil
+        if let upper, !(lower < upper) {
+            return state.distrust("a range that ends where it begins, or before")
+        }
         if case .at(let cursor) = state.cursor {
             upper = upper.map { min($0, cursor) } ?? cursor
         }
@@ -315,19 +347,17 @@ package final class HookPoint: CommitHook {
 
     // MARK: The run's side
 
-    /// Runs `body` with the commit lock, which one of the runs has whose hooks these are.
-    package static func holding<R>(_ hooks: [HookPoint], _ body: () throws -> R) rethrows -> R {
-        for hook in hooks { hook.monitor.withLock { $0.isHolding = true } }
-        defer { for hook in hooks { hook.monitor.withLock { $0.isHolding = false } } }
-        return try body()
-    }
-
-    /// The hook is in force, as of `commit`.
+    /// The hook is in force, as of `commit`. A number that fits into no sequence number aborts the
+    /// run.
     package func attached(at commit: UInt64) {
         monitor.withLock { state in
             precondition(!state.isAttached, "a hook is attached once")
             state.isAttached = true
-            state.lastCommit = commit
+            if SequenceNumber.canHold(commit: commit) {
+                state.lastCommit = commit
+            } else {
+                state.distrust("commit \(commit): beyond all bounds")
+            }
             if let scope {
                 state.cursor = .end
                 state.rereads = RangeSet(scope.unread, limit: HookPoint.rangeLimit)
@@ -353,8 +383,11 @@ package final class HookPoint: CommitHook {
     /// sequence that they had. `ordinal` is that of the first of them.
     package func replay(_ commit: UInt64, from ordinal: Int, _ deltas: borrowing DeltaBatch) {
         monitor.withLock(notify: deltas.count > 0) { state in
-            precondition(commit <= state.lastCommit, "what is replayed was committed")
             guard !state.isDead else { return }
+            guard commit <= state.lastCommit,
+                SequenceNumber.canHold(commit: commit, ordinal: ordinal),
+                deltas.count <= SequenceNumber.maximumOrdinal + 1 - ordinal
+            else { return state.distrust("logged changes of commit \(commit), \(ordinal)") }
             let commit = mutants.have(.replayStampedLate) ? state.lastCommit : commit
             var position = 0
             for place in 0..<deltas.count {
@@ -417,7 +450,7 @@ package final class HookPoint: CommitHook {
             } else {
                 state.cursor = .end
             }
-            let commit = state.lastCommit + (mutants.have(.windowStampedLate) ? 1 : 0)
+            let commit = state.lastCommit &+ (mutants.have(.windowStampedLate) ? 1 : 0)
             return state.openWindow(KeyRange(lower: lower, upper: upper), commit: commit)
         }
     }
@@ -524,7 +557,7 @@ package final class HookPoint: CommitHook {
     /// A view of the state, for decisions and reports.
     package struct Status {
         package var cursor: Cursor
-        /// Commits that were reported and are no run's.
+        /// Commits that were made by writers.
         package var othersCommits: UInt64
         package var isEmpty: Bool
         package var isFull: Bool

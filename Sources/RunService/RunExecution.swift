@@ -65,7 +65,7 @@ public struct RunExecution {
     public var scope: String?
     public var observer = RunObserver()
     /// What the run is given as the owner; nil: the store itself.
-    package var owner: (any Owner)?
+    package var owner: (any ExactOwner)?
     package var clock = RunClock.system
 
     /// A run that is about `indexes`.
@@ -88,11 +88,12 @@ public struct RunExecution {
     /// A new run, to its end. What goes wrong inside the run is in the report.
     public func perform() throws -> RunReport {
         // A run that only watches the store for somebody else is not the store's own.
-        guard store.keepsRuns, owner == nil else {
+        guard owner == nil,
+            let number = try store.atCommitBoundary({ try $0.journal?.newRunNumber() })
+        else {
             let path = temporarySideFile
             return drive(try SideFile(path: path), nil, try scope.map { try store.scope($0) })
         }
-        let number = try store.atCommitBoundary { try $0.newRunNumber() }
         return try begin(
             RunRecord(
                 number: number, indexes: indexes.map { store.indexes[$0.rawValue].name },

@@ -4,9 +4,9 @@ public import Meters
 public import Tidemark
 
 /// An owner with a directory of its own, where a process serves its runs: `control.sock` and the
-/// side files lie there. Who keeps no runs (`keepsRuns` is false) has those that end with their
-/// process only, and needs no more than the first four members.
-public protocol RunStore: Owner {
+/// side files lie there. An owner without a journal has runs that end with their process only, and
+/// needs no more than the first four members.
+public protocol RunStore: ExactOwner {
     /// The directory that `control.sock` is made in; messages name the store by it.
     var path: String { get }
 
@@ -56,7 +56,9 @@ extension RunStore {
     /// - Returns: whether there were any.
     public func finishReaping(isStopped: () -> Bool) throws -> Bool {
         var hasReaped = false
-        while !isStopped(), try atCommitBoundary({ try $0.reap(limit: 4096) }) { hasReaped = true }
+        while !isStopped(),
+            try atCommitBoundary({ try $0.generations?.reap(limit: 4096) ?? false })
+        { hasReaped = true }
         return hasReaped
     }
 

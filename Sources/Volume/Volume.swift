@@ -122,7 +122,7 @@ public final class Volume: Sendable {
     }
 }
 
-extension Volume: Owner {
+extension Volume: ExactOwner {
     public var label: String { core.path }
     public var indexes: [any SecondaryIndex] { VolumeCore.indexes }
 
@@ -141,8 +141,6 @@ extension Volume: Owner {
     }
 
     public func makeDurable() throws { try sync() }
-
-    public var keepsRuns: Bool { !core.isReadOnly }
 
     public func askForDurability() { _ = keeper?.request() }
 }

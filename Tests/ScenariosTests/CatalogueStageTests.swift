@@ -63,7 +63,7 @@ import Tidemark
         let hook = NotingHook()
         try stage.owner.atCommitBoundary { boundary in
             boundary.attach(hook)
-            _ = try boundary.createGeneration(of: IndexSlot(0))
+            _ = try boundary.requireGenerations().createGeneration(of: IndexSlot(0))
         }
         try stage.play(try transaction("remove 4 red"))
         let committed = try stage.digest()
@@ -74,7 +74,7 @@ import Tidemark
         #expect(try stage.digest() == committed)
         try stage.owner.atCommitBoundary { boundary in
             #expect(boundary.hooks.isEmpty)
-            while try boundary.reap(limit: 10) {}
+            while try boundary.requireGenerations().reap(limit: 10) {}
         }
         #expect(try stage.generations(IndexSlot(0)) == [1])
         try stage.play(try transaction("set 9 red 1"))

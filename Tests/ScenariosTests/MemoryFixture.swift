@@ -123,7 +123,9 @@ final class RecordingHook: CommitHook, @unchecked Sendable {
 
     func wants(_ index: IndexSlot) -> Bool { slots.contains(index.rawValue) }
 
-    func committed(_ commit: UInt64, deltas: borrowing DeltaBatch) {
+    func committed(
+        _ commit: UInt64, by origin: CommitOrigin, deltas: borrowing DeltaBatch
+    ) {
         var changes: [Change] = []
         var position = 0
         for _ in 0..<deltas.count {

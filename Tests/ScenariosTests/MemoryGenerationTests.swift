@@ -26,6 +26,12 @@ extension MemoryStage {
         try owner.atCommitBoundary(body)
     }
 
+    fileprivate func mend<R: Sendable>(
+        _ body: @Sendable (any Generations) throws -> R
+    ) throws -> R {
+        try change { try body($0.requireGenerations()) }
+    }
+
     fileprivate func runMany(_ number: Int, from source: inout RandomTransactions) throws {
         for _ in 0..<number {
             source.learn(contents())
@@ -38,14 +44,14 @@ extension MemoryStage {
     fileprivate func load(
         _ slot: IndexSlot, size: Int, between: (Int) throws -> Void = { _ in }
     ) throws -> UInt32 {
-        let number = try change { try $0.createGeneration(of: slot) }
+        let number = try mend { try $0.createGeneration(of: slot) }
         var cursor: [UInt8] = []
         for round in 0... {
             try between(round)
             let rest = try expected(slot, below: nil).filter { !$0.key.precedes(cursor) }
             let stretch = batch(rest.prefix(size))
             let end = rest.count > size ? KeyBytes(rest[size].key) : nil
-            try change { try $0.append(stretch, to: number, of: slot, end: end) }
+            try mend { try $0.append(stretch, to: number, of: slot, end: end) }
             guard let end else { break }
             cursor = end.array
         }
@@ -67,11 +73,11 @@ extension MemoryStage {
             #expect(
                 try stage.entries(slot, generation: number) == stage.expected(slot, below: nil),
                 "SEED=\(seed)")
-            #expect(try stage.change { try $0.validate(generation: number, of: slot) } == nil)
-            try stage.change { try $0.activate(generation: number, of: slot, keepsOld: false) }
+            #expect(try stage.mend { try $0.validate(generation: number, of: slot) } == nil)
+            try stage.mend { try $0.activate(generation: number, of: slot, keepsOld: false) }
             #expect(try stage.generations(slot) == [1, 2])
             #expect(try stage.activeGeneration(slot) == 2)
-            while try stage.change({ try $0.reap(limit: 3) }) {}
+            while try stage.change({ try $0.requireGenerations().reap(limit: 3) }) {}
             #expect(try stage.generations(slot) == [2])
             #expect(try stage.plainLive(slot) == stage.expected(slot, below: nil))
         }
@@ -80,52 +86,54 @@ extension MemoryStage {
     @Test func `numbers of generations go on above those that wait to be deleted`() throws {
         let stage = try MemoryStage(scenario(setup: several))
         let first = try stage.load(parents, size: 10)
-        try stage.change { try $0.discard(generation: first, of: parents) }
-        #expect(try stage.change { try $0.createGeneration(of: parents) } == 3)
+        try stage.mend { try $0.discard(generation: first, of: parents) }
+        #expect(try stage.mend { try $0.createGeneration(of: parents) } == 3)
         #expect(throws: (any Error).self) {
-            try stage.change { try $0.createGeneration(of: parents) }
+            try stage.mend { try $0.createGeneration(of: parents) }
         }
-        try stage.change { try $0.discard(generation: 3, of: parents) }
+        try stage.mend { try $0.discard(generation: 3, of: parents) }
         // The third, which is empty, is dropped when the next one is made.
-        #expect(try stage.change { try $0.createGeneration(of: parents) } == 3)
-        #expect(try stage.change { try $0.createGeneration(of: rmap) } == 2)
+        #expect(try stage.mend { try $0.createGeneration(of: parents) } == 3)
+        #expect(try stage.mend { try $0.createGeneration(of: rmap) } == 2)
     }
 
     @Test func `generations are deleted from their ends, the first retired first`() throws {
         let stage = try MemoryStage(scenario(setup: several))
         for slot in [parents, rmap] {
             let number = try stage.load(slot, size: 10)
-            try stage.change { try $0.activate(generation: number, of: slot, keepsOld: false) }
+            try stage.mend { try $0.activate(generation: number, of: slot, keepsOld: false) }
         }
         stage.tree.beginStep()
-        #expect(try stage.change { try $0.reap(limit: 4) })
+        #expect(try stage.mend { try $0.reap(limit: 4) })
         let retired = stage.tree.current.state.retired
         #expect(retired.map(\.slot) == [parents, rmap])
         #expect(
             retired[0].generation.table.map(\.key) == [
                 try stage.expected(parents, below: nil)[0].key
             ])
-        #expect(try stage.change { try $0.reap(limit: 4) })
-        #expect(try stage.change { try !$0.reap(limit: 4) })
+        #expect(try stage.mend { try $0.reap(limit: 4) })
+        #expect(try !stage.mend { try $0.reap(limit: 4) })
         let commit = stage.tree.current.commit
-        #expect(try stage.change { try !$0.reap(limit: 4) })
+        #expect(try !stage.mend { try $0.reap(limit: 4) })
         #expect(stage.tree.current.commit == commit)
         #expect(stage.tree.committedInStep.count == 3)
     }
 
     @Test func `a change that misses in what is loaded spoils it, and the change is made`() throws {
         let stage = try MemoryStage(scenario(setup: several))
-        let number = try stage.change { try $0.createGeneration(of: parents) }
+        let number = try stage.mend { try $0.createGeneration(of: parents) }
         let half = batch(try stage.expected(parents, below: nil).dropFirst())
-        try stage.change { try $0.append(half, to: number, of: parents, end: nil) }
-        #expect(try stage.change { try $0.validate(generation: number, of: parents) } == nil)
+        try stage.change {
+            try $0.requireGenerations().append(half, to: number, of: parents, end: nil)
+        }
+        #expect(try stage.mend { try $0.validate(generation: number, of: parents) } == nil)
         #expect(try stage.run(Transaction([.unlink(path("b"))])))
-        #expect(try stage.change { try $0.validate(generation: number, of: parents) } == nil)
+        #expect(try stage.mend { try $0.validate(generation: number, of: parents) } == nil)
         #expect(try stage.run(Transaction([.rename(.rename, path("d"), path("e"))])))
-        #expect(try stage.change { try $0.validate(generation: number, of: parents) } != nil)
+        #expect(try stage.mend { try $0.validate(generation: number, of: parents) } != nil)
         #expect(try stage.plainLive(parents) == stage.expected(parents, below: nil))
         #expect(throws: (any Error).self) {
-            try stage.change { try $0.activate(generation: number, of: parents, keepsOld: false) }
+            try stage.mend { try $0.activate(generation: number, of: parents, keepsOld: false) }
         }
         #expect(try stage.activeGeneration(parents) == 1)
     }
@@ -136,10 +144,10 @@ extension MemoryStage {
         let place = Place(path: path("/"), part: .entry("a"))
         try stage.damage(Damage(kind: .missing, index: "parents", place: place))
         let wanted = entries.map { (key: $0.key, value: Optional($0.value)) }
-        #expect(try stage.change { try $0.amend(parents, wanted) } == 1)
+        #expect(try stage.change { try $0.requireAmending().amend(parents, wanted) } == 1)
         #expect(try stage.plainLive(parents) == entries)
         let commit = stage.tree.current.commit
-        #expect(try stage.change { try $0.amend(parents, wanted) } == 0)
+        #expect(try stage.change { try $0.requireAmending().amend(parents, wanted) } == 0)
         #expect(stage.tree.current.commit == commit)
     }
 
@@ -152,7 +160,7 @@ extension MemoryStage {
             #expect(try stage.generations(parents) == [1, number])
             #expect(stage.tree.current.state.parents.load == nil)
         }
-        while try stage.change({ try $0.reap(limit: 1) }) {}
+        while try stage.change({ try $0.requireGenerations().reap(limit: 1) }) {}
         #expect(try stage.generations(parents) == [1])
     }
 
@@ -224,7 +232,7 @@ extension MemoryStage {
         let (stage, _) = try stage(.reapBeforeFlip)
         let number = try stage.load(parents, size: 10)
         stage.tree.beginStep()
-        try stage.change { try $0.activate(generation: number, of: parents, keepsOld: false) }
+        try stage.mend { try $0.activate(generation: number, of: parents, keepsOld: false) }
         #expect(try stage.plainLive(parents) == stage.expected(parents, below: nil))
         #expect(stage.tree.committedInStep.count == 2)
         try stage.crash(at: stage.tree.committedInStep[0])
@@ -234,9 +242,9 @@ extension MemoryStage {
     @Test func `forgets in a crash what waits to be deleted`() throws {
         let (stage, _) = try stage(.forgetsReapingInCrash)
         let number = try stage.load(parents, size: 10)
-        try stage.change { try $0.activate(generation: number, of: parents, keepsOld: false) }
+        try stage.mend { try $0.activate(generation: number, of: parents, keepsOld: false) }
         try stage.crash(isMachine: false)
-        #expect(try stage.change { try !$0.reap(limit: 100) })
+        #expect(try !stage.mend { try $0.reap(limit: 100) })
         #expect(try stage.generations(parents) == [1, 2])
     }
     #endif

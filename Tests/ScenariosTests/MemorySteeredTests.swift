@@ -18,31 +18,32 @@ private func tree() throws -> MemoryTree {
 }
 
 /// Everything that can fail on an owner, once.
-private func callAll(_ owner: any Owner) throws {
+private func callAll(_ owner: any ExactOwner) throws {
     let snapshot = try owner.snapshot()
-    _ = try snapshot.boundary(after: KeyBytes(), records: 1)
+    _ = try snapshot.windowEnd(after: KeyBytes(), records: 1)
     let sink = WindowSink(batches: [EntryBatch(), EntryBatch()], sequence: .none)
     _ = try snapshot.read(.all, limit: 10, into: sink)
     _ = try snapshot.entries(of: parents, from: KeyBytes(), limit: 10, into: EntryBatch())
     _ = try snapshot.room(forEntries: 1, payload: 1, of: parents)
     try owner.makeDurable()
     try owner.atCommitBoundary { boundary in
-        let number = try boundary.createGeneration(of: parents)
-        try boundary.append(EntryBatch(), to: number, of: parents, end: nil)
-        _ = try boundary.validate(generation: number, of: parents)
-        try boundary.activate(generation: number, of: parents, keepsOld: false)
-        let other = try boundary.createGeneration(of: parents)
-        try boundary.discard(generation: other, of: parents)
-        let last = try boundary.createGeneration(of: parents)
-        try boundary.append(EntryBatch(), to: last, of: parents, end: nil)
-        try boundary.activate(generation: last, of: parents, keepsOld: true)
-        try boundary.rollBack([parents])
-        try boundary.forgetKept(of: [parents])
-        _ = try boundary.amend(parents, [])
-        _ = try boundary.reap(limit: 1)
-        try boundary.store(
+        let number = try boundary.requireGenerations().createGeneration(of: parents)
+        try boundary.requireGenerations().append(EntryBatch(), to: number, of: parents, end: nil)
+        _ = try boundary.requireGenerations().validate(generation: number, of: parents)
+        try boundary.requireGenerations().activate(generation: number, of: parents, keepsOld: false)
+        let other = try boundary.requireGenerations().createGeneration(of: parents)
+        try boundary.requireGenerations().discard(generation: other, of: parents)
+        let last = try boundary.requireGenerations().createGeneration(of: parents)
+        try boundary.requireGenerations().append(EntryBatch(), to: last, of: parents, end: nil)
+        try boundary.requireGenerations().activate(generation: last, of: parents, keepsOld: true)
+        try boundary.requireGenerations().rollBack([parents])
+        try boundary.requireGenerations().forgetPrevious(of: [parents])
+        _ = try boundary.requireAmending().amend(parents, [])
+        _ = try boundary.requireGenerations().reap(limit: 1)
+        try boundary.requireJournal().store(
             RunRecord(
-                number: try boundary.newRunNumber(), indexes: ["parents"], strategy: .check))
+                number: try boundary.requireJournal().newRunNumber(), indexes: ["parents"],
+                strategy: .check))
     }
     _ = try snapshot.logged(from: LogPosition(commit: 0, ordinal: 0), limit: 1) { _, _ in }
 }
@@ -83,8 +84,8 @@ private func callAll(_ store: any SideStore) throws {
         for size in 1...8 {
             var key: KeyBytes? = KeyBytes()
             while let start = key {
-                key = try plain.snapshot().boundary(after: start, records: size)
-                #expect(try exact.snapshot().boundary(after: start, records: size) == key)
+                key = try plain.snapshot().windowEnd(after: start, records: size)
+                #expect(try exact.snapshot().windowEnd(after: start, records: size) == key)
             }
         }
     }
@@ -119,7 +120,7 @@ private func callAll(_ store: any SideStore) throws {
     /// What is read of the tree's parent pointers and mappings in steps of `limit`: the
     /// entries' keys, the records counted, the damage told.
     private func read(
-        _ owner: any Owner, limit: Int, wanted: [Bool] = [true, true], range: KeyRange = .all
+        _ owner: any ExactOwner, limit: Int, wanted: [Bool] = [true, true], range: KeyRange = .all
     ) throws -> (keys: [[UInt8]], records: Int, damage: [PrimaryDamage], steps: Int) {
         let sink = WindowSink(batches: wanted.map { $0 ? EntryBatch() : nil }, sequence: .none)
         var range = range, steps = 0

@@ -283,7 +283,9 @@ private func plainFingerprint(_ state: MemoryState) -> UInt64 {
             }
             if source.random.isOne(in: 2) {
                 try stage.report()
-                _ = try stage.owner.atCommitBoundary { try $0.createGeneration(of: parents) }
+                _ = try stage.owner.atCommitBoundary {
+                    try $0.requireGenerations().createGeneration(of: parents)
+                }
             }
             let foretold = stage.crashFingerprint(isMachine: isMachine)
             #expect(stage.crashFingerprint(isMachine: isMachine) == foretold)

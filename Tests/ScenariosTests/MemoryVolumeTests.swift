@@ -96,12 +96,13 @@ private func expectSame(_ memory: MemoryStage, _ volume: VolumeStage, _ context:
     }
 
     /// All entries as a scanner would read them: each window's end, and what its readings give.
-    private func windows(_ owner: any Owner, _ size: Int, _ wanted: [Bool]) throws -> [[UInt8]] {
+    private func windows(_ owner: any ExactOwner, _ size: Int, _ wanted: [Bool]) throws -> [[UInt8]]
+    {
         let snapshot = try owner.snapshot()
         var lines: [[UInt8]] = []
         var lower: KeyBytes? = KeyBytes()
         while let start = lower {
-            let end = try snapshot.boundary(after: start, records: size) { wanted[$0.rawValue] }
+            let end = try snapshot.windowEnd(after: start, records: size) { wanted[$0.rawValue] }
             lines.append(end?.array ?? [])
             var range = KeyRange(lower: start, upper: end)
             while true {

@@ -34,7 +34,8 @@ import Tidemark
         let coordinator = try #require(player.lanes.firstIndex(of: .coordinator(run: "run")))
         try player.step(coordinator)
         try player.crash(isMachine: false, afterCommits: 1)
-        let record = try #require(try stage.owner.atCommitBoundary { try $0.runs() }.first)
+        let record = try #require(
+            try stage.owner.atCommitBoundary { try $0.requireJournal().runs() }.first)
         #expect(record.state == .crashed && record.reason?.contains("prepared") == true)
         try player.resume("run")
         try player.finish { try player.step($0) }

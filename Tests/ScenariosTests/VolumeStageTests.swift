@@ -58,7 +58,9 @@ final class NotingHook: CommitHook, @unchecked Sendable {
     private(set) var deltas = 0
 
     func wants(_ index: IndexSlot) -> Bool { index.rawValue < 2 }
-    func committed(_ commit: UInt64, deltas: borrowing DeltaBatch) {
+    func committed(
+        _ commit: UInt64, by origin: CommitOrigin, deltas: borrowing DeltaBatch
+    ) {
         commits.append(commit)
         self.deltas += deltas.count
     }
@@ -149,7 +151,7 @@ final class NotingHook: CommitHook, @unchecked Sendable {
             let hooks = [NotingHook(), NotingHook()]
             try stage.owner.atCommitBoundary { boundary in
                 for hook in hooks { boundary.attach(hook) }
-                _ = try boundary.createGeneration(of: IndexSlot(0))
+                _ = try boundary.requireGenerations().createGeneration(of: IndexSlot(0))
             }
             #expect(hooks.map(\.commits.count) == [1, 1])
             try stage.begin(Transaction(try operations("create b")))
@@ -224,7 +226,7 @@ final class NotingHook: CommitHook, @unchecked Sendable {
             let hook = NotingHook()
             try stage.owner.atCommitBoundary { boundary in
                 boundary.attach(hook)
-                _ = try boundary.createGeneration(of: IndexSlot(1))
+                _ = try boundary.requireGenerations().createGeneration(of: IndexSlot(1))
             }
             try stage.begin(Transaction(try operations("create lost")))
             try stage.crash(isMachine: false)
@@ -397,6 +399,8 @@ private final class StubbornHook: CommitHook {
     let admits = Atomic<Bool>(false)
 
     func wants(_ index: IndexSlot) -> Bool { false }
-    func committed(_ commit: UInt64, deltas: borrowing DeltaBatch) {}
+    func committed(
+        _ commit: UInt64, by origin: CommitOrigin, deltas: borrowing DeltaBatch
+    ) {}
     func admit(within seconds: Double) -> Bool { admits.load(ordering: .relaxed) }
 }

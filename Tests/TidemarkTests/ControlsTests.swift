@@ -406,7 +406,7 @@ private final class SlowStore: SideStore {
         _ = hook.open(from: KeyBytes(), to: nil)
         var deltas = DeltaBatch()
         deltas.add(slots[0], primary: KeyBytes([1]).span, key: KeyBytes([1]).span, value: RawSpan())
-        hook.committed(1, deltas: deltas)
+        hook.committed(1, by: .writer, deltas: deltas)
         #expect(!hook.admit(within: 0.01))
         let writer = ThreadTask("writer") { hook.admit(within: patience) }
         hook.limitQueue(bytes: 1 << 20)

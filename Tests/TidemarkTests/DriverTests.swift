@@ -325,7 +325,7 @@ private func smallOptions(_ strategy: Strategy) -> RunOptions {
 
     @Test func `a full queue makes a writer wait until the assistant has taken some`() throws {
         let hook = hook(bytes: 100, patience: 2 * patience)
-        hook.committed(1, deltas: deltas(100))
+        hook.committed(1, by: .writer, deltas: deltas(100))
         #expect(!hook.admit(within: 0.01))
         let writer = ThreadTask("writer") { hook.admit(within: patience) }
         _ = hook.take()
@@ -336,10 +336,10 @@ private func smallOptions(_ strategy: Strategy) -> RunOptions {
 
     @Test func `a queue that stays full aborts the run and lets the writer go`() throws {
         let hook = hook(bytes: 100, patience: 0.05)
-        hook.committed(1, deltas: deltas(100))
+        hook.committed(1, by: .writer, deltas: deltas(100))
         try until("writer that is let go") { hook.admit(within: 0.01) }
         #expect(hook.abortReason != nil)
-        hook.committed(2, deltas: deltas(100))
+        hook.committed(2, by: .writer, deltas: deltas(100))
         #expect(hook.admit(within: 0))
     }
 
@@ -350,7 +350,7 @@ private func smallOptions(_ strategy: Strategy) -> RunOptions {
         var end = KeyBytes()
         end.append(UInt64(5))
         _ = hook.open(from: KeyBytes(), to: end)
-        hook.committed(1, deltas: deltas(9))
+        hook.committed(1, by: .writer, deltas: deltas(9))
         #expect(hook.status.applied == 5)
         #expect(hook.status.elided == 4)
     }
@@ -359,19 +359,16 @@ private func smallOptions(_ strategy: Strategy) -> RunOptions {
         let hooks = (0..<2).map { _ in
             HookPoint(wanted: [true], limits: .init(), pool: BatchPool(capacity: 1024, limit: 4))
         }
-        func commit(_ number: UInt64) {
-            for hook in hooks { hook.committed(number, deltas: deltas(1)) }
+        func commit(_ number: UInt64, by origin: CommitOrigin) {
+            for hook in hooks { hook.committed(number, by: origin, deltas: deltas(1)) }
         }
         for hook in hooks { hook.attached(at: 7) }
         #expect(hooks.map(\.status.othersCommits) == [0, 0])
-        HookPoint.holding(hooks) { commit(8) }
+        commit(8, by: .boundary)
         #expect(hooks.map(\.status.othersCommits) == [0, 0])
-        commit(9)
+        commit(9, by: .writer)
         #expect(hooks.map(\.status.othersCommits) == [1, 1])
-        #expect(throws: AbortReason.self) {
-            try HookPoint.holding(hooks) { throw AbortReason("the body fails") }
-        }
-        commit(10)
+        commit(10, by: .writer)
         #expect(hooks.map(\.status.othersCommits) == [2, 2])
     }
 

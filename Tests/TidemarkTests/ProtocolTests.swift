@@ -227,7 +227,9 @@ struct Interleaving {
         it.run.finish(AbortReason("as the test wants"))
         #expect(it.catalogue.entries(of: comparison.slot) == live)
         it.write()
-        try it.catalogue.atCommitBoundary { boundary in while try boundary.reap(limit: 4) {} }
+        try it.catalogue.atCommitBoundary { boundary in
+            while try boundary.requireGenerations().reap(limit: 4) {}
+        }
         #expect(it.catalogue.generations(of: comparison.slot) == [1], "SEED=\(seed)")
     }
 }

@@ -39,7 +39,9 @@ import VolumeFormat
             var random = SplitMix64(seed: seed)
             try churn(volume, 500, &random)
             for (slot, index) in [(Self.parents, "parents"), (Self.rmap, "rmap")] {
-                let number = try volume.atCommitBoundary { try $0.createGeneration(of: slot) }
+                let number = try volume.atCommitBoundary {
+                    try $0.requireGenerations().createGeneration(of: slot)
+                }
                 var next: KeyBytes? = KeyBytes()
                 while let from = next {
                     let size = Int.random(in: 1...60, using: &random)
@@ -48,18 +50,20 @@ import VolumeFormat
                         let batch = EntryBatch()
                         let end = try boundary.snapshot().entries(
                             of: slot, from: from, limit: size, into: batch)
-                        try boundary.append(batch, to: number, of: slot, end: end)
+                        try boundary.requireGenerations().append(
+                            batch, to: number, of: slot, end: end)
                         return end
                     }
                     try churn(volume, 20, &random)
                 }
                 let problem = try volume.atCommitBoundary {
-                    try $0.validate(generation: number, of: slot)
+                    try $0.requireGenerations().validate(generation: number, of: slot)
                 }
                 #expect(problem == nil, "SEED=\(seed)")
                 try churn(volume, 50, &random)
                 try volume.atCommitBoundary {
-                    try $0.activate(generation: number, of: slot, keepsOld: false)
+                    try $0.requireGenerations().activate(
+                        generation: number, of: slot, keepsOld: false)
                 }
                 try churn(volume, 50, &random)
                 let derived = try volume.derived()
@@ -70,7 +74,9 @@ import VolumeFormat
                 #expect(record.entries == UInt64(expected.count), "SEED=\(seed)")
             }
             var steps = 0
-            while try volume.atCommitBoundary({ try $0.reap(limit: 7) }) { steps += 1 }
+            while try volume.atCommitBoundary({ try $0.requireGenerations().reap(limit: 7) }) {
+                steps += 1
+            }
             #expect(steps > 0)
             let names = try volume.read().tableNames()
             #expect(names.suffix(3) == ["parents.g2", "quota.g1", "rmap.g2"])
@@ -80,22 +86,23 @@ import VolumeFormat
     @Test func `an index is neither activated nor valid before its end is loaded`() throws {
         try withVolume { volume in
             try volume.atCommitBoundary { boundary in
-                let number = try boundary.createGeneration(of: Self.rmap)
+                let number = try boundary.requireGenerations().createGeneration(of: Self.rmap)
                 #expect(number == 2)
                 #expect(
-                    try boundary.validate(generation: number, of: Self.rmap)
+                    try boundary.requireGenerations().validate(generation: number, of: Self.rmap)
                         == "it is not loaded to its end")
                 #expect(throws: VolumeError.self) {
-                    try boundary.activate(generation: number, of: Self.rmap, keepsOld: false)
+                    try boundary.requireGenerations().activate(
+                        generation: number, of: Self.rmap, keepsOld: false)
                 }
                 #expect(throws: VolumeError.self) {
-                    try boundary.createGeneration(of: Self.rmap)
+                    try boundary.requireGenerations().createGeneration(of: Self.rmap)
                 }
                 #expect(throws: VolumeError.self) {
-                    try boundary.validate(generation: 7, of: Self.rmap)
+                    try boundary.requireGenerations().validate(generation: 7, of: Self.rmap)
                 }
-                try boundary.discard(generation: number, of: Self.rmap)
-                #expect(try boundary.reap(limit: 10) == false)
+                try boundary.requireGenerations().discard(generation: number, of: Self.rmap)
+                #expect(try boundary.requireGenerations().reap(limit: 10) == false)
             }
             #expect(try volume.read().activeGeneration(of: Self.rmap).number == 1)
             #expect(try volume.read().generations().count == 3)
@@ -107,13 +114,15 @@ import VolumeFormat
             try withVolume { volume in
                 try volume.perform { for n in 0..<9 { _ = try $0.create(.root, name(n)) } }
                 let number = try volume.atCommitBoundary { boundary in
-                    let number = try boundary.createGeneration(of: Self.parents)
+                    let number = try boundary.requireGenerations().createGeneration(
+                        of: Self.parents)
                     let batch = EntryBatch()
                     if kind == "stray" {
                         let key: [UInt8] = [0, 0, 0, 0, 0, 0, 0, 11, 0, 0, 0, 0, 0, 0, 0, 1, 120]
                         batch.append(key: key.rawSpan, value: ([0, 0, 0, 1] as [UInt8]).rawSpan)
                     }
-                    try boundary.append(batch, to: number, of: Self.parents, end: nil)
+                    try boundary.requireGenerations().append(
+                        batch, to: number, of: Self.parents, end: nil)
                     return number
                 }
                 try volume.perform { operations in
@@ -124,12 +133,13 @@ import VolumeFormat
                     }
                 }
                 let problem = try volume.atCommitBoundary {
-                    try $0.validate(generation: number, of: Self.parents)
+                    try $0.requireGenerations().validate(generation: number, of: Self.parents)
                 }
                 #expect(problem?.contains("an entry that was") == true)
                 #expect(throws: VolumeError.self) {
                     try volume.atCommitBoundary {
-                        try $0.activate(generation: number, of: Self.parents, keepsOld: false)
+                        try $0.requireGenerations().activate(
+                            generation: number, of: Self.parents, keepsOld: false)
                     }
                 }
                 let derived = try volume.derived()
@@ -141,12 +151,14 @@ import VolumeFormat
     @Test func `a table that lost an entry behind our back does not pass`() throws {
         try withVolume { volume in
             let problem = try volume.atCommitBoundary { boundary in
-                let number = try boundary.createGeneration(of: Self.rmap)
+                let number = try boundary.requireGenerations().createGeneration(of: Self.rmap)
                 let batch = EntryBatch()
                 _ = try boundary.snapshot().entries(
                     of: Self.rmap, from: KeyBytes(), limit: 10, into: batch)
-                try boundary.append(batch, to: number, of: Self.rmap, end: nil)
-                #expect(try boundary.validate(generation: number, of: Self.rmap) == nil)
+                try boundary.requireGenerations().append(batch, to: number, of: Self.rmap, end: nil)
+                #expect(
+                    try boundary.requireGenerations().validate(generation: number, of: Self.rmap)
+                        == nil)
                 return number
             }
             try volume.perform { operations in
@@ -154,7 +166,7 @@ import VolumeFormat
                 try operations.transaction.empty(table)
             }
             let told = try volume.atCommitBoundary {
-                try $0.validate(generation: problem, of: Self.rmap)
+                try $0.requireGenerations().validate(generation: problem, of: Self.rmap)
             }
             #expect(told == "the table holds 0 entries, and should hold 2")
         }
@@ -167,11 +179,13 @@ import VolumeFormat
             try withOpen(path) { volume in
                 try volume.perform { for n in 0..<500 { _ = try $0.create(.root, name(n)) } }
                 try volume.atCommitBoundary { boundary in
-                    let number = try boundary.createGeneration(of: Self.parents)
+                    let number = try boundary.requireGenerations().createGeneration(
+                        of: Self.parents)
                     let batch = EntryBatch()
                     let end = try boundary.snapshot().entries(
                         of: Self.parents, from: KeyBytes(), limit: 300, into: batch)
-                    try boundary.append(batch, to: number, of: Self.parents, end: end)
+                    try boundary.requireGenerations().append(
+                        batch, to: number, of: Self.parents, end: end)
                 }
             }
             try withOpen(path) { volume in
@@ -181,7 +195,7 @@ import VolumeFormat
                         .active, .active, .active, .reaping,
                     ])
                 try volume.perform { for n in 0..<50 { try $0.unlink(.root, name(n)) } }
-                while try volume.atCommitBoundary({ try $0.reap(limit: 1) }) {}
+                while try volume.atCommitBoundary({ try $0.requireGenerations().reap(limit: 1) }) {}
                 #expect(try volume.read().generations().count == 3)
                 #expect(try volume.liveEntries("parents").count == 450)
             }
@@ -193,15 +207,17 @@ import VolumeFormat
             try volume.perform { for n in 0..<100 { _ = try $0.create(.root, name(n)) } }
             let old = try volume.read()
             let number = try volume.atCommitBoundary { boundary in
-                let number = try boundary.createGeneration(of: Self.parents)
+                let number = try boundary.requireGenerations().createGeneration(of: Self.parents)
                 let batch = EntryBatch()
                 _ = try boundary.snapshot().entries(
                     of: Self.parents, from: KeyBytes(), limit: 1000, into: batch)
-                try boundary.append(batch, to: number, of: Self.parents, end: nil)
-                try boundary.activate(generation: number, of: Self.parents, keepsOld: false)
+                try boundary.requireGenerations().append(
+                    batch, to: number, of: Self.parents, end: nil)
+                try boundary.requireGenerations().activate(
+                    generation: number, of: Self.parents, keepsOld: false)
                 return number
             }
-            while try volume.atCommitBoundary({ try $0.reap(limit: 10) }) {}
+            while try volume.atCommitBoundary({ try $0.requireGenerations().reap(limit: 10) }) {}
             let batch = EntryBatch()
             _ = try old.entries(of: Self.parents, from: KeyBytes(), limit: 1000, into: batch)
             #expect(batch.count == 100)
@@ -226,8 +242,12 @@ import VolumeFormat
             }
             #expect(amendments.count == 30)
             let list = amendments
-            #expect(try volume.atCommitBoundary { try $0.amend(Self.parents, list) } == 30)
-            #expect(try volume.atCommitBoundary { try $0.amend(Self.parents, list) } == 0)
+            #expect(
+                try volume.atCommitBoundary { try $0.requireAmending().amend(Self.parents, list) }
+                    == 30)
+            #expect(
+                try volume.atCommitBoundary { try $0.requireAmending().amend(Self.parents, list) }
+                    == 0)
             #expect(try volume.liveEntries("parents") == right)
             #expect(try volume.read().activeGeneration(of: Self.parents).entries == 100)
         }

@@ -31,7 +31,9 @@ final class NotingHook: CommitHook {
         return true
     }
 
-    func committed(_ commit: UInt64, deltas: borrowing DeltaBatch) {
+    func committed(
+        _ commit: UInt64, by origin: CommitOrigin, deltas: borrowing DeltaBatch
+    ) {
         var position = 0
         var list: [(slot: Int, primary: [UInt8], key: [UInt8], value: [UInt8]?)] = []
         for _ in 0..<deltas.count {

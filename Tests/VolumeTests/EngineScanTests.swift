@@ -44,7 +44,7 @@ import Tidemark
         var scan = Scan()
         var lower: KeyBytes? = KeyBytes()
         while let from = lower {
-            let upper = try snapshot.boundary(after: from, records: records)
+            let upper = try snapshot.windowEnd(after: from, records: records)
             #expect(upper.map { $0 > from } ?? true)
             let batches = (0..<4).map { wants.contains($0) ? EntryBatch() : nil }
             let sink = WindowSink(batches: batches, sequence: .none)

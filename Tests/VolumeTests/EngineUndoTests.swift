@@ -180,13 +180,13 @@ import VolumeVerify
             #expect(second.indexes.map(\.generation) == [3, 3])
             #expect(second.indexes.map(\.kept) == [2, 2])
             #expect(second.indexes.map(\.forgotten) == [1, 1])
-            while try volume.atCommitBoundary({ try $0.reap(limit: 64) }) {}
+            while try volume.atCommitBoundary({ try $0.requireGenerations().reap(limit: 64) }) {}
             let names = try generationTables(volume)
             #expect(names == ["parents.g2", "parents.g3", "rmap.g2", "rmap.g3"])
             let third = rebuild(volume, keepsOld: false)
             #expect(third.indexes.map(\.kept) == [nil, nil])
             #expect(third.indexes.map(\.forgotten) == [2, 2])
-            while try volume.atCommitBoundary({ try $0.reap(limit: 64) }) {}
+            while try volume.atCommitBoundary({ try $0.requireGenerations().reap(limit: 64) }) {}
             #expect(try generationTables(volume) == ["parents.g4", "rmap.g4"])
         }
     }
@@ -231,9 +231,10 @@ import VolumeVerify
             _ = rebuild(volume, keepsOld: true)
             try volume.atCommitBoundary { boundary in
                 var run = RunRecord(
-                    number: try boundary.newRunNumber(), indexes: ["rmap"], strategy: .rebuild)
+                    number: try boundary.requireJournal().newRunNumber(), indexes: ["rmap"],
+                    strategy: .rebuild)
                 run.state = .stopped
-                try boundary.store(run)
+                try boundary.requireJournal().store(run)
             }
             #expect {
                 try Undo.rollBack([Self.rmap], of: volume)
@@ -343,7 +344,9 @@ private final class IndexHook: CommitHook {
 
     func wants(_ index: IndexSlot) -> Bool { index == wanted }
 
-    func committed(_ commit: UInt64, deltas: borrowing DeltaBatch) {
+    func committed(
+        _ commit: UInt64, by origin: CommitOrigin, deltas: borrowing DeltaBatch
+    ) {
         let told = Told(commit: commit, deltas: deltas.count)
         commits.withLock { $0.append(told) }
     }

@@ -19,10 +19,10 @@ import VolumeFormat
         var record = RunRecord(number: number, indexes: [index], strategy: .rebuild)
         record.state = .scanning
         return try volume.atCommitBoundary { [record] boundary in
-            try boundary.keepLog()
+            try boundary.requireJournal().keepLog()
             var record = record
             record.logFrom = boundary.lastCommit
-            try boundary.store(record)
+            try boundary.requireJournal().store(record)
             return record
         }
     }
@@ -47,7 +47,7 @@ import VolumeFormat
                     second = try volume.atCommitBoundary { [second] boundary in
                         var record = second
                         record.logFrom = boundary.lastCommit
-                        try boundary.store(record)
+                        try boundary.requireJournal().store(record)
                         return record
                     }
                 }
@@ -55,7 +55,7 @@ import VolumeFormat
             }
             #expect(try stored(volume, 2)?.logFrom == second.logFrom)
             // The first does not know of it, and stores its record again.
-            try volume.atCommitBoundary { try $0.store(first) }
+            try volume.atCommitBoundary { try $0.requireJournal().store(first) }
             #expect(try stored(volume, 1)?.logFrom == nil)
             #expect(try stored(volume, 2)?.logFrom == second.logFrom)
         }

@@ -21,7 +21,7 @@ private struct Crash: Error {}
 
 /// A volume that makes nothing durable by itself, and tells when it was made so: the test has to
 /// know what a failure of the machine leaves.
-private final class QuietOwner: Owner {
+private final class QuietOwner: ExactOwner {
     private let volume: Volume
     /// What the metadata held when the run has made it durable, until the test takes note.
     let durable = Mutex<[UInt8]?>(nil)
@@ -30,7 +30,6 @@ private final class QuietOwner: Owner {
 
     var label: String { volume.label }
     var indexes: [any SecondaryIndex] { volume.indexes }
-    var keepsRuns: Bool { volume.keepsRuns }
     var durableCommit: UInt64 { volume.durableCommit }
     func snapshot() throws -> any OwnerSnapshot { try volume.snapshot() }
     func askForDurability() {}
@@ -269,7 +268,8 @@ private struct Life {
             #expect(ended.outcome == .repaired || ended.outcome == .clean, context)
             #expect(!ended.mustStartAgain, context)
             try withOpen(life.path) { volume in
-                while try volume.atCommitBoundary({ try $0.reap(limit: 100) }) {}
+                while try volume.atCommitBoundary({ try $0.requireGenerations().reap(limit: 100) })
+                {}
                 let found = try Verifier.verify(volume.metadata)
                 #expect(found.isClean, "\(context) \(found.examples) \(found.indexes)")
                 let record = try #require(try volume.runs().last, context)

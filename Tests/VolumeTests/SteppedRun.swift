@@ -12,7 +12,7 @@ struct SteppedRun {
     private var random: SplitMix64
 
     init(
-        _ volume: any Owner, _ indexes: [IndexSlot], _ strategy: Strategy, seed: UInt64,
+        _ volume: any ExactOwner, _ indexes: [IndexSlot], _ strategy: Strategy, seed: UInt64,
         store: any SideStore = MemoryStore(), keeping: Keeping? = nil,
         change: (inout RunOptions) -> Void = { _ in }
     ) {

@@ -149,7 +149,7 @@ private func run(
             #expect(report.indexes[2].found.total >= 6, context)
             #expect(report.indexes[2].generation == (rebuilds ? 2 : nil), context)
             #expect(report.indexes[3].found.wrong == 8 && report.indexes[3].patched == 8, context)
-            while try volume.atCommitBoundary({ try $0.reap(limit: 100) }) {}
+            while try volume.atCommitBoundary({ try $0.requireGenerations().reap(limit: 100) }) {}
             let after = try verify(volume)
             #expect(after.isClean, "SEED=\(seed) \(after.examples) \(after.indexes)")
         }

@@ -12,14 +12,18 @@ internal import VolumeFormat
 /// A hook that wants nothing: whatever it costs, having no hook costs less.
 private final class IdleHook: CommitHook {
     func wants(_ index: IndexSlot) -> Bool { false }
-    func committed(_ commit: UInt64, deltas: borrowing DeltaBatch) {}
+    func committed(
+        _ commit: UInt64, by origin: CommitOrigin, deltas: borrowing DeltaBatch
+    ) {}
     func admit(within seconds: Double) -> Bool { true }
 }
 
 /// A hook that wants everything, and drops it.
 private final class WantingHook: CommitHook {
     func wants(_ index: IndexSlot) -> Bool { true }
-    func committed(_ commit: UInt64, deltas: borrowing DeltaBatch) {}
+    func committed(
+        _ commit: UInt64, by origin: CommitOrigin, deltas: borrowing DeltaBatch
+    ) {}
     func admit(within seconds: Double) -> Bool { true }
 }
 
@@ -76,12 +80,13 @@ enum WriterWorkers {
     /// From here on all deltas are logged, for a run that nobody goes on with.
     private static func log(_ volume: Volume) throws {
         try volume.atCommitBoundary { boundary in
-            try boundary.keepLog()
+            try boundary.requireJournal().keepLog()
             var record = RunRecord(
-                number: try boundary.newRunNumber(), indexes: volume.indexes.map(\.name),
+                number: try boundary.requireJournal().newRunNumber(),
+                indexes: volume.indexes.map(\.name),
                 strategy: .rebuild)
             record.logFrom = boundary.lastCommit
-            try boundary.store(record)
+            try boundary.requireJournal().store(record)
         }
     }
 
@@ -89,12 +94,13 @@ enum WriterWorkers {
     private static func keepOld(_ volume: Volume) throws {
         for slot in try slotsOfAll(volume) {
             try volume.atCommitBoundary { boundary in
-                let number = try boundary.createGeneration(of: slot)
+                let number = try boundary.requireGenerations().createGeneration(of: slot)
                 let batch = EntryBatch()
                 _ = try boundary.snapshot().entries(
                     of: slot, from: KeyBytes(), limit: .max, into: batch)
-                try boundary.append(batch, to: number, of: slot, end: nil)
-                try boundary.activate(generation: number, of: slot, keepsOld: true)
+                try boundary.requireGenerations().append(batch, to: number, of: slot, end: nil)
+                try boundary.requireGenerations().activate(
+                    generation: number, of: slot, keepsOld: true)
             }
         }
     }

@@ -78,7 +78,7 @@ extension Player {
     private func checkInterruptedLoads() throws {
         let slots = stage.indexed.indexes.indices.map { IndexSlot($0) }
         let loads = try stage.owner.atCommitBoundary { boundary in
-            slots.map { boundary.loading(of: $0) }
+            slots.map { boundary.generations?.loading(of: $0) }
         }
         // Those under work are looked at with what their runs know of them.
         let working = runs.filter(\.isAttached).compactMap { $0.run.loadPosition?.slot }
@@ -224,7 +224,7 @@ extension Player {
         let number = lanes.number
         let record = try looking {
             try stage.owner.atCommitBoundary { boundary in
-                try boundary.runs().first { $0.number == number }
+                try boundary.requireJournal().runs().first { $0.number == number }
             }
         }
         // A run that was refused was never entered.
@@ -312,7 +312,9 @@ extension Player {
                 throw Violation(
                     rule: "keep", text: "what the rebuild of \(index.name) replaced is not kept")
             }
-            let kept = try stage.owner.atCommitBoundary { try $0.keptGeneration(of: slot) }
+            let kept = try stage.owner.atCommitBoundary {
+                try $0.generations?.previousGeneration(of: slot)
+            }
             let served = [active] + (kept.map { [$0] } ?? [])
             if [.clean, .repaired].contains(report.outcome), !isChecking, haveAllReaped,
                 try stage.generations(slot) != served.sorted()

@@ -78,7 +78,7 @@ final class Player {
         stage.faults.isArmed = true
     }
 
-    private static func watched(_ scenario: Scenario, _ owner: any IndexedOwner) -> [IndexSlot] {
+    private static func watched(_ scenario: Scenario, _ owner: any Owner) -> [IndexSlot] {
         let named = Set(
             scenario.runs.flatMap(\.indexes) + scenario.damage.map(\.index)
                 + scenario.expect.left.keys)
@@ -129,7 +129,7 @@ final class Player {
             keeping =
                 checkpoint.map { Keeping(record, from: $0) } ?? Keeping(new: record)
         } else if description.isKept {
-            guard stage.owner.keepsRuns else {
+            guard try stage.owner.atCommitBoundary({ $0.journal != nil }) else {
                 throw StageError.refused("\(description.name) is kept, and the store keeps no runs")
             }
             keptRuns += 1
@@ -436,7 +436,10 @@ extension Player {
             throw StageError.refused("\(name) is not kept: it can only be restarted")
         }
         let (record, commit) = try stage.owner.atCommitBoundary { boundary in
-            (try boundary.runs().first { $0.number == number }, boundary.lastCommit)
+            (
+                try boundary.requireJournal().runs().first { $0.number == number },
+                boundary.lastCommit
+            )
         }
         guard let record, record.state.isResumable || lanes.run.report.mustStartAgain else {
             return try restart(name)
@@ -483,14 +486,14 @@ extension Player {
     /// The states of runs that can go on and are not at work, by number.
     private func interrupted() throws -> [UInt64: RunState] {
         guard runs.contains(where: { $0.number > 0 }) else { return [:] }
-        let records = try stage.owner.atCommitBoundary { try $0.runs() }
+        let records = try stage.owner.atCommitBoundary { try $0.requireJournal().runs() }
         let found = records.filter { $0.state.isResumable && !$0.state.isWorking }
         return Dictionary(uniqueKeysWithValues: found.map { ($0.number, $0.state) })
     }
 
     /// Notes moves of runs that have given way to another.
     private func noteSuperseded(_ others: [UInt64: RunState]) throws {
-        for record in try stage.owner.atCommitBoundary({ try $0.runs() })
+        for record in try stage.owner.atCommitBoundary({ try $0.requireJournal().runs() })
         where record.state == .aborted {
             if let state = others[record.number] {
                 moves.insert(RunMove(from: state, to: .aborted))

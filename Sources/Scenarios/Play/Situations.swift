@@ -330,7 +330,7 @@ final class SituationCounter: Observer {
         count(checkpoint.isScanned ? .resumedScanned : .resumedScanning)
         let number = lanes.number
         let record = try? player.stage.owner.atCommitBoundary { boundary in
-            try boundary.runs().first { $0.number == number }
+            try boundary.requireJournal().runs().first { $0.number == number }
         }
         guard let record else { return }
         if record.loading != nil { count(.resumedLoading) }
@@ -375,7 +375,7 @@ extension Player {
         let slots = stage.indexed.indexes.indices
         let kept = try? stage.owner.atCommitBoundary { boundary in
             try slots.contains {
-                try boundary.keptGeneration(of: IndexSlot($0)) != nil
+                try boundary.generations?.previousGeneration(of: IndexSlot($0)) != nil
             }
         }
         return kept ?? false
@@ -386,7 +386,7 @@ extension Player {
     /// The records of runs; nil where none is kept, or where they can't be looked at now.
     fileprivate var records: [RunRecord]? {
         guard holder == nil, runs.contains(where: { $0.number > 0 }) else { return nil }
-        return try? stage.owner.atCommitBoundary { try $0.runs() }
+        return try? stage.owner.atCommitBoundary { try $0.journal?.runs() }
     }
 
     fileprivate var hasSuperseded: Bool {

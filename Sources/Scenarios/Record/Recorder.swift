@@ -130,7 +130,7 @@ public final class Recorder: Sendable {
 
     /// How a run must be made for it to be recorded.
     public struct RecordedRun {
-        public let owner: any Owner
+        public let owner: any ExactOwner
         public let options: RunOptions
         /// Time stands still, so that nothing is fitted to the time that it takes: in a replay
         /// nothing is.

@@ -72,10 +72,10 @@ private final class RecordingBoundary: ForwardingBoundary {
     }
 
     override func append(
-        _ stretch: EntryBatch, to generation: UInt32, of index: IndexSlot, end: KeyBytes?
+        _ batch: EntryBatch, to generation: UInt32, of index: IndexSlot, end: KeyBytes?
     ) throws {
         defer { note("load") }
-        try super.append(stretch, to: generation, of: index, end: end)
+        try super.append(batch, to: generation, of: index, end: end)
     }
 
     override func activate(
@@ -91,6 +91,13 @@ private final class RecordingBoundary: ForwardingBoundary {
         defer { note("patch") }
         return try super.amend(index, entries)
     }
+
+    override func correct(
+        _ index: IndexSlot, _ corrections: [(key: [UInt8], value: [UInt8])]
+    ) throws -> Int {
+        defer { note("patch") }
+        return try super.correct(index, corrections)
+    }
 }
 
 private final class RecordingSnapshot: ForwardingSnapshot {
@@ -101,7 +108,7 @@ private final class RecordingSnapshot: ForwardingSnapshot {
         super.init(inner)
     }
 
-    override func boundary(
+    override func windowEnd(
         after key: KeyBytes, records: Int, wants: (IndexSlot) -> Bool
     ) throws -> KeyBytes? {
         precondition(records > 1, "a window of one record has no last one but its first")

@@ -52,8 +52,8 @@ final class CatalogueStage: ExplorableStage {
         steered.madeDurable = { [unowned self] in durable = catalogue.image }
     }
 
-    var indexed: any IndexedOwner { steered }
-    var owner: any Owner { steered }
+    var indexed: any Owner { steered }
+    var owner: any ExactOwner { steered }
 
     func makeSideStore(_ run: UInt64) throws -> any SideStore { FaultyStore(MemoryStore(), faults) }
 

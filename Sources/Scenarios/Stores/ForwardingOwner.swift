@@ -6,10 +6,10 @@ internal import Bytes
 internal import Tidemark
 
 /// What is wrapped in it must be as safe between threads as an owner is.
-class ForwardingOwner: Owner, @unchecked Sendable {
-    let inner: any Owner
+class ForwardingOwner: ExactOwner, @unchecked Sendable {
+    let inner: any ExactOwner
 
-    init(_ inner: any Owner) { self.inner = inner }
+    init(_ inner: any ExactOwner) { self.inner = inner }
 
     var label: String { inner.label }
     var indexes: [any SecondaryIndex] { inner.indexes }
@@ -20,13 +20,12 @@ class ForwardingOwner: Owner, @unchecked Sendable {
 
     func snapshot() throws -> any OwnerSnapshot { try inner.snapshot() }
     func makeDurable() throws { try inner.makeDurable() }
-    var keepsRuns: Bool { inner.keepsRuns }
     var durableCommit: UInt64 { inner.durableCommit }
     func askForDurability() { inner.askForDurability() }
 }
 
-/// Good as long as the boundary that it wraps.
-class ForwardingBoundary: CommitBoundary {
+/// Good as long as the boundary that it wraps, of which it offers the same parts.
+class ForwardingBoundary: CommitBoundary, Generations, Amending, Correcting, RunJournal {
     let inner: any CommitBoundary
 
     init(_ inner: any CommitBoundary) { self.inner = inner }
@@ -37,49 +36,63 @@ class ForwardingBoundary: CommitBoundary {
     func detach(_ hook: any CommitHook) { inner.detach(hook) }
     func snapshot() throws -> any OwnerSnapshot { try inner.snapshot() }
 
+    var generations: (any Generations)? { inner.generations == nil ? nil : self }
+    var amending: (any Amending)? { inner.amending == nil ? nil : self }
+    var counters: (any Correcting)? { inner.counters == nil ? nil : self }
+    var journal: (any RunJournal)? { inner.journal == nil ? nil : self }
+
     func createGeneration(of index: IndexSlot) throws -> UInt32 {
-        try inner.createGeneration(of: index)
+        try inner.requireGenerations().createGeneration(of: index)
     }
 
     func append(
-        _ stretch: EntryBatch, to generation: UInt32, of index: IndexSlot, end: KeyBytes?
-    ) throws { try inner.append(stretch, to: generation, of: index, end: end) }
+        _ batch: EntryBatch, to generation: UInt32, of index: IndexSlot, end: KeyBytes?
+    ) throws { try inner.requireGenerations().append(batch, to: generation, of: index, end: end) }
 
     func validate(generation: UInt32, of index: IndexSlot) throws -> String? {
-        try inner.validate(generation: generation, of: index)
+        try inner.requireGenerations().validate(generation: generation, of: index)
     }
 
     func activate(generation: UInt32, of index: IndexSlot, keepsOld: Bool) throws {
-        try inner.activate(generation: generation, of: index, keepsOld: keepsOld)
+        try inner.requireGenerations().activate(
+            generation: generation, of: index, keepsOld: keepsOld)
     }
 
-    func keptGeneration(of index: IndexSlot) throws -> UInt32? {
-        try inner.keptGeneration(of: index)
+    func previousGeneration(of index: IndexSlot) throws -> UInt32? {
+        try inner.requireGenerations().previousGeneration(of: index)
     }
 
-    func rollBack(_ indexes: [IndexSlot]) throws { try inner.rollBack(indexes) }
-    func forgetKept(of indexes: [IndexSlot]) throws { try inner.forgetKept(of: indexes) }
+    func rollBack(_ indexes: [IndexSlot]) throws {
+        try inner.requireGenerations().rollBack(indexes)
+    }
+    func forgetPrevious(of indexes: [IndexSlot]) throws {
+        try inner.requireGenerations().forgetPrevious(of: indexes)
+    }
 
     func discard(generation: UInt32, of index: IndexSlot) throws {
-        try inner.discard(generation: generation, of: index)
+        try inner.requireGenerations().discard(generation: generation, of: index)
     }
 
     func discardUnfinished(of index: IndexSlot) throws {
-        try inner.discardUnfinished(of: index)
+        try inner.requireGenerations().discardUnfinished(of: index)
     }
 
     func amend(_ index: IndexSlot, _ entries: [(key: [UInt8], value: [UInt8]?)]) throws -> Int {
-        try inner.amend(index, entries)
+        try inner.requireAmending().amend(index, entries)
     }
 
-    func reap(limit: Int) throws -> Bool { try inner.reap(limit: limit) }
-    func newRunNumber() throws -> UInt64 { try inner.newRunNumber() }
-    func runs() throws -> [RunRecord] { try inner.runs() }
-    func store(_ run: RunRecord) throws { try inner.store(run) }
-    func keepLog() throws { try inner.keepLog() }
+    func correct(
+        _ index: IndexSlot, _ corrections: [(key: [UInt8], value: [UInt8])]
+    ) throws -> Int { try inner.requireCounters().correct(index, corrections) }
+
+    func reap(limit: Int) throws -> Bool { try inner.requireGenerations().reap(limit: limit) }
+    func newRunNumber() throws -> UInt64 { try inner.requireJournal().newRunNumber() }
+    func runs() throws -> [RunRecord] { try inner.requireJournal().runs() }
+    func store(_ run: RunRecord) throws { try inner.requireJournal().store(run) }
+    func keepLog() throws { try inner.requireJournal().keepLog() }
 
     func loading(of index: IndexSlot) -> (generation: UInt32, cursor: KeyBytes?)? {
-        inner.loading(of: index)
+        inner.generations?.loading(of: index)
     }
 }
 
@@ -90,9 +103,9 @@ class ForwardingSnapshot: OwnerSnapshot {
 
     var commit: UInt64 { inner.commit }
 
-    func boundary(
+    func windowEnd(
         after key: KeyBytes, records: Int, wants: (IndexSlot) -> Bool
-    ) throws -> KeyBytes? { try inner.boundary(after: key, records: records, wants: wants) }
+    ) throws -> KeyBytes? { try inner.windowEnd(after: key, records: records, wants: wants) }
 
     func read(_ range: KeyRange, limit: Int, into sink: WindowSink) throws -> KeyBytes? {
         try inner.read(range, limit: limit, into: sink)

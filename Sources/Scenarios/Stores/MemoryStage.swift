@@ -33,8 +33,8 @@ final class MemoryStage: ExplorableStage {
         steered.unreadable = unreadable
     }
 
-    var indexed: any IndexedOwner { steered }
-    var owner: any Owner { steered }
+    var indexed: any Owner { steered }
+    var owner: any ExactOwner { steered }
     /// Blocks of the data area.
     var blocks: UInt64 { UInt64(scenario.store.blocks) }
 

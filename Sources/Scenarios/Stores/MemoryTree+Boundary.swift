@@ -8,7 +8,7 @@ internal import Volume
 internal import VolumeFormat
 internal import VolumeIndexes
 
-struct MemoryBoundary: CommitBoundary {
+struct MemoryBoundary: CommitBoundary, Generations, Amending, Correcting, RunJournal {
     private unowned let tree: MemoryTree
 
     init(_ tree: MemoryTree) { self.tree = tree }
@@ -19,14 +19,19 @@ struct MemoryBoundary: CommitBoundary {
     func detach(_ hook: any CommitHook) { tree.detach(hook) }
     func snapshot() throws -> any OwnerSnapshot { tree.current }
 
+    var generations: (any Generations)? { self }
+    var amending: (any Amending)? { self }
+    var counters: (any Correcting)? { self }
+    var journal: (any RunJournal)? { self }
+
     func createGeneration(of index: IndexSlot) throws -> UInt32 {
         try tree.change { try $0.createGeneration(of: index) }
     }
 
     func append(
-        _ stretch: EntryBatch, to generation: UInt32, of index: IndexSlot, end: KeyBytes?
+        _ batch: EntryBatch, to generation: UInt32, of index: IndexSlot, end: KeyBytes?
     ) throws {
-        try tree.change { try $0.load(stretch, into: generation, of: index, end: end) }
+        try tree.change { try $0.load(batch, into: generation, of: index, end: end) }
     }
 
     func validate(generation: UInt32, of index: IndexSlot) throws -> String? {
@@ -38,13 +43,15 @@ struct MemoryBoundary: CommitBoundary {
         try tree.change { try $0.activate(generation, of: index, keepsOld: keepsOld) }
     }
 
-    func keptGeneration(of index: IndexSlot) -> UInt32? { tree.current.state[index].kept?.number }
+    func previousGeneration(of index: IndexSlot) -> UInt32? {
+        tree.current.state[index].kept?.number
+    }
 
     func rollBack(_ indexes: [IndexSlot]) throws {
         try tree.change { for index in indexes { try $0.rollBack(index) } }
     }
 
-    func forgetKept(of indexes: [IndexSlot]) throws {
+    func forgetPrevious(of indexes: [IndexSlot]) throws {
         try tree.change { for index in indexes { $0.forgetKept(of: index) } }
     }
 
@@ -58,7 +65,13 @@ struct MemoryBoundary: CommitBoundary {
     }
 
     func amend(_ index: IndexSlot, _ entries: [(key: [UInt8], value: [UInt8]?)]) throws -> Int {
-        let amended = try tree.change { $0.amend(index, entries) }
+        try tree.change { $0.amend(index, entries) }
+    }
+
+    func correct(
+        _ index: IndexSlot, _ corrections: [(key: [UInt8], value: [UInt8])]
+    ) throws -> Int {
+        let amended = try tree.change { $0.correct(index, corrections) }
         // What has lost its last name while its count was too high goes, a little later.
         if index == VolumeSlots.links { try tree.change { $0.reclaimUnlinked() } }
         return amended
@@ -189,14 +202,18 @@ extension MemoryOperations {
         return load
     }
 
-    /// Makes entries of the active generation what they should be, or adds corrections to a
-    /// summary.
+    /// Adds corrections to the counters of a summary.
+    mutating func correct(
+        _ slot: IndexSlot, _ corrections: [(key: [UInt8], value: [UInt8])]
+    ) -> Int {
+        slot == VolumeSlots.quota ? correctUsage(corrections) : correctLinks(corrections)
+    }
+
+    /// Makes entries of the active generation what they should be.
     /// - Returns: how many were not so before.
     mutating func amend(
         _ slot: IndexSlot, _ entries: [(key: [UInt8], value: [UInt8]?)]
     ) -> Int {
-        if slot == VolumeSlots.quota { return correctUsage(entries) }
-        if slot == VolumeSlots.links { return correctLinks(entries) }
         var amended = 0
         for (key, value) in entries {
             guard state[slot].active.table.find(key.rawSpan)?.value != value else { continue }

@@ -19,7 +19,7 @@ final class MemorySnapshot: OwnerSnapshot {
 
     var commit: UInt64 { state.commit }
 
-    func boundary(
+    func windowEnd(
         after key: KeyBytes, records: Int, wants: (IndexSlot) -> Bool
     ) throws -> KeyBytes? {
         precondition(records > 0, "an empty window")

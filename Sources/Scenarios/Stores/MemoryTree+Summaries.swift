@@ -129,9 +129,9 @@ extension MemoryIndex {
 // MARK: Corrections
 
 extension MemoryOperations {
-    mutating func correctUsage(_ corrections: [(key: [UInt8], value: [UInt8]?)]) -> Int {
+    mutating func correctUsage(_ corrections: [(key: [UInt8], value: [UInt8])]) -> Int {
         for (key, value) in corrections {
-            let correction = value.flatMap { QuotaUsage($0.rawSpan) } ?? .zero
+            let correction = QuotaUsage(value.rawSpan) ?? .zero
             hasChanged = true
             if QuotaKey(key.rawSpan) == .volume {
                 state.usage = state.usage + correction
@@ -174,11 +174,11 @@ extension MemoryOperations {
     }
 
     /// A correction is for one inode of one generation. What has 0 links and no name goes.
-    mutating func correctLinks(_ corrections: [(key: [UInt8], value: [UInt8]?)]) -> Int {
+    mutating func correctLinks(_ corrections: [(key: [UInt8], value: [UInt8])]) -> Int {
         var corrected = 0
         for (key, value) in corrections {
             let number: InodeNumber = key.rawSpan.integer(at: 0)
-            guard let correction = value.flatMap({ LinkCorrection($0.rawSpan) }),
+            guard let correction = LinkCorrection(value.rawSpan),
                 var inode = state.inode(number), inode.generation == correction.generation,
                 // A directory that was removed got 0 links at once.
                 inode.links > 0 || inode.type != .directory

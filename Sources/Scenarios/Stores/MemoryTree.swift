@@ -15,7 +15,7 @@ internal import Volume
 internal import VolumeFormat
 internal import VolumeIndexes
 
-final class MemoryTree: Owner, @unchecked Sendable {
+final class MemoryTree: ExactOwner, @unchecked Sendable {
     /// How far the transaction under way has come.
     private enum Phase {
         case none
@@ -207,8 +207,8 @@ final class MemoryTree: Owner, @unchecked Sendable {
         }
     }
 
-    private func tell(_ number: UInt64) {
-        for hook in hooks { hook.committed(number, deltas: operations.deltas) }
+    private func tell(_ number: UInt64, by origin: CommitOrigin = .writer) {
+        for hook in hooks { hook.committed(number, by: origin, deltas: operations.deltas) }
     }
 
     /// Runs a transaction to its end.
@@ -242,7 +242,6 @@ final class MemoryTree: Owner, @unchecked Sendable {
 
     func makeDurable() { durable = current }
 
-    var keepsRuns: Bool { true }
     var durableCommit: UInt64 { durable.commit }
 
     /// From the next commit on deltas are logged, which changes nothing yet.
@@ -269,7 +268,7 @@ final class MemoryTree: Owner, @unchecked Sendable {
         operations.logDeltas()
         makeVersion()
         if keepsVersions { committedInStep.append(current) }
-        tell(operations.state.commit)
+        tell(operations.state.commit, by: .boundary)
         return result
     }
 

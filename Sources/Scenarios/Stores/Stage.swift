@@ -11,10 +11,10 @@ internal import Tidemark
 protocol Stage: AnyObject {
     /// The owner that runs are given: windows end exactly where they should, and the
     /// scenario's faults are in force.
-    var indexed: any IndexedOwner { get }
+    var indexed: any Owner { get }
 
     /// The same, of a store that can be locked.
-    var owner: any Owner { get }
+    var owner: any ExactOwner { get }
 
     /// The scenario's faults.
     var faults: Faults { get }

@@ -59,7 +59,7 @@ final class SteeredOwner: ForwardingOwner, @unchecked Sendable {
     /// Nanoseconds of processor time of the longest hold of the commit boundary.
     private(set) var longestHold: UInt64 = 0
 
-    init(_ inner: any Owner, faults: Faults, options: Options = Options()) {
+    init(_ inner: any ExactOwner, faults: Faults, options: Options = Options()) {
         self.faults = faults
         self.options = options
         super.init(inner)
@@ -137,11 +137,11 @@ private final class SteeredBoundary: ForwardingBoundary {
     }
 
     override func append(
-        _ stretch: EntryBatch, to generation: UInt32, of index: IndexSlot, end: KeyBytes?
+        _ batch: EntryBatch, to generation: UInt32, of index: IndexSlot, end: KeyBytes?
     ) throws {
         try owner.faults.check(.appendStretch)
-        owner.lastHold.appended += stretch.count
-        try super.append(stretch, to: generation, of: index, end: end)
+        owner.lastHold.appended += batch.count
+        try super.append(batch, to: generation, of: index, end: end)
     }
 
     override func validate(generation: UInt32, of index: IndexSlot) throws -> String? {
@@ -161,9 +161,9 @@ private final class SteeredBoundary: ForwardingBoundary {
         try super.rollBack(indexes)
     }
 
-    override func forgetKept(of indexes: [IndexSlot]) throws {
+    override func forgetPrevious(of indexes: [IndexSlot]) throws {
         try owner.faults.check(.forgetKept)
-        try super.forgetKept(of: indexes)
+        try super.forgetPrevious(of: indexes)
     }
 
     override func discard(generation: UInt32, of index: IndexSlot) throws {
@@ -177,6 +177,14 @@ private final class SteeredBoundary: ForwardingBoundary {
         try owner.faults.check(.amend)
         owner.lastHold.amended += entries.count
         return try super.amend(index, entries)
+    }
+
+    override func correct(
+        _ index: IndexSlot, _ corrections: [(key: [UInt8], value: [UInt8])]
+    ) throws -> Int {
+        try owner.faults.check(.amend)
+        owner.lastHold.amended += corrections.count
+        return try super.correct(index, corrections)
     }
 
     override func reap(limit: Int) throws -> Bool {
@@ -204,9 +212,11 @@ private final class GatedHook: CommitHook {
     func wants(_ index: IndexSlot) -> Bool { real.wants(index) }
     func isAbout(_ index: IndexSlot) -> Bool { real.isAbout(index) }
 
-    func committed(_ commit: UInt64, deltas: borrowing DeltaBatch) {
+    func committed(
+        _ commit: UInt64, by origin: CommitOrigin, deltas: borrowing DeltaBatch
+    ) {
         gate(commit)
-        real.committed(commit, deltas: deltas)
+        real.committed(commit, by: origin, deltas: deltas)
     }
 
     func admit(within seconds: Double) -> Bool { real.admit(within: seconds) }
@@ -229,12 +239,12 @@ final class SteeredSnapshot: ForwardingSnapshot {
         super.init(inner)
     }
 
-    override func boundary(
+    override func windowEnd(
         after key: KeyBytes, records: Int, wants: (IndexSlot) -> Bool
     ) throws -> KeyBytes? {
         try owner.faults.check(.lookahead)
         guard owner.options.exactBoundaries else {
-            return try super.boundary(after: key, records: records, wants: wants)
+            return try super.windowEnd(after: key, records: records, wants: wants)
         }
         return try inner.key(behind: records, from: key, of: owner.indexes, wants: wants)
     }

@@ -36,9 +36,9 @@ final class UnlockedStage: ExplorableStage {
         }
     }
 
-    var indexed: any IndexedOwner { steered }
+    var indexed: any Owner { steered }
     var unlockedOwner: any UnlockedOwner { steered }
-    var owner: any Owner { preconditionFailure("nobody can lock this store") }
+    var owner: any ExactOwner { preconditionFailure("nobody can lock this store") }
 
     func makeSideStore(_ run: UInt64) throws -> any SideStore { FaultyStore(MemoryStore(), faults) }
 

@@ -82,8 +82,8 @@ final class VolumeStage: Stage {
         }
     }
 
-    var indexed: any IndexedOwner { steered }
-    var owner: any Owner { steered }
+    var indexed: any Owner { steered }
+    var owner: any ExactOwner { steered }
 
     func makeSideStore(_ run: UInt64) throws -> any SideStore {
         let path = newSidePath(run)

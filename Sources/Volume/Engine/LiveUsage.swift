@@ -152,14 +152,14 @@ extension Operations {
 
     /// Adds corrections to quota usage.
     mutating func correctUsage(
-        _ corrections: [(key: [UInt8], value: [UInt8]?)]
+        _ corrections: [(key: [UInt8], value: [UInt8])]
     ) throws -> Int {
         for (key, value) in corrections {
             guard let place = QuotaKey(key.rawSpan) else {
                 _ = try transaction.delete(state.quota.active.table, key.rawSpan)
                 continue
             }
-            let correction = value.flatMap { QuotaUsage($0.rawSpan) } ?? .zero
+            let correction = QuotaUsage(value.rawSpan) ?? .zero
             if place == .volume {
                 correctCounters(by: correction)
             } else {

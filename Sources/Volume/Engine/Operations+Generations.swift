@@ -156,15 +156,28 @@ extension Operations {
         return load
     }
 
-    /// Makes entries of the active generation what they should be, or adds corrections to a
-    /// summary. Its record follows the
+    /// Adds corrections to the counters of a summary.
+    /// - Returns: how many counters were changed.
+    mutating func correct(
+        _ slot: IndexSlot, _ corrections: [(key: [UInt8], value: [UInt8])]
+    ) throws -> Int {
+        switch slot {
+        case GroupState.quotaSlot: return try correctUsage(corrections)
+        case GroupState.linksSlot: return try correctLinks(corrections)
+        default:
+            throw VolumeError.invalid("corrections of \(state[slot].name), which has no counters")
+        }
+    }
+
+    /// Makes entries of the active generation what they should be. Its record follows the
     /// primary records anyway, and so needs no change.
     /// - Returns: how many were not so before.
     mutating func amend(
         _ slot: IndexSlot, _ entries: [(key: [UInt8], value: [UInt8]?)]
     ) throws -> Int {
-        if slot == GroupState.quotaSlot { return try correctUsage(entries) }
-        if slot == GroupState.linksSlot { return try correctLinks(entries) }
+        guard slot != GroupState.quotaSlot, slot != GroupState.linksSlot else {
+            throw VolumeError.invalid("changes of entries that are counters")
+        }
         let table = state[slot].active.table
         var amended = 0
         for (key, payload) in entries {

@@ -7,7 +7,7 @@ internal import Tidemark
 internal import VolumeFormat
 
 @safe
-final class VolumeBoundary: CommitBoundary {
+final class VolumeBoundary: CommitBoundary, Generations, Amending, Correcting, RunJournal {
     private let core: VolumeCore
     /// The writer's operations, good as long as the boundary's closure runs; nil for a
     /// volume that is open for reading, where no commit ever comes.
@@ -37,6 +37,12 @@ final class VolumeBoundary: CommitBoundary {
 
     func snapshot() throws -> any OwnerSnapshot { try VolumeSnapshot(core) }
 
+    var generations: (any Generations)? { self }
+    var amending: (any Amending)? { self }
+    var counters: (any Correcting)? { self }
+    /// A volume that is open for reading can store no record.
+    var journal: (any RunJournal)? { unsafe operations == nil ? nil : self }
+
     // MARK: Hooks
 
     var hooks: [any CommitHook] {
@@ -63,9 +69,9 @@ final class VolumeBoundary: CommitBoundary {
     }
 
     func append(
-        _ stretch: EntryBatch, to generation: UInt32, of index: IndexSlot, end: KeyBytes?
+        _ batch: EntryBatch, to generation: UInt32, of index: IndexSlot, end: KeyBytes?
     ) throws {
-        try change { try $0.load(stretch, into: generation, of: index, end: end) }
+        try change { try $0.load(batch, into: generation, of: index, end: end) }
     }
 
     func validate(generation: UInt32, of index: IndexSlot) throws -> String? {
@@ -76,7 +82,7 @@ final class VolumeBoundary: CommitBoundary {
         try change { try $0.activate(generation, of: index, keepsOld: keepsOld) }
     }
 
-    func keptGeneration(of index: IndexSlot) throws -> UInt32? {
+    func previousGeneration(of index: IndexSlot) throws -> UInt32? {
         guard index != GroupState.linksSlot else { return nil }
         if let operations = unsafe operations {
             return unsafe operations.pointee.state[index].kept?.number
@@ -90,7 +96,7 @@ final class VolumeBoundary: CommitBoundary {
         try change { for index in indexes { try $0.rollBack(index) } }
     }
 
-    func forgetKept(of indexes: [IndexSlot]) throws {
+    func forgetPrevious(of indexes: [IndexSlot]) throws {
         try change { for index in indexes { try $0.forgetKept(of: index) } }
     }
 
@@ -106,6 +112,12 @@ final class VolumeBoundary: CommitBoundary {
 
     func amend(_ index: IndexSlot, _ entries: [(key: [UInt8], value: [UInt8]?)]) throws -> Int {
         try change { try $0.amend(index, entries) }
+    }
+
+    func correct(
+        _ index: IndexSlot, _ corrections: [(key: [UInt8], value: [UInt8])]
+    ) throws -> Int {
+        try change { try $0.correct(index, corrections) }
     }
 
     func reap(limit: Int) throws -> Bool {
@@ -163,7 +175,7 @@ extension Operations {
             abortGroup(LMDBError(code: .invalid, operation: "change", object: core.path))
             throw error
         }
-        if let error = commitGroup() { throw VolumeError(error) }
+        if let error = commitGroup(by: .boundary) { throw VolumeError(error) }
         return result
     }
 }

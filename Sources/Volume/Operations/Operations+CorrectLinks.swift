@@ -14,11 +14,11 @@ internal import VolumeIndexes
 extension Operations {
     /// - Returns: how many inodes were corrected.
     mutating func correctLinks(
-        _ corrections: [(key: [UInt8], value: [UInt8]?)]
+        _ corrections: [(key: [UInt8], value: [UInt8])]
     ) throws -> Int {
         var corrected = 0
         for (key, value) in corrections where key.count == InodeRecord.keySize {
-            guard let correction = value.flatMap({ LinkCorrection($0.rawSpan) }) else { continue }
+            guard let correction = LinkCorrection(value.rawSpan) else { continue }
             let n: InodeNumber = key.rawSpan.integer(at: 0)
             guard try correctLinks(n, correction) else { continue }
             self.corrected.append(n)

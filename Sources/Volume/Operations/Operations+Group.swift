@@ -95,17 +95,18 @@ extension Operations {
 
     /// Commits, and tells the hooks and the callers of the jobs that have ended. Where that fails
     /// and some were answered already, all that have ended are done again, and committed.
+    /// - Parameter origin: what the hooks are told of whose commit it is.
     /// - Returns: nil, or why nothing has happened of the group, or of the job under way. Either
     ///   way the transaction is over.
-    mutating func commitGroup() -> LMDBError? {
-        guard let error = commitTransaction() else { return nil }
+    mutating func commitGroup(by origin: CommitOrigin = .writer) -> LMDBError? {
+        guard let error = commitTransaction(by: origin) else { return nil }
         guard gathering.hasAnswered else { return abortGroup(error) }
-        if goBack(), let again = commitTransaction() { abortGroup(again) }
+        if goBack(), let again = commitTransaction(by: origin) { abortGroup(again) }
         return error
     }
 
     /// - Returns: why it can't be committed; then nobody has been told of anything.
-    private mutating func commitTransaction() -> LMDBError? {
+    private mutating func commitTransaction(by origin: CommitOrigin) -> LMDBError? {
         if let failure { return failure }
         let number = transaction.commit
         do throws(LMDBError) {
@@ -121,7 +122,7 @@ extension Operations {
         // A transaction without changes makes no commit, and its number is used again.
         let environment = core.environment.statistics
         if environment.lastTransaction == number {
-            for hook in hooks { hook.committed(number, deltas: deltas) }
+            for hook in hooks { hook.committed(number, by: origin, deltas: deltas) }
             countWritten(environment.usedBytes, environment.pageSize)
         }
         core.indexAnomalies.store(

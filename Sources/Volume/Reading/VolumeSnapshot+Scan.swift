@@ -103,7 +103,7 @@ private struct PrimaryScan: ~Copyable {
 }
 
 extension VolumeSnapshot: OwnerSnapshot {
-    public func boundary(
+    public func windowEnd(
         after key: KeyBytes, records: Int, wants: (IndexSlot) -> Bool
     ) throws -> KeyBytes? {
         precondition(records > 0, "an empty window")
