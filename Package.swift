@@ -18,7 +18,7 @@ let package = Package(
     name: "Tidemark",
     products: [
         .executable(name: "tidemark", targets: ["TidemarkCommand"]),
-        .library(name: "Tidemark", targets: ["Tidemark"]),
+        .library(name: "Tidemark", targets: ["Tidemark", "GenerationLife"]),
         .library(name: "Volume", targets: ["Volume", "VolumeService", "VolumeVerify"]),
         .library(name: "RunService", targets: ["RunService", "Control", "Meters"]),
         .library(
@@ -68,6 +68,7 @@ let package = Package(
                 "Bytes", "Threads", "Entries", "Contract", "Feed", "Shadow", "Engine", "Mutation",
             ],
             swiftSettings: pointers),
+        .target(name: "GenerationLife", swiftSettings: strict),
         .target(
             name: "Tidemark",
             dependencies: [
@@ -81,7 +82,7 @@ let package = Package(
             dependencies: ["Control", "Meters", "Reports", "Threads", "Tidemark"],
             swiftSettings: strict),
         .target(
-            name: "Catalogue", dependencies: ["Bytes", "Tidemark", "Threads"],
+            name: "Catalogue", dependencies: ["Bytes", "GenerationLife", "Tidemark", "Threads"],
             swiftSettings: strict),
         .target(name: "VolumeFormat", dependencies: ["Bytes"], swiftSettings: strict),
         .target(
@@ -90,7 +91,8 @@ let package = Package(
         .target(
             name: "Volume",
             dependencies: [
-                "Bytes", "CSplice", "LMDB", "LMDBPages", "Meters", "Threads", "Tidemark", "VolumeFormat",
+                "Bytes", "CSplice", "GenerationLife", "LMDB", "LMDBPages", "Meters", "Threads",
+                "Tidemark", "VolumeFormat",
                 "VolumeIndexes",
                 .product(name: "Logging", package: "swift-log"),
             ],
@@ -114,7 +116,8 @@ let package = Package(
         .target(
             name: "Scenarios",
             dependencies: [
-                "Bytes", "Catalogue", "LMDB", "Threads", "Tidemark", "Volume", "VolumeFormat",
+                "Bytes", "Catalogue", "GenerationLife", "LMDB", "Threads", "Tidemark", "Volume",
+                "VolumeFormat",
                 "VolumeIndexes", "VolumeVerify",
                 .product(name: "Yams", package: "Yams"),
             ],

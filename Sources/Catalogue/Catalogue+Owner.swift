@@ -1,15 +1,10 @@
 // The catalogue as an owner: commit boundary, snapshots, generations.
 
 internal import Bytes
+internal import GenerationLife
 internal import Synchronization
 internal import Threads
 public import Tidemark
-
-/// There is no generation to go back to.
-struct NoneKept: Error, CustomStringConvertible {
-    let index: String
-    var description: String { "no generation of \(index) is kept" }
-}
 
 extension Catalogue: ExactOwner {
     public func atCommitBoundary<R: Sendable>(
@@ -60,10 +55,10 @@ extension Catalogue: ExactOwner {
         }
 
         func createGeneration(of index: IndexSlot) throws -> UInt32 {
-            let number = state.indexes[index.rawValue].next
-            state.indexes[index.rawValue].next += 1
-            state.indexes[index.rawValue].generations[number] = Generation(
-                loadCursor: .at(KeyBytes()))
+            let known = state.indexes[index.rawValue]
+            let number = try known.newNumber(retired: known.reaping.map(\.number))
+            state.indexes[index.rawValue].load = Generation(
+                number: number, loadCursor: .at(KeyBytes()))
             commit()
             return number
         }
@@ -72,7 +67,7 @@ extension Catalogue: ExactOwner {
             _ batch: EntryBatch, to generation: UInt32, of index: IndexSlot, end: KeyBytes?
         ) throws {
             var position = batch.startPosition
-            var target = generationState(generation, index)
+            var target = try state.indexes[index.rawValue].loading(generation)
             while position < batch.endPosition {
                 let key = batch.key(at: position).array
                 let old = target.entries.updateValue(batch.value(at: position).array, forKey: key)
@@ -81,100 +76,83 @@ extension Catalogue: ExactOwner {
                 position = batch.position(after: position)
             }
             target.loadCursor = end.map { .at($0) } ?? .end
-            state.indexes[index.rawValue].generations[generation] = target
+            state.indexes[index.rawValue].load = target
             commit()
         }
 
-        private func generationState(_ number: UInt32, _ index: IndexSlot) -> Generation {
-            guard let generation = state.indexes[index.rawValue].generations[number] else {
-                preconditionFailure("a generation is made before it is used")
-            }
-            return generation
-        }
-
         func validate(generation: UInt32, of index: IndexSlot) throws -> String? {
-            let target = generationState(generation, index)
-            guard target.entries.count == target.expectedCount else {
-                return "it holds \(target.entries.count) entries, not \(target.expectedCount)"
+            try state.indexes[index.rawValue].problem(of: generation) {
+                ($0.entries.count, $0.expectedCount)
             }
-            return target.spoilt
         }
 
         func activate(generation: UInt32, of index: IndexSlot, keepsOld: Bool) throws {
-            let old = state.indexes[index.rawValue].active
-            state.indexes[index.rawValue].generations[generation]?.loadCursor = nil
-            state.indexes[index.rawValue].active = generation
-            state.indexes[index.rawValue].retireKept()
-            if keepsOld {
-                state.indexes[index.rawValue].kept = old
-            } else {
-                state.indexes[index.rawValue].reaping.append(old)
-            }
+            let moves = try state.indexes[index.rawValue].activate(generation, keepsOld: keepsOld)
+            state.indexes[index.rawValue].note(moves)
             commit()
         }
 
         func previousGeneration(of index: IndexSlot) -> UInt32? {
-            state.indexes[index.rawValue].kept
+            state.indexes[index.rawValue].previous?.number
         }
 
         func rollBack(_ indexes: [IndexSlot]) throws {
             var changed = state
-            for index in indexes {
-                guard let kept = changed.indexes[index.rawValue].kept else {
-                    throw NoneKept(index: catalogue.indexes[index.rawValue].name)
-                }
-                changed.indexes[index.rawValue].kept = changed.indexes[index.rawValue].active
-                changed.indexes[index.rawValue].active = kept
-            }
+            for index in indexes { _ = try changed.indexes[index.rawValue].rollBack() }
             state = changed
             commit()
         }
 
         func forgetPrevious(of indexes: [IndexSlot]) throws {
-            let kept = indexes.filter { state.indexes[$0.rawValue].kept != nil }
-            guard !kept.isEmpty else { return }
-            for index in kept { state.indexes[index.rawValue].retireKept() }
+            let forgotten = indexes.filter { state.indexes[$0.rawValue].previous != nil }
+            guard !forgotten.isEmpty else { return }
+            for index in forgotten {
+                let old = state.indexes[index.rawValue].forgetPrevious()
+                if let old { state.indexes[index.rawValue].retire(old) }
+            }
             commit()
         }
 
         func discard(generation: UInt32, of index: IndexSlot) throws {
-            state.indexes[index.rawValue].generations[generation]?.loadCursor = nil
-            state.indexes[index.rawValue].reaping.append(generation)
+            let old = try state.indexes[index.rawValue].discard(generation)
+            state.indexes[index.rawValue].retire(old)
             commit()
         }
 
         func discardUnfinished(of index: IndexSlot) throws {
-            let generations = state.indexes[index.rawValue].generations
-            let unfinished = generations.filter { $0.value.loadCursor != nil }.keys.sorted()
-            for number in unfinished { try discard(generation: number, of: index) }
+            guard let load = state.indexes[index.rawValue].load else { return }
+            try discard(generation: load.number, of: index)
         }
 
         func amend(
             _ index: IndexSlot, _ entries: [(key: [UInt8], value: [UInt8]?)]
         ) throws -> Int {
-            let active = state.indexes[index.rawValue].active
-            var target = generationState(active, index)
             var changed = 0
-            for (key, value) in entries where target.entries[key] != value {
-                target.entries[key] = value
+            for (key, value) in entries
+            where state.indexes[index.rawValue].active.entries[key] != value {
+                state.indexes[index.rawValue].active.entries[key] = value
                 changed += 1
             }
-            state.indexes[index.rawValue].generations[active] = target
             commit()
             return changed
         }
 
-        func loading(of index: IndexSlot) -> (generation: UInt32, cursor: KeyBytes?)? { nil }
+        func loading(of index: IndexSlot) -> (generation: UInt32, cursor: KeyBytes?)? {
+            guard let load = state.indexes[index.rawValue].load, load.spoilt == nil,
+                let cursor = load.loadCursor
+            else { return nil }
+            switch cursor {
+            case .at(let key): return (load.number, key)
+            case .end: return (load.number, nil)
+            }
+        }
 
         func reap(limit: Int) throws -> Bool {
-            for slot in state.indexes.indices {
-                guard let number = state.indexes[slot].reaping.first else { continue }
-                let keys = state.indexes[slot].generations[number]?.entries.keys.prefix(limit)
-                for key in Array(keys ?? [:].keys.prefix(0)) {
-                    state.indexes[slot].generations[number]?.entries[key] = nil
+            for slot in state.indexes.indices where !state.indexes[slot].reaping.isEmpty {
+                for key in Array(state.indexes[slot].reaping[0].entries.keys.prefix(limit)) {
+                    state.indexes[slot].reaping[0].entries[key] = nil
                 }
-                if state.indexes[slot].generations[number]?.entries.isEmpty ?? true {
-                    state.indexes[slot].generations[number] = nil
+                if state.indexes[slot].reaping[0].entries.isEmpty {
                     state.indexes[slot].reaping.removeFirst()
                 }
                 commit()
@@ -227,7 +205,7 @@ extension Catalogue: ExactOwner {
         func entries(
             of index: IndexSlot, from key: KeyBytes, limit: Int, into batch: EntryBatch
         ) throws -> KeyBytes? {
-            let all = state.indexes[index.rawValue].active(\.entries)
+            let all = state.indexes[index.rawValue].active.entries
                 .map { (key: KeyBytes($0.key), value: $0.value) }
                 .filter { !($0.key < key) }
                 .sorted { $0.key < $1.key }

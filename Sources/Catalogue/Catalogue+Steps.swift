@@ -46,22 +46,19 @@ extension Catalogue {
 
     /// The number of the active generation.
     package func activeGeneration(of index: IndexSlot) -> UInt32 {
-        state.withLock { $0.indexes[index.rawValue].active }
+        state.withLock { $0.indexes[index.rawValue].active.number }
     }
 
     /// The generation that is being loaded, if any.
     package func loadingGeneration(of index: IndexSlot) -> UInt32? {
-        state.withLock { state in
-            let index = state.indexes[index.rawValue]
-            return index.generations.keys.first {
-                $0 != index.active && $0 != index.kept && !index.reaping.contains($0)
-            }
-        }
+        state.withLock { $0.indexes[index.rawValue].load?.number }
     }
 
     /// The entries of a generation; none where there is no such generation.
     package func entries(of index: IndexSlot, generation: UInt32) -> [[UInt8]: [UInt8]] {
-        state.withLock { $0.indexes[index.rawValue].generations[generation]?.entries ?? [:] }
+        state.withLock { state in
+            state.indexes[index.rawValue].all.first { $0.number == generation }?.entries ?? [:]
+        }
     }
 
     /// See `Image.fingerprint`; of what a snapshot sees.
@@ -72,11 +69,7 @@ extension Catalogue {
 
 extension Catalogue.IndexState {
     fileprivate mutating func reopen() {
-        for number in generations.keys.sorted()
-        where number != active && number != kept && !reaping.contains(number) {
-            generations[number]?.loadCursor = nil
-            reaping.append(number)
-        }
+        if let load = load.take() { retire(load) }
     }
 }
 
@@ -94,13 +87,10 @@ extension Catalogue.State {
                 return sum &+ hash.value
             })
         for index in indexes {
-            hash.add(UInt64(index.active) << 32 | UInt64(index.next))
-            hash.add(UInt64(index.kept ?? 0))
-            for number in index.reaping { hash.add(UInt64(number)) }
-            for (number, generation) in index.generations.sorted(by: { $0.key < $1.key }) {
-                hash.add(UInt64(number))
-                generation.add(to: &hash)
-            }
+            hash.add(UInt64(index.active.number) << 32 | UInt64(index.load?.number ?? 0))
+            hash.add(UInt64(index.previous?.number ?? 0))
+            for generation in index.reaping { hash.add(UInt64(generation.number)) }
+            for generation in index.all { generation.add(to: &hash) }
         }
         return hash.value
     }

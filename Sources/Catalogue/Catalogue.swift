@@ -10,6 +10,7 @@
 // the hook point here in `transaction`, and scan and generations in Catalogue+Owner.swift.
 
 public import Bytes
+internal import GenerationLife
 public import Tidemark
 internal import Synchronization
 internal import Threads
@@ -39,7 +40,8 @@ public struct Tagging: Hashable, Comparable, Sendable {
 
 public final class Catalogue: Sendable {
     /// One complete copy of an index: key → value, and what is wrong with it, if anything.
-    struct Generation {
+    struct Generation: IndexGeneration {
+        let number: UInt32
         var entries: [[UInt8]: [UInt8]] = [:]
         /// nil: not being loaded. Else the keys below it are kept up.
         var loadCursor: LoadCursor?
@@ -59,13 +61,18 @@ public final class Catalogue: Sendable {
         }
     }
 
-    struct IndexState {
-        var active: UInt32 = 1
-        /// Was active, and is kept up beside the active one to be made active again.
-        var kept: UInt32?
-        var next: UInt32 = 2
-        var generations: [UInt32: Generation] = [1: Generation()]
-        var reaping: [UInt32] = []
+    /// The generations of an index: their life is `IndexGenerations`, their tables are here.
+    struct IndexState: IndexGenerations {
+        let name: String
+        var active = Generation(number: 1)
+        var load: Generation?
+        var previous: Generation?
+        var reaping: [Generation] = []
+
+        /// All that take up storage.
+        var all: [Generation] {
+            [active] + (load.map { [$0] } ?? []) + (previous.map { [$0] } ?? []) + reaping
+        }
     }
 
     struct State {
@@ -111,7 +118,7 @@ public final class Catalogue: Sendable {
         self.parts = parts
         self.label = label
         self.capacity = capacity
-        var state = State(indexes: [IndexState(), IndexState()])
+        var state = State(indexes: indexes.map { IndexState(name: $0.name) })
         state.deltas.voidEvery = voidEvery
         self.state = Monitor(state)
     }
@@ -135,34 +142,40 @@ public final class Catalogue: Sendable {
 
     /// The entries of the active generation, for comparing.
     public func entries(of index: IndexSlot) -> [[UInt8]: [UInt8]] {
-        state.withLock { $0.indexes[index.rawValue].active(\.entries) }
+        state.withLock { $0.indexes[index.rawValue].active.entries }
     }
 
     /// The numbers of all generations that take up storage.
     public func generations(of index: IndexSlot) -> [UInt32] {
-        state.withLock { $0.indexes[index.rawValue].generations.keys.sorted() }
+        state.withLock { $0.indexes[index.rawValue].all.map(\.number).sorted() }
     }
 
     /// Changes the active generation behind the catalogue's back: damage.
     public func damage(_ index: IndexSlot, _ body: (inout [[UInt8]: [UInt8]]) -> Void) {
-        state.withLock { state in
-            let active = state.indexes[index.rawValue].active
-            body(&state.indexes[index.rawValue].generations[active, default: .init()].entries)
-        }
+        state.withLock { body(&$0.indexes[index.rawValue].active.entries) }
+    }
+}
+
+extension Catalogue.Generation: GenerationLoad {
+    var generation: Catalogue.Generation { self }
+    var invalidity: String? { spoilt }
+    var isWhole: Bool {
+        if case .end = loadCursor { return true }
+        return false
     }
 }
 
 extension Catalogue.IndexState {
-    /// What is kept is to be reaped.
-    mutating func retireKept() {
-        if let kept = kept.take() { reaping.append(kept) }
+    /// Takes note of what generations have become.
+    mutating func note(_ moves: [GenerationMove<Catalogue.Generation>]) {
+        active.loadCursor = nil
+        for move in moves where move.role == .retired { retire(move.generation) }
     }
 
-    func active<R>(_ path: KeyPath<Catalogue.Generation, R>) -> R {
-        guard let generation = generations[active] else {
-            preconditionFailure("exactly one generation is active")
-        }
-        return generation[keyPath: path]
+    mutating func retire(_ generation: Catalogue.Generation) {
+        var generation = generation
+        generation.loadCursor = nil
+        reaping.append(generation)
     }
 }
 

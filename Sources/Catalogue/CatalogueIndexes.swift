@@ -113,16 +113,9 @@ struct EntryChange {
 extension Catalogue.State {
     /// Makes the change in the active generation, and in a loading one below its cursor.
     mutating func apply(_ change: EntryChange) {
-        for number in indexes[change.slot].generations.keys {
-            let index = indexes[change.slot]
-            guard number == index.active || number == index.kept || isLoading(change.slot, number)
-            else { continue }
-            indexes[change.slot].generations[number]?.apply(change)
-        }
-    }
-
-    private func isLoading(_ slot: Int, _ number: UInt32) -> Bool {
-        indexes[slot].generations[number]?.loadCursor != nil
+        indexes[change.slot].active.apply(change)
+        indexes[change.slot].previous?.apply(change)
+        indexes[change.slot].load?.apply(change)
     }
 }
 

@@ -204,9 +204,6 @@ extension Run {
         return commit > 0 ? commit : nil
     }
 
-    /// Whether what was logged before the run went on is still to be handled.
-    package var isReplaying: Bool { replaying != nil }
-
     /// Below the cursor, and still to be read, open windows included.
     package var isUnreadBelowCursor: Bool {
         hook.monitor.withLock { !$0.open.isEmpty || !$0.rereads.isEmpty }

@@ -19,7 +19,7 @@ import Testing
     /// What everything may import: they know nothing of the project.
     static let ground = [
         "Bytes", "Threads", "LMDB", "Meters", "Control", "HostFiles", "LinuxFilesystem",
-        "LMDBPages",
+        "LMDBPages", "GenerationLife",
     ]
 
     /// Modules that a file imports, of those in `Sources`.

@@ -81,8 +81,6 @@ final class RunLanes {
     var isAborted: Bool { run.abortReason != nil }
     /// Whether it has ended so that it can go on.
     var isSuspended: Bool { coordinator.isEnded && [.stopped, .paused].contains(run.state) }
-    /// Whether it was asked to end, and has not yet.
-    var isStopping: Bool { !isOver && run.abortReason?.isStop == true }
     /// Whether its hook is in force.
     var isAttached: Bool { !isOver && coordinator.next != .prepare }
 

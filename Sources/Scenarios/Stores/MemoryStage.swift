@@ -277,7 +277,7 @@ final class MemoryStage: ExplorableStage {
         let state = tree.current.state
         let retired = state.retired.filter { $0.slot == slot && $0.generation.table.count > 0 }
         let load = state[slot].load.map { [$0.generation.number] } ?? []
-        let kept = state[slot].kept.map { [$0.number] } ?? []
+        let kept = state[slot].previous.map { [$0.number] } ?? []
         return ([state[slot].active.number] + load + kept + retired.map(\.generation.number))
             .sorted()
     }

@@ -3,6 +3,7 @@
 // stretches, validated, made active; the one before it is deleted in steps.
 
 internal import Bytes
+internal import GenerationLife
 internal import Tidemark
 internal import Volume
 internal import VolumeFormat
@@ -44,7 +45,7 @@ struct MemoryBoundary: CommitBoundary, Generations, Amending, Correcting, RunJou
     }
 
     func previousGeneration(of index: IndexSlot) -> UInt32? {
-        tree.current.state[index].kept?.number
+        tree.current.state[index].previous?.number
     }
 
     func rollBack(_ indexes: [IndexSlot]) throws {
@@ -95,15 +96,11 @@ extension MemoryOperations {
         guard slot != VolumeSlots.links else {
             throw VolumeError.invalid("a generation of links: the counts stand in the inodes")
         }
-        guard state[slot].load == nil else {
-            throw VolumeError.invalid("a second new generation: one is being loaded already")
-        }
         dropEmptied()
-        hasChanged = true
         let used = state.retired.filter { $0.slot == slot && !$0.isForgotten }
             .map(\.generation.number)
-        let served = max(state[slot].active.number, state[slot].kept?.number ?? 0)
-        let number = max(served, used.max() ?? 0) + 1
+        let number = try state[slot].newNumber(retired: used)
+        hasChanged = true
         state[slot].load = MemoryLoad(generation: MemoryGeneration(number: number))
         return number
     }
@@ -112,7 +109,7 @@ extension MemoryOperations {
     mutating func load(
         _ stretch: EntryBatch, into number: UInt32, of slot: IndexSlot, end: KeyBytes?
     ) throws {
-        let load = try loading(number, of: slot)
+        let load = try state[slot].loading(number)
         guard let cursor = load.end else {
             preconditionFailure("a whole generation takes no more")
         }
@@ -138,14 +135,7 @@ extension MemoryOperations {
 
     /// - Returns: what is wrong with the generation, or nil.
     func validate(_ number: UInt32, of slot: IndexSlot) throws -> String? {
-        let load = try loading(number, of: slot)
-        if let spoilt = load.spoilt { return spoilt }
-        guard load.end == nil else { return "it is not loaded to its end" }
-        guard load.generation.table.count == load.expected else {
-            return "it holds \(load.generation.table.count) entries, and should hold "
-                + "\(load.expected)"
-        }
-        return nil
+        try state[slot].problem(of: number) { ($0.generation.table.count, $0.expected) }
     }
 
     /// By a mistake made on purpose the active generation is emptied before another is active.
@@ -159,47 +149,34 @@ extension MemoryOperations {
         if let problem = try validate(number, of: slot) {
             throw VolumeError.invalid("making generation \(number) active: \(problem)")
         }
-        let load = try loading(number, of: slot)
+        let load = try state[slot].loading(number)
         hasChanged = true
-        forgetKept(of: slot)
-        if keepsOld {
-            state[slot].kept = state[slot].active
-        } else {
-            state.retired.append(MemoryState.Retired(slot: slot, generation: state[slot].active))
-        }
-        state[slot].active = load.generation
-        state[slot].load = nil
+        note(try state[slot].activate(number, keepsOld: keepsOld), of: slot)
         state.usage = state.usage + load.usageCorrection
     }
 
-    /// The active and the kept generation change places.
+    /// The active and the previous generation change places.
     mutating func rollBack(_ slot: IndexSlot) throws {
-        guard let kept = state[slot].kept else {
-            throw VolumeError.invalid("going back to another generation: none is kept")
-        }
+        note(try state[slot].rollBack(), of: slot)
         hasChanged = true
-        state[slot].kept = state[slot].active
-        state[slot].active = kept
     }
 
     mutating func forgetKept(of slot: IndexSlot) {
-        guard let kept = state[slot].kept.take() else { return }
+        guard let old = state[slot].forgetPrevious() else { return }
         hasChanged = true
-        state.retired.append(MemoryState.Retired(slot: slot, generation: kept))
+        state.retired.append(MemoryState.Retired(slot: slot, generation: old))
     }
 
     mutating func discard(_ number: UInt32, of slot: IndexSlot) throws {
-        let load = try loading(number, of: slot)
+        let old = try state[slot].discard(number)
         hasChanged = true
-        state.retired.append(MemoryState.Retired(slot: slot, generation: load.generation))
-        state[slot].load = nil
+        state.retired.append(MemoryState.Retired(slot: slot, generation: old))
     }
 
-    private func loading(_ number: UInt32, of slot: IndexSlot) throws -> MemoryLoad {
-        guard let load = state[slot].load, load.generation.number == number else {
-            throw VolumeError.invalid("generation \(number): it is not being loaded")
+    private mutating func note(_ moves: [GenerationMove<MemoryGeneration>], of slot: IndexSlot) {
+        for move in moves where move.role == .retired {
+            state.retired.append(MemoryState.Retired(slot: slot, generation: move.generation))
         }
-        return load
     }
 
     /// Adds corrections to the counters of a summary.

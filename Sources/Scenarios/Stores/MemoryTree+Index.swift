@@ -3,11 +3,13 @@
 // was replaced and is kept, and kept up as the active one is.
 
 internal import Bytes
+internal import GenerationLife
 internal import Tidemark
 internal import VolumeFormat
+internal import VolumeIndexes
 
 /// One complete copy of an index.
-struct MemoryGeneration {
+struct MemoryGeneration: IndexGeneration {
     let number: UInt32
     var table = MemoryTable<MemoryEntry>()
 
@@ -18,7 +20,7 @@ struct MemoryGeneration {
 }
 
 /// The generation that a run is loading.
-struct MemoryLoad {
+struct MemoryLoad: GenerationLoad {
     var generation: MemoryGeneration
     /// The load cursor; nil: beyond every key.
     var end: [UInt8]? = []
@@ -29,6 +31,9 @@ struct MemoryLoad {
     var usageCorrection = QuotaUsage.zero
     /// Why the generation can't be used, once that is so. Never cleared.
     private(set) var spoilt: String?
+
+    var isWhole: Bool { end == nil }
+    var invalidity: String? { spoilt }
 
     func covers(_ entry: MemoryEntry) -> Bool { covers(entry.key) }
 
@@ -55,14 +60,17 @@ struct MemoryLoad {
 /// As with a volume's live index, no change fails because the active generation is damaged: an
 /// addition replaces what is there, a removal need not find anything. In the generation that
 /// is being loaded either spoils it.
-struct MemoryIndex {
+struct MemoryIndex: IndexGenerations {
+    let name: String
     var active = MemoryGeneration(number: 1)
     var load: MemoryLoad?
-    var kept: MemoryGeneration?
+    var previous: MemoryGeneration?
+
+    init(_ slot: IndexSlot) { name = VolumeSlots.all[slot.rawValue].name }
 
     mutating func add(_ entry: MemoryEntry, _ mutants: OwnerMutants = OwnerMutants()) {
         active.table.put(entry)
-        if !mutants.have(.keptNotKeptUp) { kept?.table.put(entry) }
+        if !mutants.have(.keptNotKeptUp) { previous?.table.put(entry) }
         guard load != nil, load!.covers(entry), !mutants.have(.loadNotKeptUp) else { return }
         if let found = load!.generation.table.put(entry) {
             load!.generation.table.put(found)
@@ -74,7 +82,7 @@ struct MemoryIndex {
     mutating func remove(_ entry: MemoryEntry, _ mutants: OwnerMutants) {
         let key = entry.key
         active.table.remove(key.rawSpan)
-        if !mutants.have(.keptNotKeptUp) { kept?.table.remove(key.rawSpan) }
+        if !mutants.have(.keptNotKeptUp) { previous?.table.remove(key.rawSpan) }
         guard load != nil, load!.covers(entry), !mutants.have(.loadNotKeptUp) else { return }
         if load!.generation.table.remove(key.rawSpan) == nil {
             load!.spoil("an entry that was removed was not there")
@@ -85,7 +93,7 @@ struct MemoryIndex {
     /// Gives an entry another value.
     mutating func change(_ entry: MemoryEntry, _ mutants: OwnerMutants) {
         active.table.put(entry)
-        if !mutants.have(.keptNotKeptUp) { kept?.table.put(entry) }
+        if !mutants.have(.keptNotKeptUp) { previous?.table.put(entry) }
         guard load != nil, load!.covers(entry), !mutants.have(.loadNotKeptUp) else { return }
         if load!.generation.table.put(entry) == nil {
             load!.spoil("an entry that was changed was not there")
@@ -96,7 +104,7 @@ struct MemoryIndex {
         active.add(to: &hash)
         hash.add(load == nil ? 0 : 1)
         load?.add(to: &hash)
-        hash.add(kept == nil ? 0 : 1)
-        kept?.add(to: &hash)
+        hash.add(previous == nil ? 0 : 1)
+        previous?.add(to: &hash)
     }
 }

@@ -238,12 +238,12 @@ struct MemoryState {
     var free: [FreeRecord] = []
     var freeBlocks: UInt64 = 0
     var opens: [MemoryOpen] = []
-    var rmap = MemoryIndex()
-    var parents = MemoryIndex()
-    var quota = MemoryIndex()
+    var rmap = MemoryIndex(VolumeSlots.rmap)
+    var parents = MemoryIndex(VolumeSlots.parents)
+    var quota = MemoryIndex(VolumeSlots.quota)
     /// Link counts stand in the inodes: of their index there is one generation for good, and
     /// nothing in it.
-    private var links = MemoryIndex()
+    private var links = MemoryIndex(VolumeSlots.links)
     /// What all inodes take, as the store counts it for itself.
     var usage = QuotaUsage.zero
     /// In the order in which they were retired, of any index.

@@ -112,8 +112,8 @@ extension MemoryIndex {
         _ key: [UInt8], _ change: QuotaUsage, _ mutants: OwnerMutants
     ) {
         active.table.store((active.table.usage(key) ?? .zero) + change, at: key)
-        if kept != nil, !mutants.have(.keptNotKeptUp) {
-            kept!.table.store((kept!.table.usage(key) ?? .zero) + change, at: key)
+        if previous != nil, !mutants.have(.keptNotKeptUp) {
+            previous!.table.store((previous!.table.usage(key) ?? .zero) + change, at: key)
         }
         guard load != nil, load!.covers(key), !mutants.have(.loadNotKeptUp),
             !mutants.have(.usageNotLoaded)

@@ -16,12 +16,13 @@
 // touched since. Whatever it lacks or has too much was counted while it was active.
 
 internal import Bytes
+internal import GenerationLife
 internal import LMDB
 internal import Tidemark
 internal import VolumeFormat
 
 /// One complete copy of an index.
-struct Generation: Sendable {
+struct Generation: IndexGeneration, Sendable {
     let number: UInt32
     let table: Table
     /// See `GenerationRecord`. Written by the writer only.
@@ -44,7 +45,7 @@ struct Generation: Sendable {
 }
 
 /// The generation that a run is loading.
-struct Load: Sendable {
+struct Load: GenerationLoad, Sendable {
     var generation: Generation
     /// The load cursor. What lies below it is kept up by every transaction.
     var end: KeyBytes
@@ -56,6 +57,8 @@ struct Load: Sendable {
     var volumeCorrection = QuotaUsage.zero
     /// Why the generation can't be used, once that is so. Never cleared.
     var spoilt: String?
+
+    var invalidity: String? { spoilt }
 
     func covers(_ key: RawSpan) -> Bool {
         isWhole || compareBytes(key, end.span) < 0
@@ -71,12 +74,16 @@ struct Load: Sendable {
     }
 }
 
-struct LiveIndex: Sendable {
+struct LiveIndex: IndexGenerations, Sendable {
     let slot: IndexSlot
     let name: String
     var active: Generation
     var load: Load?
     var kept: Generation?
+    var previous: Generation? {
+        get { kept }
+        set { kept = newValue }
+    }
     /// Additions that found an entry, and removals that found none.
     var anomalies: UInt64 = 0
 

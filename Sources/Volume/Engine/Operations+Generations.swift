@@ -3,6 +3,7 @@
 // active again.
 
 internal import Bytes
+internal import GenerationLife
 internal import LMDB
 internal import Tidemark
 internal import VolumeFormat
@@ -12,15 +13,10 @@ extension Operations {
         guard slot != GroupState.linksSlot else {
             throw VolumeError.invalid("a generation of links: the counts stand in the inodes")
         }
-        guard state[slot].load == nil else {
-            throw VolumeError.invalid(
-                "a second new generation of \(state[slot].name): one is being loaded already")
-        }
         try dropEmptied()
         let name = state[slot].name
         let used = state.reaping.filter { $0.index == name }.map(\.generation.number)
-        let served = max(state[slot].active.number, state[slot].kept?.number ?? 0)
-        let number = max(served, used.max() ?? 0) + 1
+        let number = try state[slot].newNumber(retired: used)
         guard
             let table = try transaction.table(TableName.generation(name, number), create: true)
         else { preconditionFailure("a table that is created exists") }
@@ -60,15 +56,12 @@ extension Operations {
 
     /// - Returns: what is wrong with the generation, or nil.
     mutating func validate(_ number: UInt32, of slot: IndexSlot) throws -> String? {
-        let load = try loading(number, of: slot)
-        if let spoilt = load.spoilt { return spoilt }
-        guard load.isWhole else { return "it is not loaded to its end" }
-        let entries = try transaction.statistics(load.generation.table).entries
-        let expected = slot == GroupState.quotaSlot ? load.rows : load.generation.entries
-        guard UInt64(entries) == expected else {
-            return "the table holds \(entries) entries, and should hold \(expected)"
+        try state[slot].problem(of: number) { load in
+            let entries = try transaction.statistics(load.generation.table).entries
+            let expected =
+                slot == GroupState.quotaSlot ? load.rows : load.generation.entries
+            return (entries, Int(clamping: expected))
         }
-        return nil
     }
 
     mutating func activate(_ number: UInt32, of slot: IndexSlot, keepsOld: Bool) throws {
@@ -76,54 +69,43 @@ extension Operations {
             throw VolumeError.invalid(
                 "making generation \(number) of \(state[slot].name) active: \(problem)")
         }
-        let load = try loading(number, of: slot)
-        let name = state[slot].name
-        try forgetKept(of: slot)
-        if keepsOld {
-            try keep(state[slot].active, of: slot)
-        } else {
-            try retire(state[slot].active, of: name)
-        }
+        let load = try state[slot].loading(number)
+        try store(try state[slot].activate(number, keepsOld: keepsOld), of: slot)
         correctCounters(by: load.volumeCorrection)
-        try serve(load.generation, of: slot)
-        state[slot].load = nil
     }
 
-    /// From this commit on the generation is the active one.
-    private mutating func serve(_ generation: Generation, of slot: IndexSlot) throws {
-        try store(generation, of: state[slot].name, .active)
-        state[slot].active = generation
-        state[slot].active.isChanged = false
-    }
-
-    /// From this commit on the generation is kept up beside the active one.
-    private mutating func keep(_ generation: Generation, of slot: IndexSlot) throws {
-        try store(generation, of: state[slot].name, .kept)
-        state[slot].kept = generation
-        state[slot].kept?.isChanged = false
-    }
-
-    /// The active and the kept generation change places.
-    mutating func rollBack(_ slot: IndexSlot) throws {
-        guard slot != GroupState.linksSlot, let kept = state[slot].kept else {
-            throw VolumeError.invalid(
-                "going back to another generation of \(VolumeCore.indexes[slot.rawValue].name): "
-                    + "none is kept")
+    /// Stores what generations have become: from this commit on they are that.
+    private mutating func store(_ moves: [GenerationMove<Generation>], of slot: IndexSlot) throws {
+        let name = state[slot].name
+        for move in moves {
+            switch move.role {
+            case .active:
+                try store(move.generation, of: name, .active)
+                state[slot].active.isChanged = false
+            case .previous:
+                try store(move.generation, of: name, .kept)
+                state[slot].kept?.isChanged = false
+            case .retired: try retire(move.generation, of: name)
+            }
         }
-        try keep(state[slot].active, of: slot)
-        try serve(kept, of: slot)
+    }
+
+    /// The active and the previous generation change places.
+    mutating func rollBack(_ slot: IndexSlot) throws {
+        guard slot != GroupState.linksSlot else {
+            throw VolumeError.invalid(
+                "going back to another generation of links: the counts stand in the inodes")
+        }
+        try store(try state[slot].rollBack(), of: slot)
     }
 
     mutating func forgetKept(of slot: IndexSlot) throws {
-        guard let kept = state[slot].kept else { return }
-        try retire(kept, of: state[slot].name)
-        state[slot].kept = nil
+        guard let old = state[slot].forgetPrevious() else { return }
+        try retire(old, of: state[slot].name)
     }
 
     mutating func discard(_ number: UInt32, of slot: IndexSlot) throws {
-        let load = try loading(number, of: slot)
-        try retire(load.generation, of: state[slot].name)
-        state[slot].load = nil
+        try retire(try state[slot].discard(number), of: state[slot].name)
     }
 
     /// From this commit on the generation is to be reaped.
@@ -137,7 +119,7 @@ extension Operations {
 
     /// A generation that can take a stretch up to `end`.
     func loadable(_ number: UInt32, of slot: IndexSlot, end: KeyBytes?) throws -> Load {
-        let load = try loading(number, of: slot)
+        let load = try state[slot].loading(number)
         precondition(!load.isWhole, "a whole generation takes no more")
         // Rather no new generation than operations without room.
         guard freePages >= 2 * GroupLimits.reservedPages else {
@@ -145,14 +127,6 @@ extension Operations {
         }
         let isOrdered = end.map { $0 >= load.end } ?? true
         precondition(isOrdered, "the load cursor moves forward only")
-        return load
-    }
-
-    private func loading(_ number: UInt32, of slot: IndexSlot) throws -> Load {
-        guard let load = state[slot].load, load.generation.number == number else {
-            throw VolumeError.invalid(
-                "generation \(number) of \(state[slot].name): it is not being loaded")
-        }
         return load
     }
 

@@ -2,6 +2,7 @@
 // change is a transaction of its own, in the writer's turn, between two groups.
 
 internal import Bytes
+internal import GenerationLife
 internal import LMDB
 internal import Tidemark
 internal import VolumeFormat
@@ -156,7 +157,11 @@ final class VolumeBoundary: CommitBoundary, Generations, Amending, Correcting, R
         guard let operations = unsafe operations else {
             throw VolumeError.readOnly("volume \(core.path)")
         }
-        return try unsafe operations.pointee.atBoundary(body)
+        do {
+            return try unsafe operations.pointee.atBoundary(body)
+        } catch let refusal as GenerationRefusal {
+            throw VolumeError.invalid(refusal.description)
+        }
     }
 }
 

@@ -62,9 +62,6 @@ extension Volume {
         core.watchers.withLock { $0.corrections = body }
     }
 
-    /// Inodes that are held or open.
-    public var heldInodes: Int { core.opens.count }
-
     /// A regular file without a name, held.
     public func makeTemporary(in dir: InodeNumber, _ new: NewInode) throws -> Inode {
         var opened: InodeNumber?
