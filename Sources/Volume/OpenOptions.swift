@@ -48,7 +48,10 @@ public struct OpenOptions: Sendable {
     /// `pageSeconds`; what was not looked at then is checked as far as the branch pages tell.
     public var checksAllPages = false
     public var pageSeconds = 1.0
+    /// The time of day: what operations stamp.
     public var clock: @Sendable () -> Timestamp
+    /// Seconds on a clock that never goes back: what whoever finds no space waits by.
+    public var monotonicClock: @Sendable () -> Double
     /// Tells one run of the kernel from another; nil: the kernel's own identity.
     public var bootIdentity: String?
     /// What durable points come by; nil: the system's time.
@@ -58,5 +61,6 @@ public struct OpenOptions: Sendable {
     public init(mode: Mode = .readWrite) {
         self.mode = mode
         clock = systemClock
+        monotonicClock = monotonicSeconds
     }
 }

@@ -109,8 +109,7 @@ public final class Volume: Sendable {
             return isClosed
         }
         guard !wasClosed else { return }
-        // Who writes to the data file does so until its blocks may be another opener's.
-        core.reserved.close()
+        core.writes.close()
         keeper?.stop()
         core.inbox.close()
         writer?.join()

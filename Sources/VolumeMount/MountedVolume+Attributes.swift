@@ -69,7 +69,7 @@ extension MountedVolume {
         }
         let name = unsafe try xattrName(name)
         let bytes = unsafe Array(value)
-        try untilCommitted { try volume.setXattr(n, name, bytes, mode) }
+        try volume.setXattr(n, name, bytes, mode)
         return .done
     }
 

@@ -35,25 +35,8 @@ extension MountedVolume {
         logger.info("a request failed", metadata: ["why": "\(text)", "volume": "\(volume.path)"])
     }
 
-    /// Runs a change.
+    /// Makes a change, as often as it takes.
     func change<R>(_ body: (inout Operations) throws -> R) throws -> R {
-        try untilCommitted { try volume.perform(body) }
-    }
-
-    /// Runs what makes changes. Where a group of it could not be committed, for the sake of
-    /// another operation in it perhaps, it is run again: nothing of it has happened. So it is where
-    /// there is no space and what was deleted a moment ago still had some.
-    func untilCommitted<R>(_ body: () throws -> R) throws -> R {
-        var attempts = 3
-        while true {
-            do {
-                return try volume.retryingForSpace(body)
-            } catch VolumeError.groupAborted(let cause) where !cause.isNoSpace && attempts > 1 {
-                attempts -= 1
-            } catch let error as VolumeError where error.errno == ENOSPC && attempts > 1 {
-                guard (try? volume.reclaimForgotten()) == true else { throw error }
-                attempts -= 1
-            }
-        }
+        try volume.retrying { try volume.perform(body) }
     }
 }

@@ -17,11 +17,8 @@ extension MountedVolume {
         _ n: InodeNumber, _ bytes: UnsafeRawBufferPointer, _ offset: off_t, isWriteback: Bool
     ) throws -> Answer {
         guard offset >= 0 else { throw VolumeError.invalid("a write at \(offset)") }
-        try untilCommitted {
-            try volume.write(
-                n, at: UInt64(offset), unsafe RawSpan(_unsafeBytes: bytes),
-                touching: !isWriteback)
-        }
+        try volume.write(
+            n, at: UInt64(offset), unsafe RawSpan(_unsafeBytes: bytes), touching: !isWriteback)
         return .count(bytes.count)
     }
 
@@ -64,11 +61,8 @@ extension MountedVolume {
                 let count = try volume.read(
                     from, at: UInt64(fromOffset) + UInt64(done), into: &bytes)
                 guard count > 0 else { return 0 }
-                try untilCommitted {
-                    try volume.write(
-                        to, at: UInt64(toOffset) + UInt64(done),
-                        bytes.bytes.extracting(first: count))
-                }
+                try volume.write(
+                    to, at: UInt64(toOffset) + UInt64(done), bytes.bytes.extracting(first: count))
                 return count
             }
             done += count

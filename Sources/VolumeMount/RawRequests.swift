@@ -54,7 +54,7 @@ extension MountedVolume {
         do {
             let caller = Caller(uid: header.uid, gid: header.gid)
             let new = NewInode(in: try volume.attributes(header.nodeid), mode, caller)
-            let inode = try untilCommitted {
+            let inode = try volume.retrying {
                 try volume.makeTemporary(in: header.nodeid, new)
             }
             var answer = TemporaryAnswer(inode, volume, header.unique)

@@ -13,6 +13,7 @@ final class SmallVolume {
     private(set) var volume: Volume
     let directory: String
     private let time: TestClock
+    private let monotonicClock: @Sendable () -> Double
 
     /// A clock that only the test moves.
     final class TestClock: Sendable {
@@ -22,7 +23,7 @@ final class SmallVolume {
     /// - Parameter gather: seconds for which changes wait for their commit.
     init(
         blocks: UInt64 = 256, blockSize: UInt32 = 512, metadataLimit: Int = 1 << 40,
-        gather: Double = 0
+        gather: Double = 0, monotonicClock: @escaping @Sendable () -> Double = monotonicSeconds
     ) throws {
         directory = try temporaryDirectory()
         var options = CreateOptions(size: blocks * UInt64(blockSize))
@@ -31,7 +32,9 @@ final class SmallVolume {
         options.reservedAtEnd = 1
         time = TestClock()
         try Volume.create(directory + "/v", options: options)
-        volume = try SmallVolume.open(directory + "/v", time, metadataLimit, gather)
+        self.monotonicClock = monotonicClock
+        volume = try SmallVolume.open(
+            directory + "/v", time, metadataLimit, gather, monotonicClock)
     }
 
     deinit {
@@ -39,9 +42,11 @@ final class SmallVolume {
     }
 
     private static func open(
-        _ path: String, _ time: TestClock, _ metadataLimit: Int, _ gather: Double
+        _ path: String, _ time: TestClock, _ metadataLimit: Int, _ gather: Double,
+        _ monotonicClock: @escaping @Sendable () -> Double
     ) throws -> Volume {
         var options = OpenOptions()
+        options.monotonicClock = monotonicClock
         options.metadataLimit = metadataLimit
         options.gatherSeconds = gather
         // No durable point comes by itself: it would end the open group, and settle what was freed.
@@ -55,7 +60,7 @@ final class SmallVolume {
     func reopen() throws {
         let (limit, gather) = (volume.core.metadataLimit, volume.core.gatherSeconds)
         try volume.close()
-        volume = try SmallVolume.open(directory + "/v", time, limit, gather)
+        volume = try SmallVolume.open(directory + "/v", time, limit, gather, monotonicClock)
     }
 
     var now: Int64 {

@@ -42,7 +42,11 @@ struct Import: TidemarkSubcommand {
     func execute(_ output: Output) throws -> ExitStatus {
         // A directory that can't be read is told before the volume is opened.
         _ = try hostDirectory(directory)
-        return try withVolume(volume, .readWrite, output) { opened in
+        // The contents of a file are several changes, which share a commit.
+        let shareCommits: (inout OpenOptions) -> Void = {
+            if data { $0.gatherSeconds = 0.005 }
+        }
+        return try withVolume(volume, .readWrite, output, options: shareCommits) { opened in
             try run(try hostDirectory(directory), into: opened, output)
         }
     }

@@ -89,6 +89,10 @@ final class DurableKeeper: Sendable {
         state.wait(seconds: seconds) { $0.answered >= ticket ? () : nil } != nil
     }
 
+    func isAnswered(_ ticket: UInt64, until deadline: Deadline) -> Bool {
+        state.wait(until: deadline) { $0.answered >= ticket ? () : nil } != nil
+    }
+
     private func run() {
         while true {
             // Looking five times in the time allowed, and due at four fifths of it.

@@ -35,6 +35,8 @@ struct Turn {
     let endsGroup: Bool
     /// Whether no turn comes after it that would end the group.
     let isLast: Bool
+    /// Whether somebody waits for what the jobs give back: it goes on after their commit.
+    let isHurried: Bool
 }
 
 /// Work of the writer thread for another that has the turn, and waits for it.
@@ -66,6 +68,8 @@ final class Inbox: Sendable {
         var isHurried = false
         /// Whether whoever has the turn does what was put off.
         var isDoingLater = false
+        /// Turns so far that did what was put off.
+        var laterEnded: UInt64 = 0
         /// Whether a thread has the turn.
         var isTaken = false {
             didSet { holder = isTaken ? pthread_self() : nil }
@@ -112,6 +116,7 @@ final class Inbox: Sendable {
         mutating func take() -> Turn {
             isTaken = true
             var jobs: [any Job] = []
+            let wasHurried = isHurried
             if isLaterDue {
                 isHurried = false
                 isDoingLater = true
@@ -121,7 +126,8 @@ final class Inbox: Sendable {
             }
             defer { isCommitDue = false }
             return Turn(
-                jobs: jobs, endsGroup: isCommitDue || !boundaries.isEmpty, isLast: isClosed)
+                jobs: jobs, endsGroup: isCommitDue || !boundaries.isEmpty, isLast: isClosed,
+                isHurried: wasHurried)
         }
     }
 
@@ -177,8 +183,10 @@ final class Inbox: Sendable {
             precondition($0.isTaken, "a turn ended twice")
             note(&$0)
             $0.isTaken = false
+            let wakesWaiters = $0.isDoingLater || $0.lookers > 0
+            if $0.isDoingLater { $0.laterEnded += 1 }
             $0.isDoingLater = false
-            return !$0.isEmpty || $0.isLaterDue || $0.isClosed || $0.lookers > 0
+            return !$0.isEmpty || $0.isLaterDue || $0.isClosed || wakesWaiters
         }
         if isDue { state.notify() }
     }
@@ -246,13 +254,28 @@ final class Inbox: Sendable {
         return isAdded
     }
 
-    /// Has what was put off done before what comes from here on.
-    /// - Returns: whether there is any, or some is being done.
-    func hurry() -> Bool {
-        state.withLock(notify: true) {
+    /// Has what was put off done before what comes from here on, and waits for it. A reclaim goes
+    /// on only after its group: where one is open, and nothing is put off, that is ended first.
+    /// - Returns: whether any was done; false where there is none, or the deadline has passed.
+    func expedite(until deadline: Deadline) -> Bool {
+        let (turns, groups) = state.withLock(notify: true) {
             if !$0.later.isEmpty { $0.isHurried = true }
-            return $0.isHurried || $0.isDoingLater
+            return ($0.laterEnded, $0.groupsEnded)
         }
+        let result: Bool? = state.wait(until: deadline) {
+            if $0.laterEnded != turns { return true }
+            if $0.isDoingLater || $0.isHurried { return nil }
+            if !$0.later.isEmpty {
+                $0.isHurried = true
+            } else {
+                guard $0.openUntil != nil, $0.groupsEnded == groups else { return false }
+                guard !$0.isCommitDue else { return nil }
+                $0.isCommitDue = true
+            }
+            self.state.notify()
+            return nil
+        }
+        return result ?? false
     }
 
     /// What waits, without what was put off.

@@ -59,6 +59,4 @@ final class OpenInodes: Sendable {
             }
         }
     }
-
-    var count: Int { shards.reduce(0) { $0 + $1.opens.withLock { $0.count } } }
 }

@@ -22,10 +22,12 @@ final class VolumeCore: Sendable {
     let isReadOnly: Bool
     let metadataLimit: Int
     let clock: @Sendable () -> Timestamp
+    /// Seconds, for deadlines.
+    let monotonicClock: @Sendable () -> Double
     let logger: Logger
     let opens = OpenInodes()
     let blockGuard = BlockGuard()
-    let reserved = ReservedBlocks()
+    let writes = OpenWrites()
     let maps = FileMapCache()
     /// See `durableCommit`. Written when a durable point has been made.
     let lastDurable = Atomic<UInt64>(0)
@@ -34,6 +36,8 @@ final class VolumeCore: Sendable {
     /// How densely inodes are filled where the scan is.
     let density = ScanDensity()
     let inbox = Inbox()
+    /// Reclaims that wait or are under way (ReclaimJob.swift).
+    let reclaims = Atomic<Int>(0)
     /// Makes the durable points, from opening to closing.
     let keeper = Mutex<DurableKeeper?>(nil)
     /// Bytes of metadata that commits have replaced, or used for the first time.
@@ -81,6 +85,7 @@ final class VolumeCore: Sendable {
         passesOverUnsettled = options.passesOverUnsettled
         hookLogBytes = options.hookLogBytes
         clock = options.clock
+        monotonicClock = options.monotonicClock
         logger = options.logger
     }
 

@@ -70,9 +70,9 @@ extension Operations {
             ($0.lowerBound / blockSize)..<(($0.upperBound - 1) / blockSize + 1)
         }
         var missing = blocks.reduce(0) { $0 + UInt64($1.count) }
-        if missing > unreservedBlocks {
+        if missing > counters.freeBlocks {
             for range in blocks { missing -= try mappedBlocks(n, .data, range) }
-            guard missing <= unreservedBlocks else { throw noSpace(missing) }
+            guard missing <= counters.freeBlocks else { throw noSpace(missing) }
         }
         if size > inode.size { try prepareGrowth(n, &inode) }
         for (index, range) in blocks.enumerated() {

@@ -14,8 +14,6 @@ internal import VolumeFormat
 extension Operations {
     /// Extents changed between two places where the group may roll over.
     static var mapPiece: Int { 1024 }
-    /// Pieces that are reserved for one write at the most.
-    private static var reservedPieces: Int { 64 }
 
     var blockSize: UInt64 { UInt64(core.geometry.blockSize) }
 
@@ -59,12 +57,6 @@ extension Operations {
         }
     }
 
-    /// Free blocks that no write has reserved.
-    var unreservedBlocks: UInt64 {
-        let reserved = core.reserved.count
-        return counters.freeBlocks - min(counters.freeBlocks, reserved)
-    }
-
     /// Gives every block of `range` that has no place on the volume one, in `state`.
     /// - Throws: `noSpace`, and then nothing has changed.
     mutating func fill(
@@ -73,9 +65,9 @@ extension Operations {
     ) throws {
         guard !range.isEmpty else { return }
         // Where even all of it would fit there is no need to count what is there.
-        if UInt64(range.count) > unreservedBlocks {
+        if UInt64(range.count) > counters.freeBlocks {
             let missing = UInt64(range.count) - (try mappedBlocks(n, fork, range))
-            guard missing <= unreservedBlocks else { throw noSpace(missing) }
+            guard missing <= counters.freeBlocks else { throw noSpace(missing) }
         }
         try inPieces(n, &inode, fork, range) { ops, inode, piece, around in
             let taken = try ops.take(
@@ -120,87 +112,35 @@ extension Operations {
         }
     }
 
-    /// Takes free blocks for `gaps`. On failure all that was taken is given back.
+    /// Allocates blocks for `gaps`: as few runs as possible, and behind the extent before the gap
+    /// where that is free. On failure all that was taken is given back.
     private mutating func take(
         _ n: InodeNumber, _ fork: Fork, _ gaps: [Range<UInt64>], _ state: ExtentState,
         around: [ExtentRecord]
     ) throws -> [ExtentRecord] {
         var taken: [ExtentRecord] = []
         do {
-            let missing = try place(n, fork, gaps, state, around, into: &taken) {
-                ops, wanted, near in
-                try ops.takeRun(wanted, near: near).map { BlockRange(start: $0.start, end: $0.end) }
+            for gap in gaps {
+                var from = gap.lowerBound
+                var near = around.last { $0.offsetEnd == from }?.startEnd
+                while from < gap.upperBound {
+                    let wanted = min(gap.upperBound - from, UInt64(ExtentRecord.maximumLength))
+                    guard let run = try takeRun(wanted, near: near) else {
+                        throw noSpace(gap.upperBound - from)
+                    }
+                    taken.append(
+                        ExtentRecord(
+                            inode: n, fork: fork, offset: from, start: run.start,
+                            length: UInt32(run.length), state: state))
+                    from += run.length
+                    near = run.end
+                }
             }
-            if missing > 0 { throw noSpace(missing) }
         } catch let error as VolumeError {
             try giveBack(taken)
             throw error
         }
         return taken
-    }
-
-    /// Chooses free blocks for `gaps`, reserves them, and changes nothing.
-    /// - Returns: nil where there are not enough, or only in many pieces.
-    mutating func reserve(
-        _ n: InodeNumber, _ fork: Fork, _ gaps: [Range<UInt64>], around: [ExtentRecord],
-        _ ticket: ReservedBlocks.Ticket
-    ) throws -> [ExtentRecord]? {
-        var chosen: [ExtentRecord] = [], pieces = 0
-        let missing = try place(n, fork, gaps, .unwritten, around, into: &chosen) {
-            ops, wanted, near in
-            pieces += 1
-            guard pieces <= Operations.reservedPieces,
-                let blocks = try ops.chooseFree(wanted, near: near)
-            else { return nil }
-            ops.core.reserved.add(blocks, to: ticket)
-            return blocks
-        }
-        return missing == 0 ? chosen : nil
-    }
-
-    /// Gives `gaps` the blocks that `find` finds: as few runs as possible, and behind the extent
-    /// before the gap where that is free.
-    /// - Parameter find: finds up to so many blocks, near a place where that is possible.
-    /// - Returns: how many blocks of a gap are left when nothing more is found; 0: none.
-    private mutating func place(
-        _ n: InodeNumber, _ fork: Fork, _ gaps: [Range<UInt64>], _ state: ExtentState,
-        _ around: [ExtentRecord], into placed: inout [ExtentRecord],
-        _ find: (inout Operations, UInt64, UInt64?) throws -> BlockRange?
-    ) throws -> UInt64 {
-        for gap in gaps {
-            var from = gap.lowerBound
-            var near = around.last { $0.offsetEnd == from }?.startEnd
-            while from < gap.upperBound {
-                let wanted = min(gap.upperBound - from, UInt64(ExtentRecord.maximumLength))
-                guard let blocks = try find(&self, wanted, near) else {
-                    return gap.upperBound - from
-                }
-                placed.append(
-                    ExtentRecord(
-                        inode: n, fork: fork, offset: from, start: blocks.start,
-                        length: UInt32(blocks.length), state: state))
-                from += blocks.length
-                near = blocks.end
-            }
-        }
-        return 0
-    }
-
-    /// Gives the file the blocks that were reserved for the gaps of `range`; all of the range is
-    /// written.
-    mutating func takeReserved(
-        _ n: InodeNumber, _ inode: inout InodeRecord, _ fork: Fork, _ range: Range<UInt64>,
-        _ reserved: [ExtentRecord], _ ticket: ReservedBlocks.Ticket
-    ) throws {
-        // Neighbours are joined.
-        let around = try extents(
-            n, fork, from: max(range.lowerBound, 1) - 1, to: range.upperBound + 1)
-        for extent in reserved { try takeFree(extent.blocks) }
-        core.reserved.release(ticket)
-        inode.blocks += reserved.reduce(0) { $0 + UInt64($1.length) }
-        var parts = FileMap.inside(around, range) + reserved
-        for index in parts.indices { parts[index].state = .written }
-        try remap(around, FileMap.outside(around, range) + parts)
     }
 
     /// `takeFree` for a caller that gives back what it has taken when this fails.

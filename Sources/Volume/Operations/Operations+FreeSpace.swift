@@ -7,43 +7,20 @@ internal import VolumeFormat
 
 extension Operations {
     /// Allocates up to `wanted` blocks in one piece: from the run that starts exactly at
-    /// `near`, else from the shortest that is long enough, else the longest there is. What writes
-    /// have reserved is left alone. What was freed since the last durable point is passed over
-    /// while other blocks are found soon: a write to it waits for the next point.
+    /// `near`, else from the shortest that is long enough, else the longest there is. What was
+    /// freed since the last durable point is passed over while other blocks are found soon: a write
+    /// to it waits for the next point.
     /// - Returns: nil where no block is free.
     mutating func takeFree(_ wanted: UInt64, near: UInt64?) throws -> FreeRecord? {
         guard let (run, part) = try findFree(wanted, near: near) else { return nil }
-        let taken = BlockRange(start: part.start, end: part.start + min(wanted, part.length))
-        try take(taken, of: run)
-        return FreeRecord(start: taken.start, length: taken.length)
-    }
-
-    /// Allocates exactly these blocks, which are free.
-    mutating func takeFree(_ blocks: BlockRange) throws {
-        let (before, after) = try neighbours(of: blocks.start)
-        guard let run = [before, after].compactMap({ $0 }).first(where: { $0.holds(blocks) })
-        else {
-            let object = "blocks \(blocks.start) to \(blocks.end - 1)"
-            throw damaged(TableName.free, object, .field("start"))
-        }
-        try take(blocks, of: run)
-    }
-
-    /// Chooses up to `wanted` blocks in one piece, as `takeFree` does, and takes none.
-    mutating func chooseFree(_ wanted: UInt64, near: UInt64?) throws -> BlockRange? {
-        try findFree(wanted, near: near).map { _, part in
-            BlockRange(start: part.start, end: part.start + min(wanted, part.length))
-        }
-    }
-
-    private mutating func take(_ blocks: BlockRange, of run: FreeRecord) throws {
-        precondition(run.holds(blocks) && blocks.length > 0, "a part of another run")
+        let taken = FreeRecord(start: part.start, length: min(wanted, part.length))
         hasChanged = true
         try deleteFree(run)
-        for (start, end) in [(run.start, blocks.start), (blocks.end, run.end)] where start < end {
+        for (start, end) in [(run.start, taken.start), (taken.end, run.end)] where start < end {
             try putFree(FreeRecord(start: start, length: end - start))
         }
-        counters.freeBlocks &-= blocks.length
+        counters.freeBlocks &-= taken.length
+        return taken
     }
 
     /// Frees blocks, merging them with their neighbours. Blocks that are free already, or
@@ -80,51 +57,39 @@ extension Operations {
         do {
             let adjoining = try near.flatMap { try freeRun(at: $0) }
             guard let run = try adjoining ?? freeRun(of: wanted) else { return nil }
-            let filter = filter()
-            let found = filter.part(of: run.blocks, wanted)
-            if let found, found.isSettled, adjoining == nil || found.part.start == run.start {
-                return (run, found.part)
-            }
-            let other = try search(wanted, filter)
-            if let other, other.isSettled { return (other.run, other.part) }
-            if let found { return (run, found.part) }
-            return other.map { ($0.run, $0.part) }
+            guard let unsettled = unsettled() else { return (run, run.blocks) }
+            let part = unsettled.worthwhilePart(of: run.blocks, wanted)
+            if let part, adjoining == nil || part.start == run.start { return (run, part) }
+            return try search(wanted, unsettled) ?? (run, part ?? run.blocks)
         } catch let error as RecordDamage {
             throw damaged(TableName.freeByLength, "free run of about \(wanted) blocks", error)
         }
     }
 
-    private func filter() -> FreeBlockFilter {
-        let reserved = core.reserved.ranges
-        guard core.passesOverUnsettled else {
-            return FreeBlockFilter(reserved: reserved, unsettled: nil)
-        }
+    /// What is to be passed over; nil: nothing.
+    private func unsettled() -> UnsettledBlocks? {
+        guard core.passesOverUnsettled else { return nil }
         let unsettled = core.blockGuard.unsettled(durable: core.durableCommit)
         // Where any block may be one of them, none is passed over.
         if unsettled.isAnything { askForPoint() }
-        let isTold = !unsettled.isEmpty && !unsettled.isAnything
-        return FreeBlockFilter(reserved: reserved, unsettled: isTold ? unsettled : nil)
+        return unsettled.isEmpty || unsettled.isAnything ? nil : unsettled
     }
 
-    /// Looks at runs that are long enough, and at the longest ones, for blocks that may be written
-    /// without waiting; at all of them where everything else is reserved.
+    /// Looks at some runs that are long enough, and at the longest ones, for blocks that may be
+    /// written without waiting.
     private func search(
-        _ wanted: UInt64, _ filter: FreeBlockFilter
-    ) throws -> (run: FreeRecord, part: BlockRange, isSettled: Bool)? {
+        _ wanted: UInt64, _ unsettled: UnsettledBlocks
+    ) throws -> (run: FreeRecord, part: BlockRange)? {
         var cursor = try transaction.readCursor(core.tables.freeByLength)
         let key = FreeRecord.lengthKey(length: wanted, start: 0)
         let isLongEnough = try cursor.seek(key.span)
         var isThere = try isLongEnough || cursor.last()
         var looked = 0, isBackwards = !isLongEnough
-        var other: (run: FreeRecord, part: BlockRange, isSettled: Bool)?
         // A damaged run ends the search: it is not the one that has to be taken.
-        while isThere, looked < SettledSearch.runs || other == nil,
+        while isThere, looked < SettledSearch.runs,
             let run = try? FreeRecord(lengthKey: cursor.key, value: cursor.value)
         {
-            if let (part, isSettled) = filter.part(of: run.blocks, wanted) {
-                if isSettled { return (run, part, true) }
-                if other == nil { other = (run, part, false) }
-            }
+            if let part = unsettled.worthwhilePart(of: run.blocks, wanted) { return (run, part) }
             looked += 1
             if !isBackwards {
                 isThere = try looked < SettledSearch.runs - 1 && cursor.next()
@@ -135,7 +100,7 @@ extension Operations {
                 isThere = try cursor.previous()
             }
         }
-        return other
+        return nil
     }
 
     private func freeRun(at start: UInt64) throws -> FreeRecord? {
@@ -198,7 +163,4 @@ private enum SettledSearch {
 
 extension FreeRecord {
     fileprivate var blocks: BlockRange { BlockRange(start: start, end: end) }
-    fileprivate func holds(_ blocks: BlockRange) -> Bool {
-        start <= blocks.start && blocks.end <= end
-    }
 }

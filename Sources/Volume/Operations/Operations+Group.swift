@@ -13,7 +13,7 @@ extension Operations {
         let before = transaction.isOver ? 0 : groupSize
         if turn.endsGroup, !transaction.isOver { _ = commitGroup() }
         if transaction.isOver { runBoundaryWork() }
-        run(turn.jobs, staysOpen: !turn.isLast)
+        run(turn.jobs, staysOpen: !turn.isLast && !turn.isHurried)
         stayBusy(after: before)
     }
 

@@ -97,7 +97,7 @@ extension Operations {
             try prepareGrowth(n, &inode)
             inode.size = size
         } else {
-            if size < inode.size { cuts.note(n) }
+            if size < inode.size { truncations.note(n) }
             inode.size = size
             try cut(n, &inode)
         }

@@ -46,8 +46,7 @@ public struct Operations: ~Copyable {
     var newPages = Int.max
     /// Pages that the commit before the transaction freed.
     var freedPages = 0
-    /// How often files were made shorter.
-    var cuts = CutCounts()
+    var truncations = TruncationCounts()
     /// Bytes of the map up to the last page in use, as of the last commit.
     var lastUsedBytes = 0
     /// What `freePages` was after the last durable point that was made for lack of pages;

@@ -4,6 +4,7 @@
 
 internal import LMDB
 internal import Logging
+internal import Synchronization
 internal import VolumeFormat
 
 final class ReclaimJob: Job {
@@ -24,7 +25,10 @@ final class ReclaimJob: Job {
         self.cursor = cursor
         self.last = last
         self.isAlone = isAlone
+        core.reclaims.add(1, ordering: .acquiringAndReleasing)
     }
+
+    deinit { core.reclaims.subtract(1, ordering: .acquiringAndReleasing) }
 
     func run(_ operations: inout Operations) {
         do {

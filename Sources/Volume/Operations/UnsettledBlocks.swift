@@ -17,6 +17,8 @@ struct UnsettledBlocks {
     private var settledUpTo: UInt64 = 0
     /// Ranges told apart at the most: less than half a mebibyte of memory.
     static let most = 16384
+    /// Fewer blocks than wanted are taken if there are so many.
+    private static let worthAnExtent: UInt64 = 16
 
     /// Whether any block may be one of them.
     var isAnything: Bool { anyUpTo > 0 }
@@ -80,6 +82,12 @@ struct UnsettledBlocks {
             next += 1
         }
         return best
+    }
+
+    /// The settled part of `range`, if it has as many blocks as wanted or is worth an extent.
+    func worthwhilePart(of range: BlockRange, _ wanted: UInt64) -> BlockRange? {
+        let enough = min(wanted, range.length, UnsettledBlocks.worthAnExtent)
+        return settledPart(of: range, wanted).flatMap { $0.length >= enough ? $0 : nil }
     }
 
     /// The first range that ends behind `start`.

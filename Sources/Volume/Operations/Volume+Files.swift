@@ -67,45 +67,44 @@ extension Volume {
         _ n: InodeNumber, generation: UInt32? = nil, at offset: UInt64, _ bytes: RawSpan,
         touching: Bool = true
     ) throws {
-        let count = UInt64(bytes.byteCount)
-        guard count > 0 else {
-            try checkIsFile(n, generation)
-            return
-        }
-        guard let ticket = core.reserved.begin() else { throw VolumeError.closed(path) }
-        defer { core.reserved.end(ticket) }
+        guard bytes.byteCount > 0 else { return try checkIsFile(n, generation) }
+        guard core.writes.begin() else { throw VolumeError.closed(path) }
+        defer { core.writes.end() }
         var generation = generation
-        while true {
-            // Over bytes that are there already nothing but the times changes.
-            let over = try planOverwrite(n, generation, offset, count)
-            defer { core.reserved.release(ticket) }
-            var plan =
-                try over
-                ?? retryingForSpace {
-                    try perform {
-                        try $0.prepareWrite(n, generation: generation, offset, count, ticket)
-                    }
-                }
-            plan.touches = touching
-            // Another inode may get the number before the next try.
+        try retrying {
+            let plan = try planWrite(n, generation, offset, UInt64(bytes.byteCount))
+            // Another inode may get the number before the next attempt.
             generation = plan.generation
-            let ranges = (plan.map + (plan.tail.map { [$0] } ?? [])).map(\.blocks)
-            let lock = core.blockGuard.lock(ranges, exclusive: true)
-            defer { core.blockGuard.unlock(lock) }
-            if core.durableCommit < plan.commit,
-                !core.blockGuard.isSettled(ranges, durable: core.durableCommit)
-            {
-                try sync()
-            }
-            // Where nothing was committed since the snapshot that was looked at, nothing has
-            // changed. A prepared plan may share its commit with what came after it, and so may one
-            // that was made in the open group.
-            let isUnchanged = over != nil && core.isUnchanged(n, since: plan.commit)
-            guard try isUnchanged || isStill(plan) else { continue }
-            try core.data.write(bytes, plan, core.geometry)
-            if over != nil, !touching { return }
-            if try perform({ try $0.finishWrite(plan) }) { return }
+            return try write(bytes, plan, touching: touching)
         }
+    }
+
+    /// - Returns: nil, and nothing has happened, where the plan no longer holds.
+    private func write(_ bytes: RawSpan, _ plan: WritePlan, touching: Bool) throws -> Void? {
+        let lock = core.blockGuard.lock(plan.blocks, exclusive: true)
+        defer { core.blockGuard.unlock(lock) }
+        if core.durableCommit < plan.commit,
+            !core.blockGuard.isSettled(plan.blocks, durable: core.durableCommit)
+        {
+            try sync()
+        }
+        // Where nothing was committed since the snapshot that was looked at, nothing has changed.
+        // A prepared plan may share its commit with what came after it, and so may one that was
+        // made in the open group.
+        let isUnchanged = plan.isOverwrite && core.isUnchanged(plan.inode, since: plan.commit)
+        guard try isUnchanged || isStill(plan) else { return nil }
+        try core.data.write(bytes, plan, core.geometry)
+        if plan.isOverwrite, !touching { return () }
+        return try perform { try $0.finishWrite(plan, touching: touching) } ? () : nil
+    }
+
+    /// A plan that overwrites where all of the range is written already; else the blocks that are
+    /// missing are allocated.
+    private func planWrite(
+        _ n: InodeNumber, _ generation: UInt32?, _ offset: UInt64, _ count: UInt64
+    ) throws -> WritePlan {
+        try planOverwrite(n, generation, offset, count)
+            ?? perform { try $0.prepareWrite(n, generation: generation, offset, count) }
     }
 
     /// The plan of a write that changes no map and no size; nil where it is not one.
@@ -129,8 +128,7 @@ extension Volume {
             }
             return WritePlan(
                 inode: n, generation: inode.generation, offset: offset, count: count,
-                size: inode.size, map: map, found: map, reserved: [], ticket: nil, cuts: nil,
-                tail: nil, commit: commit)
+                size: inode.size, map: map, commit: commit)
         }
         let inGroup = try look(n) { operations in
             try plan(operations.inode(n), .max) {
@@ -162,7 +160,7 @@ extension WritePlan {
         map: (Range<UInt64>) throws -> [ExtentRecord]
     ) rethrows -> Bool {
         guard let now, now.generation == generation,
-            try map(FileMap.blocks(offset, count, blockSize)) == found
+            try map(FileMap.blocks(offset, count, blockSize)) == self.map
         else { return false }
         guard let tail else { return true }
         return try now.size == size && map(tail.offset..<tail.offsetEnd) == [tail]
@@ -204,11 +202,9 @@ extension Volume {
     public func setXattr(
         _ n: InodeNumber, _ name: [UInt8], _ value: [UInt8], _ mode: XattrMode = .set
     ) throws {
-        do {
-            try perform { try $0.setXattr(n, name, value, mode) }
-        } catch VolumeError.noSpace where value.count > AttributeRecord.maximumInlineSize {
-            // The free blocks may be those that a durable point sets free for new contents.
-            try sync()
+        // A long value goes to blocks that may be written at once.
+        let isLong = value.count > AttributeRecord.maximumInlineSize
+        try retrying(needsSettledBlocks: isLong) {
             try perform { try $0.setXattr(n, name, value, mode) }
         }
     }

@@ -38,23 +38,6 @@ extension Volume {
         _ = core.inbox.putOff(ReclaimJob(core, after: n - 1, through: n))
     }
 
-    /// Gives back now what was forgotten: for whoever finds no space.
-    /// - Returns: false where there was none.
-    public func reclaimForgotten() throws -> Bool {
-        guard !core.isReadOnly else { return false }
-        var hasGiven = false
-        // What is large is given back in parts, each of which puts off the next.
-        for _ in 0..<Volume.mostHurried where core.inbox.hurry() {
-            // Comes after it.
-            try perform { _ in }
-            hasGiven = true
-        }
-        return hasGiven
-    }
-
-    /// Parts at the most for which one caller waits: others may forget all the time.
-    private static let mostHurried = 256
-
     /// Has `body` called with the inodes whose link counts a run has corrected, after each commit
     /// of such, in the writer's turn; nil ends it. Nothing else changes an inode that a mount
     /// knows without a request of the mount.

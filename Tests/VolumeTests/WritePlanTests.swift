@@ -1,4 +1,4 @@
-// Blocks that a write chooses, fills, and takes with the commit that makes them the file's.
+// What a write plans, allocates, fills, and makes readable; and what comes in between.
 
 import Bytes
 import LMDB
@@ -15,7 +15,7 @@ import VolumeVerify
 import Glibc
 #endif
 
-@Suite(.temporaryDirectory) struct ReservedBlocksTests {
+@Suite(.temporaryDirectory) struct WritePlanTests {
     private func expectVerified(_ small: SmallVolume) throws {
         try small.volume.sync()
         let report = try Verifier.verify(metadata: small.directory + "/v/meta.mdb")
@@ -24,96 +24,74 @@ import Glibc
 
     private func prepare(
         _ small: SmallVolume, _ n: InodeNumber, _ offset: UInt64, _ count: UInt64
-    ) throws -> (plan: WritePlan, ticket: ReservedBlocks.Ticket) {
-        let ticket = try #require(small.volume.core.reserved.begin())
-        let plan = try small.volume.perform {
-            try $0.prepareWrite(n, generation: nil, offset, count, ticket)
-        }
-        return (plan, ticket)
+    ) throws -> WritePlan {
+        try small.volume.perform { try $0.prepareWrite(n, generation: nil, offset, count) }
     }
 
     private func free(_ small: SmallVolume) throws -> UInt64 {
         try small.snapshot().fileSystemStatistics().freeBlocks
     }
 
-    @Test func `a write to where nothing was is one commit`() throws {
-        let small = try SmallVolume()
+    @Test func `writes in an open group share its one commit`() throws {
+        let small = try SmallVolume(gather: 3600)
         let n = try small.create("a")
         let before = small.volume.core.environment.lastCommit
         try small.write(n, 0, [UInt8](repeating: 1, count: 3000))
-        #expect(small.volume.core.environment.lastCommit == before + 1)
         // Over its end, and a gap.
         try small.write(n, 2500, [UInt8](repeating: 2, count: 4000))
         try small.write(n, 20_000, [UInt8](repeating: 3, count: 10))
-        #expect(small.volume.core.environment.lastCommit == before + 3)
+        #expect(small.volume.core.environment.lastCommit == before)
         let expected =
             [UInt8](repeating: 1, count: 2500) + [UInt8](repeating: 2, count: 4000)
             + [UInt8](repeating: 0, count: 13_500) + [UInt8](repeating: 3, count: 10)
         #expect(try small.volume.read(n, at: 0, 99_999) == expected)
+        #expect(small.volume.core.environment.lastCommit == before + 1)
         #expect(try small.snapshot().extents(n).allSatisfy { $0.state == .written })
         try expectVerified(small)
     }
 
-    @Test func `what a write has reserved nobody else takes, and it is the file's in the end`()
+    @Test func `what a write has allocated is the file's from then on, and reads as zeroes`()
         throws
     {
         let small = try SmallVolume()
         let (a, b) = (try small.create("a"), try small.create("b"))
         let all = try free(small)
-        let (plan, ticket) = try prepare(small, a, 0, 512 * 10)
-        #expect(try free(small) == all)
-        #expect(try small.snapshot().extents(a).isEmpty)
-        // All there is but what is reserved.
+        let plan = try prepare(small, a, 0, 512 * 10)
+        #expect(try free(small) == all - 10)
+        #expect(try small.snapshot().extents(a).map(\.state) == [.unwritten])
+        #expect(try small.inode(a)?.size == 0)
         try small.volume.perform {
             try $0.allocate(b, 0, (all - 10) * 512, .reserve(keepSize: false))
         }
         #expect(try errnoOf { try small.write(try small.create("c"), 0, [1]) } == ENOSPC)
+        // A process that dies here leaves it so.
+        _ = try small.volume.perform { try $0.truncate(a, to: 5120) }
+        #expect(try small.volume.read(a, at: 0, 9999) == [UInt8](repeating: 0, count: 5120))
         #expect(try small.volume.perform { try $0.finishWrite(plan) })
-        small.volume.core.reserved.end(ticket)
-        #expect(try small.snapshot().extents(a).map(\.blocks) == plan.reserved.map(\.blocks))
-        #expect(try free(small) == 0)
+        #expect(try small.snapshot().extents(a).map(\.blocks) == plan.map.map(\.blocks))
+        #expect(try small.snapshot().extents(a).map(\.state) == [.written])
         try expectVerified(small)
     }
 
-    @Test func `what a write that ends without taking has reserved can be taken`() throws {
-        let small = try SmallVolume()
-        let (a, b) = (try small.create("a"), try small.create("b"))
-        let all = try free(small)
-        let (plan, ticket) = try prepare(small, a, 0, all * 512)
-        #expect(plan.reserved.reduce(0) { $0 + UInt64($1.length) } == all)
-        #expect(try errnoOf { try small.write(b, 0, [1]) } == ENOSPC)
-        small.volume.core.reserved.end(ticket)
-        try small.write(b, 0, [1])
-        // The blocks are another's now: the write can't be finished with them.
-        #expect(throws: VolumeError.self) {
-            try small.volume.perform { _ = try $0.finishWrite(plan) }
-        }
-        #expect(try small.inode(a)?.blocks == 0)
-        try expectVerified(small)
-    }
-
-    @Test func `of two writes to one gap the second starts again`() throws {
+    @Test func `of two writes to one gap the second is planned again`() throws {
         let small = try SmallVolume()
         let n = try small.create("a")
+        let all = try free(small)
         let first = try prepare(small, n, 0, 600), second = try prepare(small, n, 500, 600)
-        #expect(!first.plan.reserved[0].blocks.overlaps(second.plan.reserved[0].blocks))
-        #expect(try small.volume.perform { try $0.finishWrite(second.plan) })
-        #expect(try small.volume.perform { try $0.finishWrite(first.plan) } == false)
-        for ticket in [first.ticket, second.ticket] { small.volume.core.reserved.end(ticket) }
+        #expect(try free(small) == all - 3)
+        #expect(try small.volume.perform { try $0.finishWrite(second) })
+        #expect(try small.volume.perform { try $0.finishWrite(first) } == false)
         #expect(try small.snapshot().extents(n).count == 1)
         try small.write(n, 0, [UInt8](repeating: 1, count: 600))
         try expectVerified(small)
     }
 
-    @Test func `a file that changes in between has its write start again`() throws {
+    @Test func `a file that changes in between has its write planned again`() throws {
         let small = try SmallVolume()
         let n = try small.create("a")
-        let (plan, ticket) = try prepare(small, n, 1024, 600)
-        try small.volume.perform {
-            try $0.allocate(n, 1024, 512, .reserve(keepSize: true))
-        }
+        let plan = try prepare(small, n, 1024, 600)
+        try small.volume.perform { try $0.allocate(n, 1024, 512, .punchHole) }
         #expect(try small.volume.perform { try $0.finishWrite(plan) } == false)
-        small.volume.core.reserved.end(ticket)
         // Gone, and another in its place.
         let other = try prepare(small, n, 4096, 600)
         try small.volume.perform { operations in
@@ -121,20 +99,17 @@ import Glibc
             #expect(try operations.create(.root, bytes("a")).number == n)
         }
         #expect(
-            try errnoOf { _ = try small.volume.perform { try $0.finishWrite(other.plan) } }
-                == ENOENT)
-        small.volume.core.reserved.end(other.ticket)
-        #expect(small.volume.core.reserved.ranges.isEmpty)
+            try errnoOf { _ = try small.volume.perform { try $0.finishWrite(other) } } == ENOENT)
         try expectVerified(small)
     }
 
-    @Test func `where too little is free the error says so, and nothing stays reserved`() throws {
+    @Test func `where too little is free the error says so, and nothing is allocated`() throws {
         let small = try SmallVolume()
         let n = try small.create("a")
         let all = try free(small)
         let size = Int(all + 1) * 512
         #expect(try errnoOf { try small.write(n, 0, [UInt8](repeating: 1, count: size)) } == ENOSPC)
-        #expect(small.volume.core.reserved.ranges.isEmpty)
+        #expect(try free(small) == all)
         try small.write(n, 0, [UInt8](repeating: 1, count: Int(all) * 512))
         #expect(try free(small) == 0)
         try expectVerified(small)
@@ -161,20 +136,18 @@ import Glibc
         try expectVerified(small)
     }
 
-    @Test func `a file that was made shorter in between has its write start again`() throws {
+    @Test func `a file that was truncated in between has its write planned again`() throws {
         for (size, again) in [(10, nil), (0, nil), (10, 1500), (10, 5000)] as [(UInt64, UInt64?)] {
             let small = try SmallVolume()
             let n = try small.create("a")
             try small.write(n, 0, [UInt8](repeating: 1, count: 700))
-            let (plan, ticket) = try prepare(small, n, 2000, 100)
+            let plan = try prepare(small, n, 2000, 100)
             try small.volume.perform { operations in
                 _ = try operations.truncate(n, to: size)
                 if let again { _ = try operations.truncate(n, to: again) }
             }
-            let isTaken = again == 5000
-            #expect(try small.volume.perform { try $0.finishWrite(plan) } == isTaken)
-            small.volume.core.reserved.end(ticket)
-            if !isTaken { try small.write(n, 2000, [UInt8](repeating: 2, count: 100)) }
+            #expect(try small.volume.perform { try $0.finishWrite(plan) } == false)
+            try small.write(n, 2000, [UInt8](repeating: 2, count: 100))
             let read = try small.volume.read(n, at: 0, 2000)
             let expected =
                 [UInt8](repeating: 1, count: Int(size))
@@ -184,72 +157,51 @@ import Glibc
         }
     }
 
-    @Test func `an overwrite of what was cut off in between starts again`() throws {
+    @Test func `a write is planned again where the same blocks came back after a truncation`()
+        throws
+    {
         let small = try SmallVolume()
         let n = try small.create("a")
         try small.write(n, 0, [UInt8](repeating: 1, count: 700))
-        let (plan, ticket) = try prepare(small, n, 600, 100)
+        let plan = try prepare(small, n, 2000, 40)
+        // Cut off and allocated again; behind the new end are bytes of before.
         try small.volume.perform { _ = try $0.truncate(n, to: 520) }
-        #expect(try small.volume.perform { try $0.finishWrite(plan) } == false)
-        #expect(try small.inode(n)?.size == 520)
-        small.volume.core.reserved.end(ticket)
-    }
-
-    @Test func `where the one long run is reserved, short ones are taken`() throws {
-        let small = try SmallVolume(blocks: 2048)
-        let holder = try small.create("holder")
-        let (a, b) = (try small.create("a"), try small.create("b"))
-        let all = try free(small)
-        try small.volume.perform { operations in
-            try operations.allocate(holder, 0, all * 512, .reserve(keepSize: false))
-            try operations.allocate(holder, 0, 32 * 512, .punchHole)
-            for piece in 4..<(all / 16) {
-                try operations.allocate(holder, piece * 16 * 512, 8 * 512, .punchHole)
-            }
-        }
         try small.volume.sync()
-        let (plan, ticket) = try prepare(small, a, 0, 32 * 512)
-        #expect(plan.reserved.count == 1)
-        try small.write(b, 0, [UInt8](repeating: 2, count: 32 * 512))
-        #expect(try small.snapshot().extents(b).count == 4)
-        try small.volume.perform {
-            try $0.allocate(b, 64 * 512, 32 * 512, .reserve(keepSize: true))
-            try $0.reserve(b, [65536..<81920], .unwritten, size: 0)
-        }
-        #expect(try small.volume.perform { try $0.finishWrite(plan) })
-        small.volume.core.reserved.end(ticket)
+        #expect(try prepare(small, n, 2000, 40).map == plan.map)
+        #expect(try small.volume.perform { try $0.finishWrite(plan) } == false)
+        try small.write(n, 2000, [2])
+        #expect(try small.volume.read(n, at: 520, 180) == [UInt8](repeating: 0, count: 180))
         try expectVerified(small)
     }
 
-    @Test func `whoever finds all that is free reserved waits for what becomes of it`() throws {
+    @Test func `an overwrite of what was cut off in between is planned again`() throws {
         let small = try SmallVolume()
-        let (a, b) = (try small.create("a"), try small.create("b"))
-        let (_, ticket) = try prepare(small, a, 0, try free(small) * 512)
-        let volume = small.volume
-        let release = DedicatedThread(name: "release") {
-            usleep(50_000)
-            volume.core.reserved.end(ticket)
-        }
-        try small.write(b, 0, [UInt8](repeating: 2, count: 600))
-        release.join()
-        #expect(try small.volume.read(b, at: 0, 600) == [UInt8](repeating: 2, count: 600))
+        let n = try small.create("a")
+        try small.write(n, 0, [UInt8](repeating: 1, count: 700))
+        let plan = try prepare(small, n, 600, 100)
+        try small.volume.perform { _ = try $0.truncate(n, to: 520) }
+        #expect(try small.volume.perform { try $0.finishWrite(plan) } == false)
+        #expect(try small.inode(n)?.size == 520)
     }
 
     @Test func `closing waits for writes under way, and no more begin`() throws {
         let small = try SmallVolume()
         let n = try small.create("a")
         let volume = small.volume
-        let ticket = try #require(volume.core.reserved.begin())
+        #expect(volume.core.writes.begin())
         let isClosed = Atomic(false)
         let closer = DedicatedThread(name: "closer") {
             try? volume.close()
             isClosed.store(true, ordering: .releasing)
         }
-        while volume.core.reserved.begin().map(volume.core.reserved.end) != nil { sched_yield() }
+        while volume.core.writes.begin() {
+            volume.core.writes.end()
+            sched_yield()
+        }
         let wasEarly = isClosed.load(ordering: .acquiring)
         #expect(!wasEarly)
         #expect(throws: VolumeError.self) { try small.write(n, 0, [1]) }
-        volume.core.reserved.end(ticket)
+        volume.core.writes.end()
         closer.join()
         let isOver = isClosed.load(ordering: .acquiring)
         #expect(isOver)
@@ -316,43 +268,37 @@ import Glibc
             let expected = try #require(results.withLock { $0[n] }).get()
             #expect(try volume.read(n, at: 0, 99_999) == expected, "SEED=\(seed)")
         }
-        #expect(volume.core.reserved.ranges.isEmpty)
         try expectVerified(small)
     }
 
     @Test(arguments: 1...20 as ClosedRange<UInt64>)
-    func `the part of a run that is chosen is neither reserved nor unsettled`(seed: UInt64) {
+    func `the part of a run that is worth taking is settled, and as long as it can be`(
+        seed: UInt64
+    ) {
         var random = SplitMix64(seed: seed)
-        func pieces(_ count: Int) -> [BlockRange] {
-            var from: UInt64 = 0
-            return (0..<count).map { _ in
+        for _ in 0..<200 {
+            var unsettled = UnsettledBlocks(), from: UInt64 = 0
+            for _ in 0..<Int.random(in: 1...4, using: &random) {
                 let start = from + .random(in: 0...20, using: &random)
                 from = start + .random(in: 1...20, using: &random)
-                return BlockRange(start: start, end: from)
+                unsettled.insert(BlockRange(start: start, end: from), commit: 1)
             }
-        }
-        for _ in 0..<200 {
-            let reserved = pieces(.random(in: 0...4, using: &random))
-            var unsettled = UnsettledBlocks()
-            for range in pieces(.random(in: 1...4, using: &random)) {
-                unsettled.insert(range, commit: 1)
-            }
-            let passes = Bool.random(using: &random)
-            let filter = FreeBlockFilter(
-                reserved: reserved, unsettled: passes ? unsettled : nil)
             let start = UInt64.random(in: 0...50, using: &random)
             let run = BlockRange(start: start, end: start + .random(in: 1...60, using: &random))
             let wanted = UInt64.random(in: 1...40, using: &random)
-            let free = (run.start..<run.end).filter { block in
-                !reserved.contains { $0.start <= block && block < $0.end }
+            var longest: UInt64 = 0, length: UInt64 = 0
+            for block in run.start..<run.end {
+                let isFree = !unsettled.overlaps(BlockRange(start: block, end: block + 1))
+                length = isFree ? length + 1 : 0
+                longest = max(longest, length)
             }
-            guard let (part, isSettled) = filter.part(of: run, wanted) else {
-                #expect(free.isEmpty, "SEED=\(seed)")
-                continue
-            }
-            let blocks = part.start..<part.end
-            #expect(!blocks.isEmpty && Set(blocks).isSubset(of: free), "SEED=\(seed)")
-            if isSettled, passes { #expect(!unsettled.overlaps(part), "SEED=\(seed)") }
+            let part = unsettled.worthwhilePart(of: run, wanted)
+            let isWorth = longest >= min(wanted, run.length, 16)
+            #expect((part != nil) == isWorth, "SEED=\(seed)")
+            guard let part else { continue }
+            #expect(part.length == min(longest, wanted), "SEED=\(seed)")
+            #expect(run.start <= part.start && part.end <= run.end, "SEED=\(seed)")
+            #expect(!unsettled.overlaps(part), "SEED=\(seed)")
         }
     }
 }
