@@ -43,7 +43,7 @@ public struct MountOptions: Sendable {
     let logger: Logger
     let buffers = Buffers()
     let pipes = AnswerPipes()
-    private let crew = Crew()
+    private let pool = WorkerPool()
     let streams = DirectoryStreams()
     let meter = RequestMeter()
     let syncs: SyncQueue
@@ -86,7 +86,7 @@ public struct MountOptions: Sendable {
             for number in 0..<options.workers {
                 threads.append(DedicatedThread(name: "mount-\(number)") { [self] in work() })
             }
-            threads.append(DedicatedThread(name: "mount crew") { [crew] in crew.takeCare() })
+            threads.append(DedicatedThread(name: "mount watchdog") { [pool] in pool.watch() })
         }
     }
 
@@ -127,11 +127,11 @@ public struct MountOptions: Sendable {
     private func work() {
         guard let session = unsafe session else { preconditionFailure("no session") }
         var buffer = unsafe fuse_buf()
-        let call = Crew.Call(false)
-        while unsafe fuse_session_exited(session) == 0, crew.enter(call) {
+        let call = WorkerPool.Call(false)
+        while unsafe fuse_session_exited(session) == 0, pool.enter(call) {
             let start = monotonicTime()
             let count = unsafe fuse_session_receive_buf(session, &buffer)
-            crew.leave(waitedSince: start)
+            pool.leave(waitedSince: start)
             if count == -EINTR { continue }
             guard count > 0 else { break }
             unsafe meter.measured(buffer) {
@@ -139,7 +139,7 @@ public struct MountOptions: Sendable {
                 unsafe fuse_session_process_buf(session, &buffer)
             }
         }
-        crew.end()
+        pool.end()
         unsafe free(buffer.mem)
         working.withLock(notify: true) { $0 -= 1 }
     }
@@ -180,7 +180,7 @@ public struct MountOptions: Sendable {
     private func leave() {
         guard let session = unsafe session else { return }
         unsafe fuse_session_exit(session)
-        crew.end()
+        pool.end()
         threads.withLock { for thread in $0 { thread.interrupt() } }
     }
 

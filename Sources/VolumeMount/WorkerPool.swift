@@ -1,16 +1,16 @@
-// Which worker waits for requests in the kernel, and which stand by.
+// The worker pool: which worker waits for requests in the kernel, and which stand by.
 //
 // The kernel wakes whoever has waited longest. With many waiting, one request after another, as a
 // single program sends them, goes to one thread after another, each fresh from its sleep; and
 // where many programs ask at once each request wakes a thread, although those at work would be back
 // before it runs. So one waits, and a second where the last request was there already. Another is
-// called, the one that worked last, where
+// woken, the one that worked last, where
 //
 // - those at work come back to find requests that waited for them, again and again: there is more
 //   to do than they can do;
 // - for a millisecond nobody has waited, and nobody has come back: they wait themselves, for a
-//   disk or for the writer. A thread of its own looks for that, the caretaker, which sleeps where
-//   nothing is asked.
+//   disk or for the writer. A thread of its own checks for that, the watchdog, which sleeps where
+//   no requests come.
 //
 // Decision 41 has what each of these rules is worth.
 
@@ -18,7 +18,7 @@ internal import Meters
 internal import Synchronization
 internal import Threads
 
-final class Crew: Sendable {
+final class WorkerPool: Sendable {
     /// One worker's, to be called by.
     typealias Call = Monitor<Bool>
 
@@ -32,7 +32,7 @@ final class Crew: Sendable {
         var returns = 0
         /// Requests so far.
         var requests = 0
-        var isCaretakerAsleep = false
+        var isWatchdogAsleep = false
         var isOver = false
 
         mutating func call() -> Call? {
@@ -47,9 +47,9 @@ final class Crew: Sendable {
     private static let longBacklog = 32
     /// Nanoseconds in which the kernel hands over a request that it has.
     private static let atOnce: UInt64 = 3000
-    /// Seconds in which nobody comes back, and one more is called: between the caretaker's looks.
+    /// Seconds in which nobody comes back, and one more is called: between the watchdog's looks.
     private static let patience = 0.001
-    /// Looks without a request after which the caretaker sleeps.
+    /// Looks without a request after which the watchdog sleeps.
     private static let idleLooks = 100
     private let state = Monitor(State())
 
@@ -79,24 +79,24 @@ final class Crew: Sendable {
 
     /// To be called after waiting since `start`, with a request or without one.
     func leave(waitedSince start: UInt64) {
-        let wasThere = monotonicTime() - start < Crew.atOnce
+        let wasThere = monotonicTime() - start < WorkerPool.atOnce
         let (next, wakes): (Call?, Bool) = state.withLock { state in
             state.waiting -= 1
             state.requests += 1
             state.backlog = wasThere ? state.backlog + 1 : 0
-            let isLong = state.waiting == 0 && state.backlog >= Crew.longBacklog
-            defer { state.isCaretakerAsleep = false }
-            return (isLong ? state.call() : nil, state.isCaretakerAsleep)
+            let isLong = state.waiting == 0 && state.backlog >= WorkerPool.longBacklog
+            defer { state.isWatchdogAsleep = false }
+            return (isLong ? state.call() : nil, state.isWatchdogAsleep)
         }
         next?.withLock(notify: true) { $0 = true }
         if wakes { state.notify() }
     }
 
-    /// The caretaker's work, until the mount has ended.
-    func takeCare() {
+    /// The watchdog's work, until the mount has ended.
+    func watch() {
         var seen = (returns: 0, requests: 0), idle = 0
         while true {
-            let isOver: Bool? = state.wait(seconds: Crew.patience) { $0.isOver ? true : nil }
+            let isOver: Bool? = state.wait(seconds: WorkerPool.patience) { $0.isOver ? true : nil }
             if isOver != nil { return }
             let next: Call? = state.withLock { state in
                 idle = state.requests == seen.requests ? idle + 1 : 0
@@ -105,10 +105,10 @@ final class Crew: Sendable {
                 return isUnattended ? state.call() : nil
             }
             next?.withLock(notify: true) { $0 = true }
-            guard idle >= Crew.idleLooks else { continue }
+            guard idle >= WorkerPool.idleLooks else { continue }
             idle = 0
-            state.withLock { $0.isCaretakerAsleep = $0.waiting > 0 }
-            state.wait { $0.isOver || !$0.isCaretakerAsleep ? () : nil }
+            state.withLock { $0.isWatchdogAsleep = $0.waiting > 0 }
+            state.wait { $0.isOver || !$0.isWatchdogAsleep ? () : nil }
         }
     }
 

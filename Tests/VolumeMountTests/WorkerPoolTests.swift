@@ -13,17 +13,17 @@ import Threads
 import Glibc
 #endif
 
-@Suite struct CrewTests {
+@Suite struct WorkerPoolTests {
     /// A worker that stands by until it is called, once.
     private final class Stander: Sendable {
         private let outcome: Monitor<Bool?>
         private let thread: DedicatedThread
 
-        init(_ crew: Crew) {
+        init(_ pool: WorkerPool) {
             let outcome = Monitor<Bool?>(nil)
             self.outcome = outcome
             thread = DedicatedThread(name: "stander") {
-                let isTurn = crew.enter(Crew.Call(false))
+                let isTurn = pool.enter(WorkerPool.Call(false))
                 outcome.withLock(notify: true) { $0 = isTurn }
             }
         }
@@ -33,41 +33,41 @@ import Glibc
         func join() { thread.join() }
     }
 
-    private func standing(_ crew: Crew, _ count: Int = 1) throws -> [Stander] {
-        let standers = (0..<count).map { _ in Stander(crew) }
-        try until { crew.standBy == count }
+    private func standing(_ pool: WorkerPool, _ count: Int = 1) throws -> [Stander] {
+        let standers = (0..<count).map { _ in Stander(pool) }
+        try until { pool.standBy == count }
         return standers
     }
 
     @Test func `one waits, and who comes then stands by until the end`() throws {
-        let crew = Crew()
-        #expect(crew.enter(Crew.Call(false)))
-        let standers = try standing(crew, 3)
+        let pool = WorkerPool()
+        #expect(pool.enter(WorkerPool.Call(false)))
+        let standers = try standing(pool, 3)
         for stander in standers { #expect(stander.outcome(within: 0) == nil) }
         // It comes back again and again, and has to wait each time.
         for _ in 0..<100 {
-            crew.leave(waitedSince: 0)
-            #expect(crew.enter(Crew.Call(false)))
+            pool.leave(waitedSince: 0)
+            #expect(pool.enter(WorkerPool.Call(false)))
         }
         for stander in standers { #expect(stander.outcome(within: 0) == nil) }
-        crew.end()
+        pool.end()
         for stander in standers {
             #expect(stander.outcome(within: patience) == false)
             stander.join()
         }
-        #expect(!crew.enter(Crew.Call(false)))
+        #expect(!pool.enter(WorkerPool.Call(false)))
     }
 
     @Test func `another is called where requests wait for those at work`() throws {
-        let crew = Crew()
-        let stander = try standing(crew: crew)
+        let pool = WorkerPool()
+        let stander = try standing(pool: pool)
         var times = 0
         while stander.outcome(within: 0) == nil, times < 10_000 {
-            crew.leave(waitedSince: monotonicTime())
+            pool.leave(waitedSince: monotonicNanoseconds())
             times += 1
             // Called: it waits, and the first would stand by.
-            if crew.standBy == 0 { break }
-            #expect(crew.enter(Crew.Call(false)))
+            if pool.standBy == 0 { break }
+            #expect(pool.enter(WorkerPool.Call(false)))
         }
         #expect(times >= 8)
         #expect(stander.outcome(within: patience) == true)
@@ -75,26 +75,26 @@ import Glibc
     }
 
     /// One that stands by while another waits.
-    private func standing(crew: Crew) throws -> Stander {
-        try #require(crew.enter(Crew.Call(false)))
-        return try standing(crew)[0]
+    private func standing(pool: WorkerPool) throws -> Stander {
+        try #require(pool.enter(WorkerPool.Call(false)))
+        return try standing(pool)[0]
     }
 
     @Test func `another is called where nobody comes back, also after a long silence`() throws {
-        let crew = Crew()
-        let caretaker = DedicatedThread(name: "caretaker") { crew.takeCare() }
-        let first = try standing(crew: crew)
-        try until("sleeping caretaker") { crew.isCaretakerAsleep }
+        let pool = WorkerPool()
+        let watchdog = DedicatedThread(name: "watchdog") { pool.watch() }
+        let first = try standing(pool: pool)
+        try until("sleeping watchdog") { pool.isWatchdogAsleep }
         #expect(first.outcome(within: 0) == nil)
-        crew.leave(waitedSince: 0)
+        pool.leave(waitedSince: 0)
         #expect(first.outcome(within: patience) == true)
-        let second = try standing(crew)[0]
-        try until("sleeping caretaker") { crew.isCaretakerAsleep }
+        let second = try standing(pool)[0]
+        try until("sleeping watchdog") { pool.isWatchdogAsleep }
         #expect(second.outcome(within: 0) == nil)
-        crew.leave(waitedSince: 0)
+        pool.leave(waitedSince: 0)
         #expect(second.outcome(within: patience) == true)
-        crew.end()
-        caretaker.join()
+        pool.end()
+        watchdog.join()
         first.join()
         second.join()
     }
@@ -102,19 +102,19 @@ import Glibc
     @Test(arguments: 1...5 as ClosedRange<UInt64>)
     func `every request is served, whichever workers are held up`(seed: UInt64) throws {
         var random = SplitMix64(seed: seed)
-        let crew = Crew()
+        let pool = WorkerPool()
         let requests = Monitor<(waiting: [Bool], isOver: Bool)>(([], false))
         let held = Monitor(false), served = Atomic(0), heldUp = Atomic(0)
         var threads = (0..<6).map { _ in
             DedicatedThread(name: "worker") {
-                let call = Crew.Call(false)
-                while crew.enter(call) {
-                    let start = monotonicTime()
+                let call = WorkerPool.Call(false)
+                while pool.enter(call) {
+                    let start = monotonicNanoseconds()
                     let isLong: Bool? = requests.wait { state in
                         if state.waiting.isEmpty { return state.isOver ? .some(nil) : nil }
                         return state.waiting.removeFirst()
                     }
-                    crew.leave(waitedSince: start)
+                    pool.leave(waitedSince: start)
                     guard let isLong else { break }
                     if isLong {
                         heldUp.add(1, ordering: .relaxed)
@@ -122,10 +122,10 @@ import Glibc
                     }
                     served.add(1, ordering: .relaxed)
                 }
-                crew.end()
+                pool.end()
             }
         }
-        threads.append(DedicatedThread(name: "caretaker") { crew.takeCare() })
+        threads.append(DedicatedThread(name: "watchdog") { pool.watch() })
         // Five may be held up: the sixth serves the rest.
         var long = 0
         let all = (0..<2000).map { _ in
