@@ -33,10 +33,11 @@ public struct OpenOptions: Sendable {
     public var durableSeconds: Double = 5
     /// Bytes of data written, or of metadata grown, that make a durable point due before that.
     public var durableBytes: UInt64 = 64 << 20
-    /// Seconds for which changes that were answered wait for their commit at the most, so that many
-    /// share one: the death of the process takes them with it, those that came last, unless `sync`
-    /// has returned since. 0: each has committed before it is answered.
-    public var gatherSeconds: Double = 0
+    /// Group commit with early acknowledgement: seconds for which a group stays open, so that many
+    /// changes share its commit. Changes are acknowledged when they have run; the death of the
+    /// process takes those of the open group with it, unless `sync` has returned since. 0: each has
+    /// committed before it is acknowledged.
+    public var groupCommitSeconds: Double = 0
     /// Whether what was freed since the last durable point is passed over while other blocks are
     /// free. Where it is not, no place depends on when points are made.
     public var passesOverUnsettled = true
@@ -50,7 +51,7 @@ public struct OpenOptions: Sendable {
     public var pageSeconds = 1.0
     /// The time of day: what operations stamp.
     public var clock: @Sendable () -> Timestamp
-    /// Seconds on a clock that never goes back: what whoever finds no space waits by.
+    /// Seconds on a clock that never goes back: deadlines, and what is deferred.
     public var monotonicClock: @Sendable () -> Double
     /// Tells one run of the kernel from another; nil: the kernel's own identity.
     public var bootIdentity: String?

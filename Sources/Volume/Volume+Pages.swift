@@ -9,7 +9,7 @@ extension Volume {
     /// - Throws: where the file can't be read; what is found in it is in the report.
     public func checkPages() throws -> PageReport {
         try checkNotClosed()
-        core.commitAnswered()
+        core.commitAcknowledged()
         return try core.environment.checkPages()
     }
 }

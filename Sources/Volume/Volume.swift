@@ -5,8 +5,8 @@
 //   returns when the group with its job has committed: what is acknowledged is seen by every
 //   later snapshot, and survives the death of the process. A caller who is alone runs its job
 //   itself; what comes together the writer thread puts into one group (Inbox.swift). Where
-//   `OpenOptions.gatherSeconds` says so, `perform` returns before the commit: what is acknowledged
-//   is seen by all, and is on its way (Operations+Gathering.swift).
+//   `OpenOptions.groupCommitSeconds` says so, `perform` returns before the commit: what is
+//   acknowledged is seen by all, and is on its way (Operations+OpenGroup.swift).
 // - Snapshots are read on the caller's thread, without any lock.
 // - The sync thread makes durable points (DurableKeeper.swift): what is acknowledged
 //   survives the death of the machine after a few seconds, or once `sync` returns. After
@@ -51,7 +51,7 @@ public final class Volume: Sendable {
     public var runsDirectory: String { core.path + "/runs" }
 
     /// Runs `body`, here or on the writer thread, and returns when what it did has committed, or,
-    /// where groups are gathered, when it has been done.
+    /// with early acknowledgement, when it has been done.
     /// Several jobs may share a transaction; a long job may take several (`Operations.begin`),
     /// so only each single operation is all or nothing. What `body` throws is thrown here, after
     /// the operations before it have committed.
@@ -78,11 +78,11 @@ public final class Volume: Sendable {
             core.latencies.latencies)
     }
 
-    /// The volume as of the last commit, or a newer one, with all that was answered. Waits for
-    /// nobody, unless for the commit of what was answered before it.
+    /// The volume as of the last commit, or a newer one, with all that was acknowledged. Waits
+    /// for nobody, unless for the commit of what was acknowledged before it.
     public func read() throws -> VolumeSnapshot {
         try checkNotClosed()
-        core.commitAnswered()
+        core.commitAcknowledged()
         return try VolumeSnapshot(core)
     }
 

@@ -107,7 +107,7 @@ import VolumeFormat
         try entered.wait()
         let spoiling = SpoilingJob()
         for n in forgotten.prefix(3) { volume.forget(n) }
-        #expect(volume.core.inbox.putOff(spoiling))
+        #expect(volume.core.inbox.add(deferred: spoiling))
         for n in forgotten.dropFirst(3) { volume.forget(n) }
         leave.open()
         try busy.value()

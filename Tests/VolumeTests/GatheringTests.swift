@@ -8,6 +8,7 @@ import LMDB
 import Synchronization
 import TestSupport
 import Testing
+import Threads
 import Tidemark
 import VolumeFormat
 import VolumeIndexes
@@ -25,7 +26,7 @@ extension Volume {
     fileprivate var lastCommit: UInt64 { core.environment.lastCommit }
 
     /// Whether something was answered and is not committed.
-    fileprivate var hasAnswered: Bool { core.hasAnswered.load(ordering: .relaxed) }
+    fileprivate var hasAnswered: Bool { core.hasAcknowledged.load(ordering: .relaxed) }
 }
 
 @Suite(.temporaryDirectory) struct GatheringTests {
@@ -118,7 +119,7 @@ extension Volume {
         throws
     {
         // Room for a group that is gathered, and not after the first thousand names.
-        let pages = GroupLimits.gatheredPages + 100
+        let pages = GroupLimits.openGroupPages + 100
         let small = try SmallVolume(metadataLimit: pages * 4096, gather: longTime)
         let volume = small.volume
         try small.create("first")
@@ -150,7 +151,7 @@ extension Volume {
         let hook = NotingHook(), cause = LMDBError(code: .corrupted, operation: "put", object: "")
         try withVolume(open: {
             open(&$0)
-            $0.gatherSeconds = longTime
+            $0.groupCommitSeconds = longTime
             // A durable point ends the open group: none is to come by itself.
             $0.durableSeconds = longTime
         }) { volume in
@@ -233,7 +234,7 @@ extension Volume {
         let lock = volume.core.blockGuard.lock(blocks, exclusive: true)
         let write = ThreadTask {
             let bytes = [UInt8](repeating: 9, count: 3000)
-            try? volume.write(a, at: 0, bytes.span.bytes, touching: touching)
+            _ = try? volume.write(a, at: 0, bytes.span.bytes, touching: touching)
         }
         try until { volume.core.blockGuard.locks.awaited == 1 }
         try volume.perform { _ = try $0.truncate(a, to: 0) }
@@ -440,7 +441,7 @@ extension Volume {
             defer { CallFailures.register(nil, below: directory) }
             try Volume.create(directory + "/volume", options: CreateOptions(size: 64 << 20))
             let open: (inout OpenOptions) -> Void = {
-                $0.gatherSeconds = longTime
+                $0.groupCommitSeconds = longTime
                 $0.durableSeconds = longTime
             }
             try withOpen(directory + "/volume", open) { try body($0, failures) }
@@ -515,7 +516,7 @@ extension Volume {
             try later.value()
             failures.end()
             let error = #expect(throws: VolumeError.self) { try create(volume, "more") }
-            #expect("\(error, default: "")".contains("what was answered could not be committed"))
+            #expect("\(error, default: "")".contains("acknowledged changes could not be committed"))
             #expect(try volume.read().list(.root).map(\.name) == [bytes("kept")])
             #expect(throws: VolumeError.self) { try volume.close() }
         }

@@ -4,6 +4,7 @@ import Bytes
 import LMDB
 import Synchronization
 import TestSupport
+import Threads
 import VolumeFormat
 
 @testable import Volume
@@ -48,7 +49,7 @@ final class SmallVolume {
         var options = OpenOptions()
         options.monotonicClock = monotonicClock
         options.metadataLimit = metadataLimit
-        options.gatherSeconds = gather
+        options.groupCommitSeconds = gather
         // No durable point comes by itself: it would end the open group, and settle what was freed.
         options.durableSeconds = 1e6
         options.clock = {
@@ -58,7 +59,7 @@ final class SmallVolume {
     }
 
     func reopen() throws {
-        let (limit, gather) = (volume.core.metadataLimit, volume.core.gatherSeconds)
+        let (limit, gather) = (volume.core.metadataLimit, volume.core.groupCommitSeconds)
         try volume.close()
         volume = try SmallVolume.open(directory + "/v", time, limit, gather, monotonicClock)
     }

@@ -70,7 +70,8 @@ private final class HandClock: Sendable {
                 attempts += 1
                 clock.turn(milliseconds: 250)
                 // There is always something to wait for, which frees nothing.
-                _ = volume.core.inbox.putOff(ReclaimJob(volume.core, after: n, through: n + 1))
+                let job = ReclaimJob(volume.core, after: n, through: n + 1)
+                _ = volume.core.inbox.add(deferred: job)
                 _ = try volume.perform { try $0.prepareWrite(n, generation: nil, 0, 1) }
             }
         }
@@ -92,7 +93,7 @@ private final class HandClock: Sendable {
             }
         }
         entered.wait()
-        #expect(volume.core.inbox.putOff(ReclaimJob(volume.core, after: n, through: n + 1)))
+        #expect(volume.core.inbox.add(deferred: ReclaimJob(volume.core, after: n, through: n + 1)))
         let attempts = Atomic<Int>(0), isAnswered = Atomic<Bool>(false)
         let waiter = DedicatedThread(name: "waiter") {
             let error = #expect(throws: VolumeError.self) {

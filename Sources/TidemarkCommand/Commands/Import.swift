@@ -44,7 +44,7 @@ struct Import: TidemarkSubcommand {
         _ = try hostDirectory(directory)
         // The contents of a file are several changes, which share a commit.
         let shareCommits: (inout OpenOptions) -> Void = {
-            if data { $0.gatherSeconds = 0.005 }
+            if data { $0.groupCommitSeconds = 0.005 }
         }
         return try withVolume(volume, .readWrite, output, options: shareCommits) { opened in
             try run(try hostDirectory(directory), into: opened, output)

@@ -120,7 +120,7 @@ struct Mount: TidemarkSubcommand {
             absolutePath(volume), mode, output, logger, pages: pages.pages,
             options: {
                 if let metadataLimit { $0.metadataLimit = Int(clamping: metadataLimit.bytes) }
-                $0.gatherSeconds = Double(gather) / 1000
+                $0.groupCommitSeconds = Double(gather) / 1000
             }
         ) { opened in
             let served = ServedVolume(

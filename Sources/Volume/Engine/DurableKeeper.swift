@@ -115,7 +115,7 @@ final class DurableKeeper: Sendable {
 
     private var isDirty: Bool {
         let dataWritten = core.data.written.load(ordering: .acquiring)
-        return core.hasAnswered.load(ordering: .acquiring)
+        return core.hasAcknowledged.load(ordering: .acquiring)
             || core.environment.statistics.lastTransaction != core.durableCommit
             || last.withLock { $0.dataWritten != dataWritten }
     }

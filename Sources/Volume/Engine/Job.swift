@@ -17,7 +17,7 @@ protocol Job: AnyObject {
     /// Whether it has a group of its own.
     var isAlone: Bool { get }
 
-    /// Whether somebody waits for its end. Where the group is gathered, they are told as soon as
+    /// Whether somebody waits for its end. With early acknowledgement they are told as soon as
     /// it has run.
     var isAwaited: Bool { get }
 }

@@ -35,7 +35,7 @@ final class VolumeCore: Sendable {
     let snapshots = LiveSnapshots()
     /// How densely inodes are filled where the scan is.
     let density = ScanDensity()
-    let inbox = Inbox()
+    let inbox: Inbox
     /// Reclaims that wait or are under way (ReclaimJob.swift).
     let reclaims = Atomic<Int>(0)
     /// Makes the durable points, from opening to closing.
@@ -47,11 +47,11 @@ final class VolumeCore: Sendable {
     let writtenAtPoint = Atomic<UInt64>(0)
     /// Whether the writer has asked for a durable point that is not made yet.
     let hasAskedForPoint = Atomic<Bool>(false)
-    let gatherSeconds: Double
-    /// What the group that is gathered has changed.
+    let groupCommitSeconds: Double
+    /// What the open group has changed.
     let touched = TouchedInodes()
-    /// Whether the group has changes that were answered.
-    let hasAnswered = Atomic<Bool>(false)
+    /// Whether the group has changes that were acknowledged.
+    let hasAcknowledged = Atomic<Bool>(false)
     /// Whether such changes could not be committed.
     let hasLost = Atomic<Bool>(false)
     let durableBytes: UInt64
@@ -80,17 +80,18 @@ final class VolumeCore: Sendable {
         self.data = data
         isReadOnly = options.mode == .readOnly
         metadataLimit = options.metadataLimit
-        gatherSeconds = isReadOnly ? 0 : options.gatherSeconds
+        groupCommitSeconds = isReadOnly ? 0 : options.groupCommitSeconds
         durableBytes = options.durableBytes
         passesOverUnsettled = options.passesOverUnsettled
         hookLogBytes = options.hookLogBytes
         clock = options.clock
         monotonicClock = options.monotonicClock
+        inbox = Inbox(options.monotonicClock)
         logger = options.logger
     }
 
-    /// Whether changes are answered before they are committed.
-    var gathers: Bool { gatherSeconds > 0 }
+    /// Whether changes are acknowledged before they are committed.
+    var acknowledgesEarly: Bool { groupCommitSeconds > 0 }
 
     /// The last commit that survives a failure of the system.
     var durableCommit: UInt64 { lastDurable.load(ordering: .acquiring) }

@@ -113,7 +113,7 @@ extension Volume {
     /// The inode as of the last commit, or a newer one; nil where there is none.
     func find(_ n: InodeNumber) throws -> FoundFile? {
         try checkNotClosed()
-        if core.touched.contains(n) { core.commitAnswered() }
+        if core.touched.contains(n) { core.commitAcknowledged() }
         if let kept = core.maps.look(n, commit: core.environment.lastCommit) {
             return FoundFile(kept)
         }

@@ -8,12 +8,12 @@ internal import Tidemark
 internal import VolumeFormat
 
 extension Operations {
-    /// A turn of the writer thread. A group that is gathered may stay open.
+    /// A turn of the writer thread. The group may stay open.
     mutating func run(_ turn: Turn) {
         let before = transaction.isOver ? 0 : groupSize
         if turn.endsGroup, !transaction.isOver { _ = commitGroup() }
         if transaction.isOver { runBoundaryWork() }
-        run(turn.jobs, staysOpen: !turn.isLast && !turn.isHurried)
+        run(turn.jobs, staysOpen: !turn.isLast && !turn.isExpedited)
         stayBusy(after: before)
     }
 
@@ -45,7 +45,7 @@ extension Operations {
     /// Begins a group.
     mutating func beginGroup() throws(LMDBError) {
         try beginWithRoom()
-        beginGathering()
+        beginOpenGroup()
     }
 
     /// Begins the transaction of a group. Hooks may make it wait before that, with no lock held;
@@ -94,13 +94,13 @@ extension Operations {
     }
 
     /// Commits, and tells the hooks and the callers of the jobs that have ended. Where that fails
-    /// and some were answered already, all that have ended are done again, and committed.
+    /// and some were acknowledged already, all that have ended are replayed, and committed.
     /// - Parameter origin: what the hooks are told of whose commit it is.
     /// - Returns: nil, or why nothing has happened of the group, or of the job under way. Either
     ///   way the transaction is over.
     mutating func commitGroup(by origin: CommitOrigin = .writer) -> LMDBError? {
         guard let error = commitTransaction(by: origin) else { return nil }
-        guard gathering.hasAnswered else { return abortGroup(error) }
+        guard openGroup.hasAcknowledged else { return abortGroup(error) }
         if goBack(), let again = commitTransaction(by: origin) { abortGroup(again) }
         return error
     }
@@ -118,7 +118,7 @@ extension Operations {
             return error
         }
         committed = state
-        endGathering()
+        endOpenGroup()
         // A transaction without changes makes no commit, and its number is used again.
         let environment = core.environment.statistics
         if environment.lastTransaction == number {
@@ -163,11 +163,11 @@ extension Operations {
         corrected.removeAll()
         failure = nil
         if cause.code == .panic { core.stop("\(cause)") }
-        if gathering.hasAnswered {
-            core.stop("what was answered could not be committed: \(cause)")
+        if openGroup.hasAcknowledged {
+            core.stop("acknowledged changes could not be committed: \(cause)")
             core.hasLost.store(true, ordering: .releasing)
         }
-        endGathering()
+        endOpenGroup()
         endJobs(cause)
         return cause
     }

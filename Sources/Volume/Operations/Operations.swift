@@ -62,8 +62,8 @@ public struct Operations: ~Copyable {
     var changes: [VolumeChange]?
     /// Jobs that have ended in this transaction, and wait for its commit.
     var ended: [any Job] = []
-    /// What jobs have made of the transaction, where it is gathered.
-    var gathering: Gathering
+    /// What jobs have made of the transaction, where it stays open.
+    var openGroup: OpenGroup
 
     var counters: Counters {
         get { state.counters }
@@ -75,7 +75,7 @@ public struct Operations: ~Copyable {
         self.state = state
         committed = state
         transaction = core.environment.endedTransaction()
-        gathering = Gathering(state)
+        openGroup = OpenGroup(state)
         lastUsedBytes = core.environment.statistics.usedBytes
         // The log of a run that was interrupted goes on with the first operation.
         noteHooks()
@@ -100,7 +100,7 @@ public struct Operations: ~Copyable {
     /// The operation changes what belongs to an inode.
     mutating func isChanging(_ n: InodeNumber) {
         hasChanged = true
-        if gathering.isOpen { core.touched.insert(n) }
+        if openGroup.isOpen { core.touched.insert(n) }
     }
 
     /// Damage that an operation has met. Met in the middle of changes it would leave half
@@ -133,10 +133,10 @@ enum GroupLimits {
     static let shortPages = 2 * reservedPages
     /// So many pages fewer since that was last done, and it is done again.
     static let settledPages = 48
-    /// New pages for all that a group may take and then some: with as many, changes are answered
-    /// before they are committed.
-    static let gatheredPages = operations * pagesPerOperation + logShortPages
-    /// After a group of so many operations that was gathered the next is begun at once.
+    /// New pages for all that a group may take and then some: with as many, changes are
+    /// acknowledged before they are committed.
+    static let openGroupPages = operations * pagesPerOperation + logShortPages
+    /// After an open group of so many operations the next is begun at once.
     static let busyOperations = 8
     /// Pages that one operation may dirty, generously: a path in each of six tables, of which
     /// two are generations that are loaded or kept beside the active one.

@@ -46,7 +46,7 @@ final class ReclaimJob: Job {
         guard let from else { return }
         let job = ReclaimJob(core, after: from, through: last, isAlone: failure != nil)
         // Refused where the volume is being closed: the next opening goes on.
-        _ = failure == nil ? core.inbox.putOff(job) : core.inbox.add(job)
+        _ = failure == nil ? core.inbox.add(deferred: job) : core.inbox.add(job)
     }
 }
 

@@ -35,7 +35,7 @@ extension Volume {
     private func reclaimSoon(_ n: InodeNumber) {
         guard !core.isReadOnly else { return }
         // Refused where the volume is being closed: the next opening goes on.
-        _ = core.inbox.putOff(ReclaimJob(core, after: n - 1, through: n))
+        _ = core.inbox.add(deferred: ReclaimJob(core, after: n - 1, through: n))
     }
 
     /// Has `body` called with the inodes whose link counts a run has corrected, after each commit

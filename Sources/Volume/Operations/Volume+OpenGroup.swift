@@ -1,7 +1,7 @@
-// Reading beside a group whose changes are answered and not committed yet
-// (Operations+Gathering.swift).
+// Reading beside a group whose changes are acknowledged and not committed yet
+// (Operations+OpenGroup.swift).
 //
-// What is asked for all the time, attributes and what a name leads to, is looked up in the group
+// Attributes, and what a name leads to, are asked for all the time: they are looked up in the group
 // where the group has changed the inode; everything else waits for the commit. Whether an inode is
 // touched is asked before a snapshot is begun: what is committed in between the snapshot sees.
 
@@ -17,19 +17,19 @@ extension VolumeCore {
         !touched.contains(n) && environment.lastCommit == commit
     }
 
-    /// Waits until all that was answered is committed, or lost, which later changes are told. Not
-    /// in the writer's turn.
-    func commitAnswered() {
+    /// Waits until all that was acknowledged is committed, or lost, which later changes are told.
+    /// Not in the writer's turn.
+    func commitAcknowledged() {
         let ended = inbox.groupsEnded
-        if hasAnswered.load(ordering: .sequentiallyConsistent) { inbox.endGroup(after: ended) }
+        if hasAcknowledged.load(ordering: .sequentiallyConsistent) { inbox.endGroup(after: ended) }
     }
 }
 
 extension Volume {
-    /// The volume with all that was answered about an inode.
+    /// The volume with all that was acknowledged about an inode.
     public func read(about n: InodeNumber) throws -> VolumeSnapshot {
         try checkNotClosed()
-        if core.touched.contains(n) { core.commitAnswered() }
+        if core.touched.contains(n) { core.commitAcknowledged() }
         return try VolumeSnapshot(core)
     }
 
@@ -60,9 +60,9 @@ extension Volume {
             guard let target = try snapshot.entry(dir, name) else { return nil }
             if let found = try findInGroup(target.child, dir, name) { return found.inode }
             // What it leads to was not known before the snapshot was begun.
-            guard !core.gathers || core.isUnchanged(target.child, since: snapshot.commit) else {
-                continue
-            }
+            guard
+                !core.acknowledgesEarly || core.isUnchanged(target.child, since: snapshot.commit)
+            else { continue }
             let record = try snapshot.inode(at: target, dir, name)
             return Inode(number: target.child, record: record)
         }

@@ -39,7 +39,7 @@ struct Watchers: Sendable {
 
 extension Volume {
     /// Has `body` called after each commit from here on with what has changed in it; nil ends it,
-    /// after all that was answered before.
+    /// after all that was acknowledged before.
     public func watchChanges(
         _ body: (@Sendable ([VolumeChange], UInt64) -> Void)?
     ) throws {

@@ -37,10 +37,10 @@ extension VolumeSnapshot {
 
 extension Volume {
     /// The environment that holds the metadata, for `verify`, which decodes everything
-    /// itself. What was answered before is committed. To be read only: what is written past this
-    /// module is damage.
+    /// itself. What was acknowledged before is committed. To be read only: what is written past
+    /// this module is damage.
     public var metadata: Environment {
-        core.commitAnswered()
+        core.commitAcknowledged()
         return core.environment
     }
 }
