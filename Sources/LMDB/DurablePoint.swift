@@ -69,6 +69,13 @@ public struct MetaPage: Hashable, Sendable {
         let file = unsafe open(path, O_RDONLY | O_CLOEXEC)
         guard file >= 0 else { throw LMDBError(errno, "open", path) }
         defer { close(file) }
+        return try read(file, path)
+    }
+
+    /// - Parameter path: for errors only: the file may have been renamed since it was opened.
+    static func read(
+        _ file: Int32, _ path: String
+    ) throws(LMDBError) -> (first: MetaPage?, second: MetaPage?) {
         let first = try readMeta(file, at: 0, path)
         // Without a first meta the page size is that of the system.
         let pageSize = first?.pageSize ?? sysconf(Int32(_SC_PAGESIZE))
@@ -124,7 +131,7 @@ public final class PinnedCommit: Sendable {
     public init(_ environment: Environment) throws(LMDBError) {
         transaction = try environment.beginRead()
         let commit = transaction.commit
-        let metas = try MetaPage.read(environment.path)
+        let metas = try MetaPage.read(environment.descriptor, environment.path)
         let meta = commit % 2 == 0 ? metas.first : metas.second
         // Behind a restored meta both are of the same commit, whatever its number.
         guard

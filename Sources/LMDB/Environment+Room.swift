@@ -8,6 +8,16 @@ internal import Synchronization
 internal import Glibc
 #endif
 
+extension statvfs {
+    /// What whoever is not privileged may use. A full file system may say that it has fewer blocks
+    /// than none, as a number near 2^64: XFS does for moments (seen with Linux 6.18).
+    package var availableBytes: UInt64 {
+        guard f_bavail <= f_blocks else { return 0 }
+        let (bytes, overflow) = UInt64(f_bavail).multipliedReportingOverflow(by: UInt64(f_frsize))
+        return overflow ? .max : bytes
+    }
+}
+
 extension Environment {
     /// Pages after the last one in use, as far as the map and the file system let it grow.
     package var pagesToGrow: Int {
@@ -27,8 +37,8 @@ extension Environment {
             return seen.bytes
         }
         var status = statvfs()
-        guard unsafe statvfs(path, &status) == 0 else { return nil }
-        let bytes = UInt64(status.f_bavail) * UInt64(status.f_frsize)
+        guard unsafe fstatvfs(descriptor, &status) == 0 else { return nil }
+        let bytes = status.availableBytes
         let isMuch = bytes >= Environment.muchRoom
         state.withLock { $0.room = isMuch ? (now, bytes) : nil }
         return bytes
@@ -43,8 +53,17 @@ extension Environment {
     func judge(_ code: Int32) -> Int32 {
         guard code == EIO else { return code }
         var status = statvfs()
-        guard unsafe statvfs(path, &status) == 0, status.f_bavail == 0 else { return code }
+        guard unsafe fstatvfs(descriptor, &status) == 0, status.availableBytes == 0 else {
+            return code
+        }
         return ENOSPC
+    }
+
+    /// liblmdb's own, of the data file: it stays good where the file is renamed. Not to be closed.
+    var descriptor: Int32 {
+        var file: mdb_filehandle_t = -1
+        _ = unsafe mdb_env_get_fd(handle, &file)
+        return file
     }
 
     /// Lets go of the snapshots of processes that have died with them.

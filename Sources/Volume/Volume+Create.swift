@@ -99,7 +99,7 @@ extension Volume {
             throw VolumeError.notAVolume(path: metadata, why: "it has no meta page")
         }
         let point = DurablePoint(number: 1, isClean: true, boot: kernelBootIdentity(), meta: meta)
-        try DurableFile(path: path + "/durable").write(point)
+        try DurableFile(path: path + "/durable", isReadOnly: false).write(point)
         lock.release()
         syncDirectory(path)
     }

@@ -22,7 +22,7 @@ extension Volume {
         let isReadOnly = options.mode == .readOnly
         try checkFiles(path)
         let lock = try VolumeLock(volume: path, exclusive: !isReadOnly)
-        let durable = DurableFile(path: path + "/durable")
+        let durable = try DurableFile(path: path + "/durable", isReadOnly: isReadOnly)
         let point = try recover(path, durable, options)
         try checkPages(path, wasClosed: point.isClean, options)
         let environment = try openEnvironment(path, options)

@@ -21,6 +21,20 @@ import Threads
         #expect(try environment.beginRead().value(table, 1) == [1])
     }
 
+    @Test func `a file system that has fewer blocks than none has no room`() {
+        var status = statvfs()
+        (status.f_blocks, status.f_frsize) = (1000, 4096)
+        let cases: [(available: UInt, bytes: UInt64)] = [
+            (0, 0), (1, 4096), (1000, 4_096_000), (1001, 0), (0 &- 7, 0), (.max, 0),
+        ]
+        for (available, bytes) in cases {
+            status.f_bavail = fsblkcnt_t(available)
+            #expect(status.availableBytes == bytes)
+        }
+        (status.f_blocks, status.f_bavail) = (.max, .max)
+        #expect(status.availableBytes == .max)
+    }
+
     @Test func `a read-only environment refuses to write`() throws {
         _ = try scratch.openTable()
         let environment = try scratch.open(.init(isReadOnly: true))

@@ -239,10 +239,19 @@ import VolumeFormat
             try Volume.create(path, options: CreateOptions(size: 16 << 20))
             let volume = try Volume.open(path)
             _ = try volume.perform { try $0.create(.root, name(1)) }
-            // Where the point should be written there is a directory.
-            try FileManager.default.removeItem(atPath: path + "/durable")
-            try FileManager.default.createDirectory(
-                atPath: path + "/durable", withIntermediateDirectories: false)
+            // Where the point should be written, there is what takes no writes.
+            var durable = stat(), other = stat()
+            try #require(stat(path + "/durable", &durable) == 0)
+            var held: Int32 = 3
+            while fstat(held, &other) != 0 || other.st_ino != durable.st_ino
+                || other.st_dev != durable.st_dev
+            {
+                held += 1
+                try #require(held < 65536, "the file is not held open")
+            }
+            let refusing = open("/dev/null", O_RDONLY)
+            #expect(dup2(refusing, held) == held)
+            close(refusing)
             let error = #expect(throws: VolumeError.self) { try volume.sync() }
             #expect(error?.description.contains("takes no more changes") == true)
             #expect(throws: VolumeError.self) { try volume.perform { _ in } }

@@ -69,10 +69,21 @@ struct DurablePoint: Hashable {
     }
 }
 
-struct DurableFile {
+final class DurableFile: Sendable {
     static let slotDistance = 4096
 
-    let path: String
+    private let path: String
+    /// Held open: the volume's directory may be renamed.
+    private let file: Int32
+
+    init(path: String, isReadOnly: Bool) throws(VolumeError) {
+        self.path = path
+        file = unsafe open(
+            path, isReadOnly ? O_RDONLY | O_CLOEXEC : O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+        guard file >= 0 else { throw .system("open", path) }
+    }
+
+    deinit { close(file) }
 
     /// The newest whole durable point; nil where there is none.
     /// - Throws: `newerFormat` where a slot is of one, `olderFormat` where all are.
@@ -94,12 +105,6 @@ struct DurableFile {
 
     /// The bytes of a slot, as many as there are.
     private func read(slot: Int) throws -> [UInt8] {
-        let file = unsafe open(path, O_RDONLY | O_CLOEXEC)
-        guard file >= 0 else {
-            if Glibc.errno == ENOENT { return [] }
-            throw VolumeError.system("open", path)
-        }
-        defer { close(file) }
         var bytes = [UInt8](repeating: 0, count: DurablePoint.size)
         let count = unsafe bytes.withUnsafeMutableBytes {
             unsafe pread(file, $0.baseAddress, $0.count, slot * DurableFile.slotDistance)
@@ -111,9 +116,6 @@ struct DurableFile {
     /// Writes the point into the slot that its number gives, and waits until it is on the
     /// disk.
     func write(_ point: DurablePoint) throws(VolumeError) {
-        let file = unsafe open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
-        guard file >= 0 else { throw .system("open", path) }
-        defer { close(file) }
         let bytes = point.bytes
         let offset = Int(point.number % 2) * DurableFile.slotDistance
         let count = unsafe bytes.withUnsafeBytes {
