@@ -109,12 +109,13 @@ public struct TextFile: ~Copyable, Sendable {
 public enum Signals {
     private static let received = Atomic<Int32>(0)
 
-    /// From now on a reader who goes away makes `write` fail, in place of ending the
-    /// process; and SIGINT, SIGTERM and SIGHUP set `stopRequest`, also where whoever started
-    /// the process had them blocked, but not where they are to be ignored (nohup(1)). A
-    /// second one of them ends the process as it always does.
+    /// From now on a reader who goes away, and a limit of a file's size (`ulimit -f`), make
+    /// `write` fail, in place of ending the process; and SIGINT, SIGTERM and SIGHUP set
+    /// `stopRequest`, also where whoever started the process had them blocked, but not where they
+    /// are to be ignored (nohup(1)). A second one of them ends the process as it always does.
     public static func install() {
         _ = signal(SIGPIPE, SIG_IGN)
+        _ = signal(SIGXFSZ, SIG_IGN)
         // Made here: a handler must not be the first to touch it.
         received.store(0, ordering: .relaxed)
         var wanted = sigset_t()

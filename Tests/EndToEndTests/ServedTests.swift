@@ -65,6 +65,12 @@ struct ServedTests {
         try withServed { volume, _ in
             let block = try run("owner", volume, "--block", "99999999999")
             #expect(block.status == 8 && block.errors.contains("are not in the volume"))
+            for block in ["18446744073709551615", "1"] {
+                let ended = try run(
+                    "owner", volume, "--block", block, "--length", "18446744073709551615")
+                #expect(ended.status == 8 && ended.errors.contains("are not in the volume"))
+            }
+            try json("paths", volume, "--inode", "1", "--limit", "\(Int.max)")
             let path = try run("check", volume, "--subtree", "/not/there")
             #expect(path.status == 4 && path.errors.contains("does not exist"))
             #expect(try run("dump", volume, "nonsense").status != 0)

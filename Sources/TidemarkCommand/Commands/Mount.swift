@@ -13,6 +13,9 @@ internal import Threads
 internal import Tidemark
 internal import Volume
 internal import VolumeMount
+#if canImport(Glibc)
+internal import Glibc
+#endif
 
 struct Mount: TidemarkSubcommand {
     static let configuration = CommandConfiguration(
@@ -165,14 +168,17 @@ struct Mount: TidemarkSubcommand {
         FailStop.install(message: log.head + metadataFault, descriptor: log.descriptor)
     }
 
-    /// A volume on what can only be read is mounted without.
+    /// A volume on what can only be read, or has no room for one more file, is mounted without:
+    /// what is in it can be read then, and deleted.
     private func controlServer(
         _ served: ServedVolume, _ logger: Logger
     ) throws -> ControlServer? {
         do {
             return try ControlServer(folder: served.volume.path, table: served.table)
-        } catch let error as ControlError where readOnly {
-            guard case .system = error else { throw error }
+        } catch let error as ControlError {
+            guard case .system(_, _, let number) = error,
+                readOnly || [ENOSPC, EDQUOT, EROFS].contains(number)
+            else { throw error }
             logger.info("\(error); no commands can be sent to this process")
             return nil
         }

@@ -48,8 +48,8 @@ struct Owner: ServableCommand {
             let first = block ?? sector.map { $0 / max(1, UInt64(geometry.blockSize) / 512) } ?? 0
             guard first < geometry.blocks, length <= geometry.blocks - first else {
                 throw CommandFailure(
-                    "\(target): blocks \(first) to \(first + (length - 1)) are not in the volume, "
-                        + "which has \(geometry.blocks)", .usage)
+                    "\(target): \(counted(length, "block")) from block \(first) on are not in the "
+                        + "volume, which has \(geometry.blocks)", .usage)
             }
             let answer = try OwnerAnswer(try volume.read(), first..<(first + length))
             output.json(ifAsked: document(answer.members(UInt64(geometry.blockSize))))

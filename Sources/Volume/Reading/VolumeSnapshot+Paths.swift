@@ -132,8 +132,8 @@ extension VolumeSnapshot {
                 continue
             }
             // Only what can still be shown is read: an inode may have any number of names.
-            let wanted = limit - report.paths.count + 1
-            for parent in try parents(of: step.inode, limit: wanted, &report).reversed() {
+            let wanted = limit - report.paths.count
+            for parent in try parents(of: step.inode, moreThan: wanted, &report).reversed() {
                 remaining -= 1
                 steps.append(Step(inode: parent.directory, name: parent.name, below: index))
                 pending.append(steps.count - 1)
@@ -172,7 +172,7 @@ extension VolumeSnapshot {
     /// The names of an inode by its parent pointers; what is wrong with them goes into the
     /// report.
     private func parents(
-        of n: InodeNumber, limit: Int, _ report: inout PathReport
+        of n: InodeNumber, moreThan limit: Int, _ report: inout PathReport
     ) throws -> [(directory: InodeNumber, name: [UInt8])] {
         guard let inode = try? inode(n) else {
             report.problems.append(.inode(n))
@@ -182,7 +182,7 @@ extension VolumeSnapshot {
         var found = 0
         var cursor = try transaction.cursor(try activeTable(of: VolumeSnapshot.parentsSlot))
         var isThere = try cursor.seek(InodeRecord.key(n).span)
-        while isThere, good.count < limit, cursor.key.byteCount >= 8,
+        while isThere, good.count <= limit, cursor.key.byteCount >= 8,
             cursor.key.integer(at: 0, as: UInt64.self) == n
         {
             if let entry = parentEntry(cursor.key, cursor.value) {
@@ -203,7 +203,7 @@ extension VolumeSnapshot {
         }
         // A directory's links count its children too: it has one name.
         let names = inode.type == .directory ? min(inode.links, 1) : inode.links
-        if good.count < limit, found < Int(names) {
+        if good.count <= limit, found < Int(names) {
             report.problems.append(.missing(inode: n, links: names, found: found))
         }
         return good
