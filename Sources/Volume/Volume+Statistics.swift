@@ -40,6 +40,15 @@ public struct VolumeStatistics: Sendable {
 }
 
 extension Volume {
+    /// About how many bytes of the data area are free, without a look at a snapshot.
+    public var freeBytes: UInt64 {
+        let (bytes, overflow) = core.freeBlocks.load(ordering: .relaxed)
+            .multipliedReportingOverflow(by: UInt64(geometry.blockSize))
+        return overflow ? .max : bytes
+    }
+}
+
+extension Volume {
     public func statistics() throws -> VolumeStatistics {
         try read().statistics()
     }

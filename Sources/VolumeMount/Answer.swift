@@ -110,10 +110,11 @@ extension stat {
             UInt32(record.device >> 32), UInt32(truncatingIfNeeded: record.device))
         st_size = off_t(clamping: record.size)
         st_blksize = blksize_t(blockSize)
-        st_blocks = blkcnt_t(
-            clamping: record.blocks.multipliedReportingOverflow(
-                by: blockSize / 512
-            ).partialValue)
+        let (sectors, overflow) = record.blocks.multipliedReportingOverflow(by: blockSize / 512)
+        st_blocks = overflow ? .max : blkcnt_t(clamping: sectors)
+        // The kernel may hold contents that it has not written yet, and says nothing of it. A file
+        // of size and no blocks is all zeroes to tar(1) and others, which then don't read it.
+        if record.type == .regular, record.blocks == 0, !volume.isReadOnly { st_blocks = 1 }
         st_atim = timespec(record.accessed)
         st_mtim = timespec(record.modified)
         st_ctim = timespec(record.changed)

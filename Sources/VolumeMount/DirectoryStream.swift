@@ -2,8 +2,9 @@
 //
 // The kernel names a position by a number, and may come back to any that it was given, while
 // entries come and go. A directory is read in the order of its names, so a position is a name:
-// "what comes after it". A stream keeps the names that it gave out; a number leads to one of them.
-// Whatever is deleted, added or renamed in between, an entry that stays is given once.
+// "what comes after it". A stream keeps the names that it gave out; a number leads to one of them,
+// as long as the directory is open. Whatever is deleted, added or renamed in between, an entry that
+// stays is given once.
 //
 // 0 is the start, 1 is behind `.`, 2 behind `..`, i + 3 behind the name number i.
 
@@ -16,25 +17,46 @@ final class DirectoryStream: Sendable {
     static let firstName: UInt64 = 2
 
     struct State {
-        /// The names, each with a NUL behind it.
-        private(set) var names: [UInt8] = []
+        /// The names, each with a NUL behind it, in the order in which they were given out.
+        private var names: [UInt8] = []
         /// Where each name ends, at its NUL.
         private var ends: [Int] = []
+        /// The names' numbers, in the order of their bytes.
+        private var sorted: [Int] = []
 
         var count: Int { ends.count }
 
-        private func range(_ index: Int) -> Range<Int> {
-            (index == 0 ? 0 : ends[index - 1] + 1)..<ends[index]
+        private func range(_ number: Int) -> Range<Int> {
+            (number == 0 ? 0 : ends[number - 1] + 1)..<ends[number]
         }
 
-        func name(_ index: Int) -> ArraySlice<UInt8> { names[range(index)] }
+        func name(_ number: Int) -> [UInt8] { Array(names[range(number)]) }
 
-        mutating func removeAll() {
-            names.removeAll()
-            ends.removeAll()
+        /// How many names are not behind the name `number`.
+        func rank(after number: Int) -> Int {
+            let name = name(number)
+            return unsafe rank(of: name.span.bytes) + 1
         }
 
-        mutating func append(_ name: RawSpan) {
+        /// The number of `name`: the one that it was given before, whenever that was, or a new
+        /// one. So a number stays good after a return to the beginning.
+        /// - Parameter rank: how many names are before it, where no name was added between; moved
+        ///   behind it.
+        mutating func number(_ name: RawSpan, rank: inout Int) -> Int {
+            let isNext =
+                rank < count
+                ? compare(sorted[rank], name) == 0
+                : rank == 0 || compare(sorted[rank - 1], name) < 0
+            if !isNext { rank = self.rank(of: name) }
+            if rank == count || compare(sorted[rank], name) != 0 {
+                sorted.insert(count, at: rank)
+                append(name)
+            }
+            rank += 1
+            return sorted[rank - 1]
+        }
+
+        private mutating func append(_ name: RawSpan) {
             for index in 0..<name.byteCount {
                 names.append(unsafe name.unsafeLoad(fromByteOffset: index, as: UInt8.self))
             }
@@ -42,23 +64,18 @@ final class DirectoryStream: Sendable {
             names.append(0)
         }
 
-        /// The number of `name`, which comes after the name number `index - 1`: the one that it
-        /// was given before, or a new one.
-        mutating func number(_ name: RawSpan, from index: inout Int) -> Int {
-            while index < count, isBefore(index, name) { index += 1 }
-            if index < count, isSame(index, name) {
-                index += 1
-                return index - 1
+        /// How many names are before `name`.
+        private func rank(of name: RawSpan) -> Int {
+            var lower = 0, upper = count
+            while lower < upper {
+                let middle = (lower + upper) / 2
+                if compare(sorted[middle], name) < 0 { lower = middle + 1 } else { upper = middle }
             }
-            append(name)
-            return count - 1
+            return lower
         }
 
-        private func isSame(_ index: Int, _ name: RawSpan) -> Bool { compare(index, name) == 0 }
-        private func isBefore(_ index: Int, _ name: RawSpan) -> Bool { compare(index, name) < 0 }
-
-        private func compare(_ index: Int, _ name: RawSpan) -> Int {
-            let range = range(index)
+        private func compare(_ number: Int, _ name: RawSpan) -> Int {
+            let range = range(number)
             let shorter = min(range.count, name.byteCount)
             let order = unsafe names.withUnsafeBytes { mine in
                 unsafe name.withUnsafeBytes { other in

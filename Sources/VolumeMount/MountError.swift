@@ -6,6 +6,8 @@ public enum MountError: Error, Hashable, Sendable {
     case notDirectory(String)
     /// Something is mounted there.
     case inUse(String, by: String)
+    /// The volume lies there, or below: nobody could get at it any more.
+    case hidesVolume(String, volume: String)
     /// The kernel has FUSE, and there is no /dev/fuse.
     case noDeviceNode
     /// /dev/fuse may not be opened by this user, or not in this container.
@@ -28,6 +30,8 @@ extension MountError: CustomStringConvertible {
         case .notDirectory(let path): "\(path) is not a directory; give one to mount on"
         case .inUse(let path, let source):
             "\(path) is a mount point already, of \(source); unmount that first, or give another"
+        case .hidesVolume(let path, let volume):
+            "\(path): a mount there would hide the volume \(volume); give another directory"
         case .noDeviceNode:
             "there is no device node /dev/fuse; make it (as root: mknod -m 666 /dev/fuse c 10 229),"
                 + " or start the container with --device /dev/fuse"

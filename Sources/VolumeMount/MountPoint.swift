@@ -23,10 +23,10 @@ public enum MountPoint {
         return mounts().last { $0.mountPoint == path }
     }
 
-    /// Sees that a volume can be mounted on `path`, and clears away the mount of a server that
-    /// has died.
+    /// Sees that the volume in the directory `volume` can be mounted on `path`, and clears away the
+    /// mount of a server that has died.
     /// - Returns: the path without symbolic links.
-    static func prepare(_ path: String) throws(MountError) -> String {
+    static func prepare(_ path: String, for volume: String) throws(MountError) -> String {
         try checkDevice()
         var status = stat()
         var code = unsafe stat(path, &status) == 0 ? 0 : errno
@@ -40,6 +40,9 @@ public enum MountPoint {
         guard status.st_mode & S_IFMT == S_IFDIR else { throw .notDirectory(path) }
         if let other = mount(at: place) {
             throw .inUse(place, by: "\(other.source) (\(other.type))")
+        }
+        guard !(resolved(volume) + "/").hasPrefix(place == "/" ? place : place + "/") else {
+            throw .hidesVolume(place, volume: volume)
         }
         return place
     }

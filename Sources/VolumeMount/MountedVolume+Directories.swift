@@ -50,18 +50,18 @@ extension MountedVolume {
         _ offset: UInt64, _ state: inout DirectoryStream.State
     ) throws {
         if offset == 0 {
-            state.removeAll()
             guard listing.add(".", directory.number, 1) else { return }
         }
         if offset <= 1 {
             let parent = directory.record.parent
             guard listing.add("..", parent, DirectoryStream.firstName) else { return }
         }
-        var next = offset > DirectoryStream.firstName ? Int(offset - DirectoryStream.firstName) : 0
+        let next = offset > DirectoryStream.firstName ? Int(offset - DirectoryStream.firstName) : 0
         guard next <= state.count else { throw VolumeError.invalid("position \(offset)") }
-        let last = next == 0 ? [] : Array(state.name(next - 1))
+        let last = next == 0 ? [] : state.name(next - 1)
+        var rank = next == 0 ? 0 : state.rank(after: next - 1)
         unsafe try snapshot.walk(directory.number, after: last.span.bytes) { name, target in
-            let index = state.number(name, from: &next)
+            let index = state.number(name, rank: &rank)
             let position = UInt64(index) + DirectoryStream.firstName + 1
             // A damaged entry, or one that leads to a damaged inode, is told by its name alone.
             var inode: Inode?

@@ -17,8 +17,12 @@ extension MountedVolume {
         _ n: InodeNumber, _ bytes: UnsafeRawBufferPointer, _ offset: off_t, isWriteback: Bool
     ) throws -> Answer {
         guard offset >= 0 else { throw VolumeError.invalid("a write at \(offset)") }
-        try volume.write(
-            n, at: UInt64(offset), unsafe RawSpan(_unsafeBytes: bytes), touching: !isWriteback)
+        let span = unsafe RawSpan(_unsafeBytes: bytes)
+        if isWriteback {
+            try writeBack(n, at: UInt64(offset), span)
+        } else {
+            try volume.write(n, at: UInt64(offset), span)
+        }
         return .count(bytes.count)
     }
 
@@ -29,7 +33,7 @@ extension MountedVolume {
     }
 
     func allocate(
-        _ n: InodeNumber, _ flags: Int32, _ offset: off_t, _ length: off_t
+        _ n: InodeNumber, _ flags: Int32, _ offset: off_t, _ length: off_t, _ caller: Caller
     ) throws -> Answer {
         guard offset >= 0, length > 0 else { throw VolumeError.invalid("an allocation") }
         let mode: AllocationMode
@@ -41,6 +45,7 @@ extension MountedVolume {
         case Allocation.zeroRange | Allocation.keepSize: mode = .zeroRange(keepSize: true)
         default: throw VolumeError.notSupported("fallocate with mode \(flags)")
         }
+        if !caller.mayKeepPrivileges { try dropPrivileges(n) }
         try change { try $0.allocate(n, UInt64(offset), UInt64(length), mode) }
         return .done
     }
@@ -48,9 +53,10 @@ extension MountedVolume {
     /// Bytes are copied; the kernel asks again for what is left.
     func copy(
         _ from: InodeNumber, _ fromOffset: off_t, _ to: InodeNumber, _ toOffset: off_t,
-        _ length: Int
+        _ length: Int, _ caller: Caller
     ) throws -> Answer {
         guard fromOffset >= 0, toOffset >= 0 else { throw VolumeError.invalid("a copy") }
+        if !caller.mayKeepPrivileges { try dropPrivileges(to) }
         let buffer = buffers.take()
         defer { buffers.give(buffer) }
         let wanted = min(length, MountedVolume.copyLimit)

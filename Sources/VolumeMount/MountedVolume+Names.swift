@@ -39,6 +39,7 @@ extension MountedVolume {
     func forget(_ n: InodeNumber, _ count: UInt64) -> Answer {
         // The root is never given up.
         if n != .root { volume.forget(n, count) }
+        nearlyFull.remove(n)
         return .none
     }
 

@@ -45,6 +45,7 @@ public struct MountOptions: Sendable {
     let pipes = AnswerPipes()
     private let pool = WorkerPool()
     let streams = DirectoryStreams()
+    let nearlyFull = NearlyFullFiles()
     let meter = RequestMeter()
     let syncs: SyncQueue
     let lastNote = Mutex((text: "", time: 0 as Int64))
@@ -64,7 +65,7 @@ public struct MountOptions: Sendable {
     /// Mounts a volume. The mount is in use as soon as this returns, and until `close`.
     public init(_ volume: Volume, at path: String, options: MountOptions = MountOptions()) throws {
         self.volume = volume
-        mountPoint = try MountPoint.prepare(path)
+        mountPoint = try MountPoint.prepare(path, for: volume.path)
         logger = options.logger
         syncs = SyncQueue(meter) {
             do {

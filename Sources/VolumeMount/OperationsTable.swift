@@ -71,8 +71,10 @@ private func addNames(_ table: inout fuse_lowlevel_ops) {
 }
 
 private func addAttributes(_ table: inout fuse_lowlevel_ops) {
-    unsafe table.getattr = { request, n, _ in
-        unsafe serve(request) { try $0.attributes(n) }
+    unsafe table.getattr = { request, n, info in
+        unsafe serve(request) {
+            unsafe info == nil ? try $0.attributes(n) : try $0.attributesBeforeWrite(request!, n)
+        }
     }
     unsafe table.setattr = { request, n, attributes, which, _ in
         unsafe serve(request) { unsafe try $0.setAttributes(n, attributes!.pointee, which) }
@@ -108,12 +110,14 @@ private func addFiles(_ table: inout fuse_lowlevel_ops) {
         unsafe serve(request) { unsafe $0.sync(request!) }
     }
     unsafe table.fallocate = { request, n, mode, offset, length, _ in
-        unsafe serve(request) { try $0.allocate(n, mode, offset, length) }
+        unsafe serve(request) {
+            unsafe try $0.allocate(n, mode, offset, length, Caller(request!))
+        }
     }
     unsafe table.copy_file_range = { request, from, fromOffset, _, to, toOffset, _, length, flags in
         unsafe serve(request) {
             guard flags == 0 else { throw VolumeError.invalid("copy_file_range with flags") }
-            return try $0.copy(from, fromOffset, to, toOffset, length)
+            return unsafe try $0.copy(from, fromOffset, to, toOffset, length, Caller(request!))
         }
     }
     unsafe table.lseek = { request, n, offset, whence, _ in
@@ -149,6 +153,10 @@ private func addDirectories(_ table: inout fuse_lowlevel_ops) {
 /// Who made a request.
 struct Caller {
     let uid, gid: UInt32
+
+    /// Whether setuid and setgid bits stay where it changes contents. That is CAP_FSETID, of which
+    /// a request says nothing: root's.
+    var mayKeepPrivileges: Bool { uid == 0 }
 
     init(uid: UInt32, gid: UInt32) {
         self.uid = uid

@@ -5,7 +5,8 @@
 // - O_TMPFILE is a request of its own; libfuse has no operation for it.
 // - setuid and setgid bits go when others write to a file. Left to the kernel, that costs a
 //   request for each write(2). It leaves it to us (FUSE_HANDLE_KILLPRIV_V2), and says with which
-//   write they are to go, where libfuse answers its first request with the flag set.
+//   write they are to go, where libfuse answers its first request with the flag set. With
+//   fallocate(2) and copy_file_range(2) it does not say, and relies on us as well.
 
 internal import CFUSE
 internal import Synchronization
@@ -68,13 +69,25 @@ extension MountedVolume {
     /// - Returns: whether that went well; where not, the request has been answered.
     private func dropPrivileges(_ header: fuse_in_header) -> Bool {
         do {
-            var changes = AttributeChanges()
-            changes.dropsPrivileges = true
-            _ = try change { try $0.setAttributes(header.nodeid, changes) }
+            try dropPrivileges(header.nodeid)
             return true
         } catch {
             refuse(header, number(of: error))
             return false
+        }
+    }
+
+    /// Has the setuid bit go, and the setgid bit of what its group may execute; and the kernel's
+    /// copy of them, by which it runs programs: no answer to a change of contents tells it of a new
+    /// mode. It has the file open, so it does not wait for an inode that it is about to forget.
+    func dropPrivileges(_ n: InodeNumber) throws {
+        let permissions = try volume.attributes(n).record.permissions
+        guard permissions & 0o4000 != 0 || permissions & 0o2010 == 0o2010 else { return }
+        var changes = AttributeChanges()
+        changes.dropsPrivileges = true
+        _ = try change { try $0.setAttributes(n, changes) }
+        if let session = unsafe session {
+            _ = unsafe fuse_lowlevel_notify_inval_inode(session, n, -1, 0)
         }
     }
 

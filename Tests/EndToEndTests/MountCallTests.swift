@@ -254,6 +254,131 @@ struct MountCallTests {
             """)
     }
 
+    @Test(.enabled(if: getuid() == 0, "another user is needed"))
+    func `setuid goes with each change of contents by others, for the kernel too`() throws {
+        try expectPython(
+            """
+            import shutil, subprocess
+            libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_long]
+            program = shutil.which("id"); size = os.stat(program).st_size
+            make("source", b"s" * 20000)
+            changes = {
+                "write": lambda file: os.pwrite(file, b"\\0", size),
+                "reserve": lambda file: libc.fallocate(file, 0, 0, size + 9000),
+                "keep": lambda file: libc.fallocate(file, 1, size + 9000, 4096),
+                "punch": lambda file: libc.fallocate(file, 3, size + 9000, 4096),
+                "zero": lambda file: libc.fallocate(file, 0x10, size + 9000, 4096),
+                "copy": lambda file: os.copy_file_range(
+                    os.open("source", os.O_RDONLY), file, 8192, 0, size),
+                "truncate": lambda file: os.ftruncate(file, size + 100),
+            }
+            os.chmod(".", 0o777)
+            def other(call):
+                child = os.fork()
+                if child == 0:
+                    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+                    try: call()
+                    except BaseException as failure:
+                        os.write(2, repr(failure).encode()); os._exit(1)
+                    os._exit(0)
+                assert os.waitpid(child, 0)[1] == 0
+            for name, change in changes.items():
+                shutil.copyfile(program, name); os.chmod(name, 0o6777); os.sync()
+                call = ["./" + name, "-u"]
+                ask = lambda: subprocess.run(call, capture_output=True, text=True).stdout.strip()
+                def before(): assert ask() == "0", "the mount knows no setuid"
+                def after():
+                    change(os.open(name, os.O_RDWR))
+                def seen(): assert ask() == "65534", name
+                other(before); other(after); other(seen)
+                assert stat.S_IMODE(os.stat(name).st_mode) == 0o777, name
+            # Root keeps them.
+            os.chmod("source", 0o6777); libc.fallocate(os.open("source", os.O_RDWR), 0, 0, 90000)
+            assert stat.S_IMODE(os.stat("source").st_mode) == 0o6777
+            """)
+    }
+
+    @Test func `a file with contents has sectors, whoever holds the contents`() throws {
+        try expectPython(
+            """
+            file = make("f", b"a line of a log\\n" * 100)
+            assert os.fstat(file).st_blocks > 0 and os.stat("f").st_blocks > 0
+            assert [e.stat().st_blocks > 0 for e in os.scandir(".")] == [True]
+            os.chmod("f", 0o600); assert os.stat("f").st_blocks > 0
+            os.fsync(file); assert os.stat("f").st_blocks > 0
+            mapped = os.open("m", os.O_RDWR | os.O_CREAT); os.ftruncate(mapped, 8192)
+            memory = mmap.mmap(mapped, 8192); memory[5000] = 7
+            assert os.stat("m").st_blocks > 0
+            link = os.open(".", os.O_TMPFILE | os.O_RDWR, 0o600); os.write(link, b"x")
+            assert os.fstat(link).st_blocks > 0
+            """)
+    }
+
+    @Test func `a position in a directory stays good after a return to its beginning`() throws {
+        try expectPython(
+            """
+            os.mkdir("d"); names = ["f%05d" % n for n in range(2000)]
+            for name in names: os.close(os.open("d/" + name, os.O_CREAT))
+            for call, result, arguments in (
+                ("opendir", ctypes.c_void_p, [ctypes.c_char_p]),
+                ("readdir", ctypes.c_void_p, [ctypes.c_void_p]),
+                ("telldir", ctypes.c_long, [ctypes.c_void_p]),
+                ("seekdir", None, [ctypes.c_void_p, ctypes.c_long])):
+                function = getattr(libc, call); function.restype = result
+                function.argtypes = arguments
+            stream = libc.opendir(b"d"); places = {}
+            def name():
+                entry = libc.readdir(stream)
+                return ctypes.string_at(entry + 19).decode() if entry else None
+            first = libc.telldir(stream)
+            while True:
+                place = libc.telldir(stream); here = name()
+                if here is None: break
+                places[here] = place
+            assert len(places) == 2002
+            for turn in range(3):
+                libc.seekdir(stream, first); seen = 0
+                while name() is not None: seen += 1
+                # Others come and go in between.
+                os.close(os.open("d/a%d" % turn, os.O_CREAT))
+                os.close(os.open("d/f01000-%d" % turn, os.O_CREAT))
+                os.unlink("d/f%05d" % (turn * 3))
+                for wanted in ("f00900", "f01999", "f01501", "..", "."):
+                    libc.seekdir(stream, places[wanted]); assert name() == wanted, wanted
+                libc.seekdir(stream, places["f00003"])
+                assert name() == ("f00003" if turn == 0 else "f00004")
+            """)
+    }
+
+    @Test func `write fails soon on a full volume, and overwrites go on`() throws {
+        try expectPython(
+            """
+            file = os.open("fill", os.O_RDWR | os.O_CREAT); written = 0
+            def fill():
+                global written
+                while written < 1 << 30: written += os.write(file, b"f" * (1 << 20))
+            assert error(fill) == "ENOSPC", written >> 20
+            # Beyond that at most what the kernel holds: twice 1 % of its limit of 20 %.
+            held = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 250
+            assert written <= (16 << 20) + held, written >> 20
+            # A second writer, of small pieces.
+            second = os.open("second", os.O_RDWR | os.O_CREAT); written = 0
+            def trickle():
+                global written
+                while written < 1 << 30: written += os.write(second, b"s" * 4096)
+            assert error(trickle) == "ENOSPC", written
+            assert written <= held, written
+            # What has its blocks can be written. Failures of before are told once more at most, to
+            # fsync and to write.
+            over = os.open("fill", os.O_RDWR)
+            def again():
+                for place in range(0, 4 << 20, 1 << 20):
+                    os.pwrite(over, b"o" * (1 << 20), place); os.fsync(over)
+            assert "" in [error(again), error(again), error(again)]
+            assert os.pread(over, 4, 3 << 20) == b"oooo"
+            """, size: "16M")
+    }
+
     @Test func `a full volume says so, and takes bytes again when some are deleted`() throws {
         try expectPython(
             """

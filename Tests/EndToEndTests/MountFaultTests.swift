@@ -33,6 +33,60 @@ struct MountFaultTests {
             }
             let ended = try run("unmount", other)
             #expect(ended.status == 4 && ended.errors.contains("no volume is mounted there"))
+            let above = (point as NSString).deletingLastPathComponent
+            for place in [other, other + "/runs/..", above] {
+                let ended = try run("mount", other, place)
+                #expect(ended.status == 4, "\(place)")
+                #expect(ended.errors.contains("would hide the volume"), "\(ended.errors)")
+            }
+        }
+    }
+
+    @Test func `a volume whose directory is renamed goes on`() throws {
+        try withMount { volume, point in
+            try expectWell(
+                """
+                mv "$1" "$1-moved"; echo a > "$2/a"; sync "$2/a"
+                mv "$1-moved" "$1"; echo b > "$2/b"; sync "$2/b"; grep -qx a "$2/a"
+                """, volume, point)
+        }
+    }
+
+    @Test func `a server whose files may not grow further goes on`() throws {
+        try withMount(size: "256M") { volume, point in
+            #expect(try run("unmount", point).status == 0)
+            // Blocks of 1,024 bytes.
+            try expectWell(
+                "ulimit -f 65536; exec \"$1\" mount \"$2\" \"$3\"", tidemark, volume, point)
+            try expectWell(
+                """
+                echo kept > "$1/a"; sync "$1/a"
+                ! head -c 150M /dev/zero 2>/dev/null > "$1/big" || ! sync "$1/big" 2>/dev/null
+                grep -qx kept "$1/a"; rm "$1/big"; mkdir "$1/d"; [ "$(ls "$1")" = $'a\nd' ]
+                """, point)
+        }
+    }
+
+    @Test(.enabled(if: getuid() == 0, "a file system is mounted"))
+    func `a volume is mounted where its disk has no room for one more file`() throws {
+        try withMount { volume, point in
+            try expectWell("echo there > \"$1\"/f", point)
+            #expect(try run("unmount", point).status == 0)
+            let disk = volume + "-disk"
+            try expectWell(
+                """
+                mkdir "$2"; mount -t tmpfs -o size=100M,nr_inodes=30 tidemark-test "$2"
+                cp -a --sparse=always "$1" "$2/v"; touch "$2/v/meta.mdb-lock"
+                for i in {1..40}; do : > "$2/fill-$i" || break; done 2>/dev/null; true
+                """, volume, disk)
+            defer { _ = try? shell("umount -l \"$1\"", disk) }
+            for option in ["--quiet", "--read-only"] {
+                let mounted = try run("mount", disk + "/v", point, option)
+                #expect(mounted.status == 0, "\(mounted.errors)")
+                try expectWell("grep -qx there \"$1/f\"", point)
+                #expect(try run("unmount", point).status == 0)
+            }
+            try json("mount", volume, point)
         }
     }
 

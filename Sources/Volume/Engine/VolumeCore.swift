@@ -57,6 +57,8 @@ final class VolumeCore: Sendable {
     let durableBytes: UInt64
     let passesOverUnsettled: Bool
     let hookLogBytes: Int
+    /// Blocks that are free, by the last job that has ended: for who need not know exactly.
+    let freeBlocks = Atomic<UInt64>(.max)
     /// Operations that were begun, and how long those who asked for them waited.
     let operations = Atomic<UInt64>(0)
     let latencies = LatencyRecorder()

@@ -17,6 +17,7 @@
 internal import LMDB
 internal import Synchronization
 internal import Tidemark
+internal import VolumeFormat
 
 /// The open group, and where it can be rolled back to.
 struct OpenGroup {
@@ -89,6 +90,7 @@ extension Operations {
 
     /// A job has ended well.
     mutating func keep(_ job: any Job) {
+        core.freeBlocks.store(counters.freeBlocks, ordering: .relaxed)
         guard openGroup.isOpen else { return ended.append(job) }
         noteEnd()
         guard job.isAwaited else { return ended.append(job) }

@@ -63,15 +63,20 @@ extension Volume {
     /// and durable after `sync`, or 5 seconds.
     /// - Parameter touching: whether the times of modification and change become those of the
     ///   write; a kernel that caches writes sets them itself.
+    /// - Returns: whether it is more than an overwrite: the file has grown, or has new blocks.
+    @discardableResult
     public func write(
         _ n: InodeNumber, generation: UInt32? = nil, at offset: UInt64, _ bytes: RawSpan,
         touching: Bool = true
-    ) throws {
-        guard bytes.byteCount > 0 else { return try checkIsFile(n, generation) }
+    ) throws -> Bool {
+        guard bytes.byteCount > 0 else {
+            try checkIsFile(n, generation)
+            return false
+        }
         guard core.writes.begin() else { throw VolumeError.closed(path) }
         defer { core.writes.end() }
         var generation = generation
-        try retrying {
+        return try retrying {
             let plan = try planWrite(n, generation, offset, UInt64(bytes.byteCount))
             // Another inode may get the number before the next attempt.
             generation = plan.generation
@@ -80,7 +85,7 @@ extension Volume {
     }
 
     /// - Returns: nil, and nothing has happened, where the plan no longer holds.
-    private func write(_ bytes: RawSpan, _ plan: WritePlan, touching: Bool) throws -> Void? {
+    private func write(_ bytes: RawSpan, _ plan: WritePlan, touching: Bool) throws -> Bool? {
         let lock = core.blockGuard.lock(plan.blocks, exclusive: true)
         defer { core.blockGuard.unlock(lock) }
         if core.durableCommit < plan.commit,
@@ -94,8 +99,9 @@ extension Volume {
         let isUnchanged = plan.isOverwrite && core.isUnchanged(plan.inode, since: plan.commit)
         guard try isUnchanged || isStill(plan) else { return nil }
         try core.data.write(bytes, plan, core.geometry)
-        if plan.isOverwrite, !touching { return () }
-        return try perform { try $0.finishWrite(plan, touching: touching) } ? () : nil
+        if plan.isOverwrite, !touching { return false }
+        guard try perform({ try $0.finishWrite(plan, touching: touching) }) else { return nil }
+        return !plan.isOverwrite
     }
 
     /// A plan that overwrites where all of the range is written already; else the blocks that are
