@@ -75,8 +75,8 @@ let package = Package(
                 "Entries", "Contract", "Feed", "Shadow", "SideFile", "Engine", "Driver", "Mutation",
             ],
             swiftSettings: strict),
-        .target(name: "Control", dependencies: ["Threads"], swiftSettings: pointers),
-        .target(name: "Reports", dependencies: ["Tidemark"], swiftSettings: strict),
+        .target(name: "Control", dependencies: ["Bytes", "Threads"], swiftSettings: pointers),
+        .target(name: "Reports", dependencies: ["Bytes", "Tidemark"], swiftSettings: strict),
         .target(
             name: "RunService",
             dependencies: ["Control", "Meters", "Reports", "Threads", "Tidemark"],
@@ -100,14 +100,15 @@ let package = Package(
         .target(
             name: "VolumeMount",
             dependencies: [
-                "CFUSE", "CSplice", "LMDB", "Meters", "Threads", "Volume", "VolumeFormat",
+                "Bytes", "CFUSE", "CSplice", "LMDB", "Meters", "Threads", "Volume",
+                "VolumeFormat",
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: pointers),
         .target(
             name: "VolumeService",
             dependencies: [
-                "Meters", "RunService", "Tidemark", "Volume", "VolumeFormat",
+                "Bytes", "Meters", "RunService", "Tidemark", "Volume", "VolumeFormat",
             ],
             swiftSettings: strict),
         .target(
@@ -142,7 +143,8 @@ let package = Package(
         .target(
             name: "LinuxOwner", dependencies: ["Bytes", "LinuxFilesystem", "Tidemark"],
             swiftSettings: pointers),
-        .target(name: "HostFiles", dependencies: ["CMalloc", "CXattr"], swiftSettings: pointers),
+        .target(
+            name: "HostFiles", dependencies: ["Bytes", "CMalloc", "CXattr"], swiftSettings: pointers),
         .executableTarget(
             name: "TidemarkCommand",
             dependencies: [

@@ -1,6 +1,7 @@
 // A Unix stream socket, with deadlines, and no path that could be too long: sockets are named
 // relative to an open directory, through /proc/self/fd.
 
+internal import Bytes
 #if canImport(Glibc)
 internal import Glibc
 #endif
@@ -12,7 +13,7 @@ final class SocketFolder: Sendable {
 
     init(path: String) throws(ControlError) {
         self.path = path
-        descriptor = unsafe open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        descriptor = unsafe open(path.hostPath, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard descriptor >= 0 else {
             let number = Glibc.errno
             if number == EACCES || number == EPERM { throw .noPermission(path) }

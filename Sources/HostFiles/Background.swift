@@ -5,6 +5,8 @@
 // share standard error, so what went wrong is read where the command was typed. The one in front
 // may go on and watch over the one behind.
 
+internal import Bytes
+internal import Synchronization
 #if canImport(Glibc)
 internal import Glibc
 #endif
@@ -16,28 +18,73 @@ public enum Background {
     private static let newSession: Int16 = 0x80
 
     /// The one behind.
-    public struct Process: Sendable {
-        public let number: Int32
+    public final class Process: Sendable {
         /// What it said when it was ready.
         public let words: String
+        /// Its number; nil once it was waited for. Until then nobody else has that number, and it
+        /// can be signalled by it.
+        private let number: Mutex<Int32?>
+
+        fileprivate init(_ number: Int32, _ words: String) {
+            self.number = Mutex(number)
+            self.words = words
+        }
 
         /// Whether it has not ended.
         public var isRunning: Bool {
-            var status: Int32 = 0
-            return unsafe waitpid(number, &status, WNOHANG) == 0
+            number.withLock { number in
+                guard let child = number else { return false }
+                var status: Int32 = 0
+                if unsafe waitpid(child, &status, WNOHANG) == 0 { return true }
+                number = nil
+                return false
+            }
         }
 
-        /// Ends it, and waits until it has ended.
+        /// Ends it, and waits until it has ended. One that has ended is not signalled.
         public func end() {
-            kill(number, SIGTERM)
-            _ = Background.wait(number)
+            number.withLock { number in
+                guard let child = number else { return }
+                kill(child, SIGTERM)
+                _ = Background.wait(child)
+                number = nil
+            }
         }
     }
 
     public enum Start: Sendable {
         case ready(Process)
-        /// It has ended instead, with this status.
-        case ended(Int32)
+        /// It has ended instead, with this status, and has said why, where it could.
+        case ended(Int32, why: String?)
+    }
+
+    /// Whether somebody waits in front: the descriptor is theirs, and not one of a file that was
+    /// opened here.
+    private static let hasParent = Atomic<Bool>(false)
+
+    /// Whether these are the words of a command that is started to be the one behind.
+    public static func isBehind(_ words: [String]) -> Bool {
+        words.first == "dashboard" || words.first == "mount" && words.contains("--behind")
+    }
+
+    /// Finds out whether somebody waits in front. To be called before anything is opened.
+    public static func noteParent() {
+        var status = stat()
+        let isPipe = unsafe fstat(descriptor, &status) == 0 && status.st_mode & S_IFMT == S_IFIFO
+        hasParent.store(isPipe, ordering: .relaxed)
+        if isPipe { _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC) }
+    }
+
+    /// The one behind has failed before it was ready: it tells the one in front why.
+    public static func hasFailed(_ text: String) {
+        guard hasParent.exchange(false, ordering: .relaxed) else { return }
+        // Without an end of the line, which says that it is ready.
+        tell(Array(text.prefix(while: { $0 != "\n" }).utf8))
+    }
+
+    private static func tell(_ bytes: [UInt8]) {
+        _ = unsafe bytes.withUnsafeBytes { unsafe write(descriptor, $0.baseAddress, $0.count) }
+        close(descriptor)
     }
 
     /// Starts this program with `arguments`, and waits until it is ready.
@@ -62,9 +109,12 @@ public enum Background {
             said += part[..<count]
         }
         // A line, which may be empty.
-        guard said.last == UInt8(ascii: "\n") else { return .ended(wait(number)) }
+        guard said.last == UInt8(ascii: "\n") else {
+            let why = said.isEmpty ? nil : String(decoding: said, as: UTF8.self)
+            return .ended(wait(number), why: why)
+        }
         let words = String(decoding: said.dropLast(), as: UTF8.self)
-        return .ready(Process(number: number, words: words))
+        return .ready(Process(number, words))
     }
 
     /// Waits for the end.
@@ -88,7 +138,7 @@ public enum Background {
         unsafe posix_spawnattr_init(&attributes)
         defer { unsafe posix_spawnattr_destroy(&attributes) }
         unsafe posix_spawnattr_setflags(&attributes, newSession)
-        var words = unsafe (["tidemark"] + arguments).map { unsafe strdup($0) }
+        var words = unsafe (["tidemark"] + arguments).map { unsafe strdup($0.hostPath) }
         defer { unsafe words.forEach { unsafe free($0) } }
         unsafe words.append(nil)
         var child: pid_t = 0
@@ -100,9 +150,8 @@ public enum Background {
     /// The one behind is ready: it tells the one in front, and lets go of what they share.
     /// - Parameter words: for the one in front, on one line.
     public static func isReady(_ words: String = "") {
-        let line = Array((words + "\n").utf8)
-        _ = unsafe line.withUnsafeBytes { unsafe write(descriptor, $0.baseAddress, $0.count) }
-        close(descriptor)
+        guard hasParent.exchange(false, ordering: .relaxed) else { return }
+        tell(Array((words + "\n").utf8))
         let null = unsafe open("/dev/null", O_RDWR | O_CLOEXEC)
         guard null >= 0 else { return }
         for standard: Int32 in 0...2 { dup2(null, standard) }
@@ -130,9 +179,9 @@ public var parentNumber: Int32 { getppid() }
 
 /// `path` from the root on, where it exists.
 public func absolutePath(_ path: String) -> String {
-    guard let whole = unsafe realpath(path, nil) else { return path }
+    guard let whole = unsafe realpath(path.hostPath, nil) else { return path }
     defer { unsafe free(whole) }
-    return unsafe String(cString: whole)
+    return unsafe String(hostPath: whole)
 }
 
 /// `path` from the root on, where its directory exists.

@@ -21,6 +21,9 @@ public struct HostError: Error, Hashable, Sendable {
     /// The call that has just returned.
     init(_ operation: String) { self.init(operation, errno: Glibc.errno) }
 
+    /// Whether what was written to is a pipe or a socket that nobody reads any more.
+    public var isWithoutReader: Bool { errno == EPIPE || errno == ECONNRESET }
+
     /// Whether the object was there a moment ago, and is gone.
     public var isVanished: Bool { errno == ENOENT || errno == ESTALE || errno == ENXIO }
 }

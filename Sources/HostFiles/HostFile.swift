@@ -1,5 +1,6 @@
 // An open file or directory of the host, closed when it goes.
 
+internal import Bytes
 #if canImport(Glibc)
 internal import Glibc
 #endif
@@ -16,7 +17,7 @@ public struct HostFile: ~Copyable, @unchecked Sendable {
 
     /// Opens a path that a user gave; a symbolic link at its end is followed.
     public static func directory(path: String) throws(HostError) -> HostFile {
-        let descriptor = unsafe Glibc.open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        let descriptor = unsafe Glibc.open(path.hostPath, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard descriptor >= 0 else { throw HostError("open") }
         return HostFile(descriptor: descriptor)
     }

@@ -1,5 +1,6 @@
 // What stat(2) returns.
 
+internal import Bytes
 #if canImport(Glibc)
 internal import Glibc
 #endif
@@ -28,7 +29,7 @@ public struct HostStatus: Hashable, Sendable {
     /// nil: a type that this program does not know.
     public let type: HostFileType?
     /// The low 12 bits of `st_mode`.
-    public let permissions: UInt16
+    public var permissions: UInt16
     public let uid, gid: UInt32
     public let links: UInt64
     public let size: UInt64
@@ -73,4 +74,10 @@ extension HostTime {
     init(_ time: timespec) {
         self.init(seconds: Int64(time.tv_sec), nanoseconds: UInt32(time.tv_nsec))
     }
+}
+
+/// Whether something is there: a symbolic link itself counts.
+public func hostFileExists(_ path: String) -> Bool {
+    var status = stat()
+    return unsafe lstat(path.hostPath, &status) == 0
 }

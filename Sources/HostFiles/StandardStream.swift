@@ -1,6 +1,7 @@
 // Standard output and standard error, written to without libc's buffers, so that what was
 // printed has left the process, and a reader who has gone away is noticed.
 
+internal import Bytes
 internal import Synchronization
 #if canImport(Glibc)
 internal import Glibc
@@ -9,6 +10,27 @@ internal import Glibc
 public enum StandardStream: Int32, Sendable {
     case output = 1
     case error = 2
+
+    /// Sees that descriptors 0 to 2 are open, so that no file that is opened later becomes standard
+    /// output or standard error, and gets what is written there. One that was closed becomes one
+    /// that can be neither read nor written to: who uses it is told that, as with the closed one.
+    /// To be called before anything is opened.
+    public static func secure() {
+        for (descriptor, mode) in [(Int32(0), O_WRONLY), (1, O_RDONLY), (2, O_RDONLY)] {
+            guard fcntl(descriptor, F_GETFD) < 0, Glibc.errno == EBADF else { continue }
+            var file = unsafe open("/dev/null", mode)
+            // Where there is no /dev: a directory can't be read from or written to either.
+            if file < 0 { file = unsafe open("/", O_RDONLY | O_DIRECTORY) }
+            guard file == descriptor else { exit(4) }
+        }
+    }
+
+    /// Closes the stream. To be called once, when nothing more is written to it.
+    public func close() throws(HostError) {
+        // EBADF: it can't be used any more, which whoever wrote to it has been told.
+        guard Glibc.close(rawValue) != 0, Glibc.errno != EBADF, Glibc.errno != EINTR else { return }
+        throw HostError("close")
+    }
 
     public var isTerminal: Bool { isatty(rawValue) == 1 }
 
@@ -77,14 +99,24 @@ public enum StandardStream: Int32, Sendable {
 public struct TextFile: ~Copyable, Sendable {
     private let descriptor: Int32
     private var buffer: [UInt8] = []
+    private var isClosed = false
 
     /// Makes the file, or empties it.
     public init(path: String) throws(HostError) {
-        descriptor = unsafe open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o666)
+        descriptor = unsafe open(path.hostPath, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o666)
         guard descriptor >= 0 else { throw HostError("open") }
     }
 
-    deinit { close(descriptor) }
+    deinit { if !isClosed { Glibc.close(descriptor) } }
+
+    /// Writes out what is left and closes the file: some file systems tell only then that they had
+    /// no room.
+    public mutating func close() throws(HostError) {
+        guard !isClosed else { return }
+        try flush()
+        isClosed = true
+        if Glibc.close(descriptor) != 0, Glibc.errno != EINTR { throw HostError("close") }
+    }
 
     public mutating func append(_ text: String) throws(HostError) {
         buffer.append(contentsOf: text.utf8)

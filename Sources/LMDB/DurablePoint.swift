@@ -66,7 +66,7 @@ public struct MetaPage: Hashable, Sendable {
     public static func read(
         _ path: String
     ) throws(LMDBError) -> (first: MetaPage?, second: MetaPage?) {
-        let file = unsafe open(path, O_RDONLY | O_CLOEXEC)
+        let file = unsafe open(path.hostPath, O_RDONLY | O_CLOEXEC)
         guard file >= 0 else { throw LMDBError(errno, "open", path) }
         defer { close(file) }
         return try read(file, path)
@@ -101,7 +101,7 @@ public struct MetaPage: Hashable, Sendable {
     /// Writes the meta over both of the file, which nobody has open, and waits until they
     /// are on the disk.
     public func restore(_ path: String) throws(LMDBError) {
-        let file = unsafe open(path, O_RDWR | O_CLOEXEC)
+        let file = unsafe open(path.hostPath, O_RDWR | O_CLOEXEC)
         guard file >= 0 else { throw LMDBError(errno, "open", path) }
         defer { close(file) }
         for page in 0..<2 {

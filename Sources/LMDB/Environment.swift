@@ -13,6 +13,7 @@
 //   thread's write transaction that did so is open: liblmdb hands out handles without a lock.
 //   A table is seen only by transactions that begin after it was opened.
 
+internal import Bytes
 internal import CLMDB
 internal import Synchronization
 #if canImport(Glibc)
@@ -87,7 +88,8 @@ internal import Glibc
             if options.isReadOnly { flags |= UInt32(MDB_RDONLY) }
             if options.isUnsynced { flags |= UInt32(MDB_NOSYNC) }
             try Environment.prepareLockFile(of: path, readers: options.maximumReaders)
-            unsafe try check(mdb_env_open(handle, path, flags, 0o600), "open environment", path)
+            unsafe try check(
+                mdb_env_open(handle, path.hostPath, flags, 0o600), "open environment", path)
             var dead: Int32 = 0
             unsafe try check(mdb_reader_check(handle, &dead), "clear stale readers", path)
         } catch {

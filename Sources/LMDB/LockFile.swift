@@ -2,6 +2,7 @@
 // room for the file's blocks, the kernel answers such a write with SIGBUS, and the process is
 // gone. So the blocks are taken before the file is mapped.
 
+internal import Bytes
 internal import CLMDB
 #if canImport(Glibc)
 internal import Glibc
@@ -15,7 +16,7 @@ extension Environment {
     /// left for liblmdb to judge: it does without where the file system is read-only.
     static func prepareLockFile(of path: String, readers: Int) throws(LMDBError) {
         let name = path + "-lock"
-        let file = unsafe open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+        let file = unsafe open(name.hostPath, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
         guard file >= 0 else { return }
         // Closing the file lets go of the locks that this process has on it: it has none, since
         // no process opens an environment twice.

@@ -1,6 +1,8 @@
 // JSON as it is printed: members stay in their order, so that a document reads like its
 // description, and a line is printed as soon as it is known.
 
+internal import Bytes
+
 package indirect enum JSONValue: Sendable {
     case null
     case bool(Bool)
@@ -63,7 +65,7 @@ package indirect enum JSONValue: Sendable {
 
     private static func write(_ value: String, to text: inout String) {
         text += "\""
-        for scalar in value.unicodeScalars {
+        for scalar in value.shownPath.unicodeScalars {
             switch scalar {
             case "\"": text += "\\\""
             case "\\": text += "\\\\"

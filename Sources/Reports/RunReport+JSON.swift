@@ -6,6 +6,10 @@ extension RunReport {
     package var members: [(String, JSONValue)] {
         var members: [(String, JSONValue)] = [("outcome", .string(outcome.rawValue))]
         if let reason { members.append(("reason", .string(reason))) }
+        // As in the document of a command that could not begin.
+        if outcome == .aborted || outcome == .incomplete {
+            members.append(("error", .string(reason ?? outcome.rawValue)))
+        }
         if let scope { members.append(("scope", .string(scope))) }
         members += [
             ("indexes", .array(indexes.map(\.json))),

@@ -33,10 +33,7 @@ public enum RunEvent: Sendable, CustomStringConvertible {
         case .resumed(let run, let records):
             "run \(run): resumed behind \(records) primary records"
         case .restarted(let run, let why): "run \(run): \(why); it is started again"
-        case .notSteerable(let path, let why, isExpected: true):
-            "\(path): \(why) served there; this one can't be steered"
-        case .notSteerable(_, let why, isExpected: false):
-            "\(why); the run goes on, and can't be steered"
+        case .notSteerable(let path, let why, _): "\(path): \(why); this run can't be steered"
         }
     }
 }

@@ -3,6 +3,9 @@
 public import Control
 internal import Threads
 public import Tidemark
+#if canImport(Glibc)
+internal import Glibc
+#endif
 
 extension RunRegistry {
     /// What this process does on request.
@@ -63,11 +66,22 @@ extension RunRegistry {
             server = try ControlServer(folder: store.path, table: registry.controlTable)
         } catch ControlError.served where store.isReadOnly {
             // Several checks may look at a store at a time; the first one is the one that is asked.
-            observer.onEvent(.notSteerable(store.path, why: "another check is", isExpected: true))
+            observer.onEvent(
+                .notSteerable(store.path, why: "another check is served there", isExpected: true))
         } catch {
-            observer.onEvent(.notSteerable(store.path, why: "\(error)", isExpected: false))
+            // Where nothing can be written, nobody expects a socket.
+            observer.onEvent(
+                .notSteerable(store.path, why: "\(error)", isExpected: error.isReadOnlyMedium))
         }
         defer { server?.close() }
         return try registry.withHandle(limits, body)
+    }
+}
+
+extension Error {
+    /// Whether nothing can be written where the socket was to be.
+    fileprivate var isReadOnlyMedium: Bool {
+        guard case .system(_, _, let number) = self as? ControlError else { return false }
+        return number == EROFS
     }
 }

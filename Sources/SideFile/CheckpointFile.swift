@@ -56,7 +56,7 @@ package struct CheckpointFile {
     }
 
     private func contents() throws -> [UInt8] {
-        let file = unsafe open(path, O_RDONLY | O_CLOEXEC)
+        let file = unsafe open(path.hostPath, O_RDONLY | O_CLOEXEC)
         guard file >= 0 else {
             if errno == ENOENT { throw SideFileError.lost(path: path) }
             throw LMDBError(code: .system(errno), operation: "open", object: path)
@@ -92,14 +92,14 @@ package struct CheckpointFile {
         unsafe withUnsafeBytes(of: sum) { unsafe bytes.append(contentsOf: $0) }
         let temporary = path + ".new"
         try write(bytes, to: temporary)
-        guard unsafe rename(temporary, path) == 0 else {
+        guard unsafe rename(temporary.hostPath, path.hostPath) == 0 else {
             throw LMDBError(code: .system(errno), operation: "rename", object: temporary)
         }
         try syncDirectory()
     }
 
     private func write(_ bytes: [UInt8], to path: String) throws {
-        let file = unsafe open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
+        let file = unsafe open(path.hostPath, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o600)
         guard file >= 0 else {
             throw LMDBError(code: .system(errno), operation: "make", object: path)
         }
@@ -122,7 +122,7 @@ package struct CheckpointFile {
 
     private func syncDirectory() throws {
         let folder = path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "."
-        let directory = unsafe open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        let directory = unsafe open(folder.hostPath, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard directory >= 0 else {
             throw LMDBError(code: .system(errno), operation: "open", object: folder)
         }

@@ -98,7 +98,7 @@ public final class SideFile: SideStore, @unchecked Sendable {
 
     private static func fileSize(_ path: String) throws -> UInt64 {
         var status = stat()
-        guard unsafe stat(path, &status) == 0 else {
+        guard unsafe stat(path.hostPath, &status) == 0 else {
             throw LMDBError(code: .system(errno), operation: "look at", object: path)
         }
         return UInt64(status.st_size)
@@ -180,9 +180,9 @@ public final class SideFile: SideStore, @unchecked Sendable {
     /// Deletes the side file at `path`, and its checkpoint.
     public static func delete(_ path: String) {
         // The checkpoint first: it means nothing without the rest.
-        unsafe unlink(CheckpointFile(sideFile: path).path)
-        unsafe unlink(path)
-        unsafe unlink(path + "-lock")
+        unsafe unlink(CheckpointFile(sideFile: path).path.hostPath)
+        unsafe unlink(path.hostPath)
+        unsafe unlink((path + "-lock").hostPath)
     }
 }
 

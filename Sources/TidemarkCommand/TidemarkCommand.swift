@@ -3,8 +3,10 @@
 // exit status that is a sum (ExitStatus.swift).
 
 internal import ArgumentParser
+internal import Bytes
 internal import HostFiles
 internal import LMDB
+internal import Reports
 
 let tidemarkVersion = "0.1.0"
 
@@ -50,10 +52,13 @@ struct TidemarkCommand: ParsableCommand {
         ])
 
     static func main() {
+        // Before anything is opened: what is opened next must not take their place.
+        StandardStream.secure()
+        if Background.isBehind(Arguments.words) { Background.noteParent() }
         Signals.install()
         FailStop.install(message: metadataFault)
         do {
-            var command = try parseAsRoot()
+            var command = try parseAsRoot(Arguments.words)
             try command.run()
         } catch {
             end(error)
@@ -63,11 +68,65 @@ struct TidemarkCommand: ParsableCommand {
 
     /// Says what is to be said of the end of a command, and ends the process.
     private static func end(_ error: any Error) -> Never {
-        if let end = error as? CommandEnd { endProcess(status: end.status.rawValue) }
-        let text = fullMessage(for: error)
+        if let end = error as? CommandEnd { finish(end.status) }
+        let text = fullMessage(for: error).shownPath
         let isHelp = exitCode(for: error) == .success
-        let stream = isHelp ? StandardStream.output : .error
-        if !text.isEmpty { try? stream.write(text + "\n") }
-        endProcess(status: isHelp ? 0 : ExitStatus.usage.rawValue)
+        guard !isHelp else { finish(print(text + "\n")) }
+        if !text.isEmpty { try? StandardStream.error.write(text + "\n") }
+        var status = ExitStatus.usage
+        if UsageDocument.isWanted(Arguments.words) {
+            let document = UsageDocument(Arguments.words, message(for: error).shownPath)
+            status.formUnion(print(document.json.pretty + "\n"))
+        }
+        finish(status)
+    }
+
+    /// Prints a result that no command prints.
+    private static func print(_ text: String) -> ExitStatus {
+        switch StandardChannel.shared.write(text) {
+        case nil, .noReader: return .success
+        case .failed(let why):
+            StandardChannel.shared.tell("tidemark: \(why); the result is not whole\n")
+            return .operational
+        }
+    }
+
+    /// Ends the process. Some file systems tell only when a file is closed that it is not whole.
+    private static func finish(_ status: ExitStatus) -> Never {
+        var status = status
+        do throws(HostError) {
+            try StandardStream.output.close()
+        } catch {
+            StandardChannel.shared.tell(
+                "tidemark: standard output: \(error.reason); the result is not whole\n")
+            status.insert(.operational)
+        }
+        endProcess(status: status.rawValue)
+    }
+}
+
+/// What `--json` prints where the usage is wrong, and no command was found that could say it.
+struct UsageDocument {
+    private let command, target: String?
+    private let error: String
+
+    /// Whether the user has asked for JSON.
+    static func isWanted(_ words: [String]) -> Bool {
+        words.prefix { $0 != "--" }.contains("--json")
+    }
+
+    init(_ words: [String], _ error: String) {
+        let names = words.filter { !$0.hasPrefix("-") }
+        let known = TidemarkCommand.configuration.subcommands.map { $0._commandName }
+        command = names.first.flatMap { known.contains($0) ? $0 : nil }
+        target = command == nil ? nil : names.dropFirst().first
+        self.error = error
+    }
+
+    var json: JSONValue {
+        .object([
+            ("schema", .integer(JSONValue.schema)), ("command", .optional(command)),
+            ("target", .optional(target)), ("error", .string(error)),
+        ])
     }
 }

@@ -19,10 +19,12 @@ extension Volume {
         try checkVacant(path)
         let geometry = try geometry(options)
         let building = "\(path).new-\(getpid())"
-        guard unsafe mkdir(building, 0o700) == 0 else { throw VolumeError.system("make", building) }
+        guard unsafe mkdir(building.hostPath, 0o700) == 0 else {
+            throw VolumeError.system("make", building)
+        }
         do {
             try build(building, geometry, options)
-            guard unsafe rename(building, path) == 0 else {
+            guard unsafe rename(building.hostPath, path.hostPath) == 0 else {
                 let number = Glibc.errno
                 if number == ENOTEMPTY || number == EEXIST { throw VolumeError.exists(path) }
                 throw VolumeError.io(operation: "rename to", object: path, errno: number)
@@ -36,13 +38,12 @@ extension Volume {
 
     private static func checkVacant(_ path: String) throws {
         var status = stat()
-        guard unsafe lstat(path, &status) == 0 else {
+        guard unsafe lstat(path.hostPath, &status) == 0 else {
             if Glibc.errno == ENOENT { return }
             throw VolumeError.system("look at", path)
         }
-        guard status.st_mode & S_IFMT == S_IFDIR, let directory = unsafe opendir(path) else {
-            throw VolumeError.exists(path)
-        }
+        guard status.st_mode & S_IFMT == S_IFDIR, let directory = unsafe opendir(path.hostPath)
+        else { throw VolumeError.exists(path) }
         defer { unsafe closedir(directory) }
         var entries = 0
         while unsafe readdir(directory) != nil { entries += 1 }
@@ -83,7 +84,9 @@ extension Volume {
     ) throws {
         try makeData(path, geometry, options)
         let runs = path + "/runs"
-        guard unsafe mkdir(runs, 0o700) == 0 else { throw VolumeError.system("make", runs) }
+        guard unsafe mkdir(runs.hostPath, 0o700) == 0 else {
+            throw VolumeError.system("make", runs)
+        }
         let lock = try VolumeLock(volume: path, exclusive: true)
         let metadata = path + "/meta.mdb"
         do {
@@ -109,9 +112,12 @@ extension Volume {
     ) throws {
         let data = path + "/data"
         if let device = options.device {
-            guard unsafe symlink(device, data) == 0 else { throw VolumeError.system("link", data) }
+            guard unsafe symlink(device.hostPath, data.hostPath) == 0 else {
+                throw VolumeError.system("link", data)
+            }
         } else {
-            let file = unsafe Glibc.open(data, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+            let file = unsafe Glibc.open(
+                data.hostPath, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
             guard file >= 0 else { throw VolumeError.system("make", data) }
             defer { Glibc.close(file) }
             guard ftruncate(file, Int(geometry.blocks) * Int(geometry.blockSize)) == 0 else {
@@ -189,14 +195,14 @@ extension Volume {
     /// What `build` may have made; the names are all its own.
     private static func removeBuilding(_ path: String) {
         for name in ["meta.mdb", "meta.mdb-lock", "data", "durable", "lock"] {
-            unsafe unlink(path + "/" + name)
+            unsafe unlink((path + "/" + name).hostPath)
         }
-        unsafe rmdir(path + "/runs")
-        unsafe rmdir(path)
+        unsafe rmdir((path + "/runs").hostPath)
+        unsafe rmdir(path.hostPath)
     }
 
     private static func syncDirectory(_ path: String) {
-        let directory = unsafe Glibc.open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        let directory = unsafe Glibc.open(path.hostPath, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard directory >= 0 else { return }
         fsync(directory)
         Glibc.close(directory)

@@ -38,7 +38,9 @@ extension Volume {
         guard let slot = VolumeCore.indexes.firstIndex(where: { $0.name == name }) else {
             throw VolumeError.invalid("index \(name): there is none of this name")
         }
-        guard count >= 0 else { throw VolumeError.invalid("damage of \(count) entries") }
+        guard (0...mostDamage).contains(count) else {
+            throw VolumeError.invalid("damage of \(count) entries: 0 to \(mostDamage)")
+        }
         return try perform { operations in
             if IndexSlot(slot) == GroupState.quotaSlot {
                 var vandal = UsageVandal(seed: seed)

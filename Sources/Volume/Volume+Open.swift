@@ -39,6 +39,10 @@ extension Volume {
             return Volume(core, lock, nil, nil)
         }
         lock.writeHolder()
+        // It may be missing where the volume was copied or unpacked: nothing in it has to be there.
+        if unsafe mkdir((path + "/runs").hostPath, 0o700) != 0, Glibc.errno != EEXIST {
+            throw VolumeError.system("make", path + "/runs")
+        }
         let keeper = DurableKeeper(core, durable, lastNumber: point.number, options)
         // Before the first change: from here on the newest durable point is pinned.
         try keeper.makePointAlone(isClean: false)
@@ -69,7 +73,7 @@ extension Volume {
 
     private static func checkFiles(_ path: String) throws {
         var status = stat()
-        guard unsafe stat(path, &status) == 0 else {
+        guard unsafe stat(path.hostPath, &status) == 0 else {
             guard Glibc.errno == ENOENT else { throw VolumeError.system("look at", path) }
             throw VolumeError.notAVolume(path: path, why: "it does not exist")
         }
@@ -77,7 +81,7 @@ extension Volume {
             throw VolumeError.notAVolume(path: path, why: "it is not a directory")
         }
         for name in ["meta.mdb", "data", "durable"] {
-            guard unsafe stat(path + "/" + name, &status) != 0 else { continue }
+            guard unsafe stat((path + "/" + name).hostPath, &status) != 0 else { continue }
             guard Glibc.errno == ENOENT else {
                 throw VolumeError.system("look at", path + "/" + name)
             }

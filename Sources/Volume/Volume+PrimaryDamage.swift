@@ -10,6 +10,9 @@ internal import LMDB
 internal import Tidemark
 internal import VolumeFormat
 
+/// What is damaged by one call at the most: it is planned in memory.
+let mostDamage = 1 << 24
+
 public enum PrimaryDamageKind: String, Sendable, CaseIterable {
     /// A block of an extent belongs to another extent, too.
     case extentOverlap
@@ -26,7 +29,9 @@ extension Volume {
     /// - Throws: `invalid` where there are too few extents or free runs for that; then those
     ///   that were made before stay.
     public func damage(primary kind: PrimaryDamageKind, count: Int, seed: UInt64) throws {
-        guard count >= 0 else { throw VolumeError.invalid("damage of \(count) records") }
+        guard (0...mostDamage).contains(count) else {
+            throw VolumeError.invalid("damage of \(count) records: 0 to \(mostDamage)")
+        }
         try perform { operations in
             var vandal = PrimaryVandal(kind: kind, random: SplitMix64(seed: seed))
             for _ in 0..<count {

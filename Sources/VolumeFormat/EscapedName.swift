@@ -2,8 +2,9 @@
 
 internal import Bytes
 
-/// The name as text: UTF-8 where it is, with control characters, backslashes, and bytes that are no
-/// UTF-8 written as `\xHH`, so that different names never look the same.
+/// The name as text: UTF-8 where it is, with control characters, backslashes, bytes that are no
+/// UTF-8, and characters that stand for such bytes in a path (`String.hostPath`) written as `\xHH`,
+/// so that different names never look the same.
 public func escapedName(_ name: RawSpan) -> String {
     escapedName(name.array)
 }
@@ -17,7 +18,8 @@ public func escapedName(_ name: [UInt8]) -> String {
         let start = index
         switch decoder.decode(&ahead) {
         case .scalarValue(let scalar)
-        where scalar.value >= 0x20 && scalar.value != 0x7f && scalar != "\\":
+        where scalar.value >= 0x20 && scalar.value != 0x7f && scalar != "\\"
+            && !scalar.standsForByte:
             result.unicodeScalars.append(scalar)
             index += UTF8.width(scalar)
         default:

@@ -1,5 +1,6 @@
 // The place where a volume is mounted: looked at before, and let go of after.
 
+internal import Bytes
 internal import CFUSE
 #if canImport(Glibc)
 internal import Glibc
@@ -29,11 +30,11 @@ public enum MountPoint {
     static func prepare(_ path: String, for volume: String) throws(MountError) -> String {
         try checkDevice()
         var status = stat()
-        var code = unsafe stat(path, &status) == 0 ? 0 : errno
+        var code = unsafe stat(path.hostPath, &status) == 0 ? 0 : errno
         let place = resolved(path)
         while let dead = mount(at: place), dead.isVolume, isDead(place) {
             try detach(place)
-            code = unsafe stat(place, &status) == 0 ? 0 : errno
+            code = unsafe stat(place.hostPath, &status) == 0 ? 0 : errno
         }
         if code == ENOENT { throw .missing(path) }
         guard code == 0 else { throw .system(operation: "look at", object: path, errno: code) }
@@ -50,7 +51,7 @@ public enum MountPoint {
     /// Whether nobody serves the mount. Its attributes may be remembered: statfs(2) always asks.
     private static func isDead(_ path: String) -> Bool {
         var statistics = statvfs()
-        return unsafe statvfs(path, &statistics) != 0 && errno == ENOTCONN
+        return unsafe statvfs(path.hostPath, &statistics) != 0 && errno == ENOTCONN
     }
 
     private static func checkDevice() throws(MountError) {
@@ -84,7 +85,7 @@ public enum MountPoint {
     /// - Throws: `busy` where programs use it.
     public static func unmount(_ path: String) throws(MountError) {
         guard geteuid() == 0 else { return try runHelper(["-u", path], path) }
-        guard unsafe umount2(path, 0) != 0 else { return }
+        guard unsafe umount2(path.hostPath, 0) != 0 else { return }
         let number = errno
         switch number {
         case EBUSY: throw .busy(path)
@@ -98,14 +99,14 @@ public enum MountPoint {
     /// - Returns: whether the kernel has severed it, as root is allowed to have it; if not, its
     ///   server has to leave it.
     public static func cutOff(_ path: String) throws(MountError) -> Bool {
-        let file = unsafe open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        let file = unsafe open(path.hostPath, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         if file >= 0 {
             _ = fuse_shim_syncfs(file)
             Glibc.close(file)
         }
         // Forced, it severs the connection, which ends the workers, and then finds it in use.
         let isSevered = geteuid() == 0
-        if isSevered { _ = unsafe umount2(path, Int32(MNT_FORCE)) }
+        if isSevered { _ = unsafe umount2(path.hostPath, Int32(MNT_FORCE)) }
         try detach(path)
         return isSevered
     }
@@ -113,14 +114,14 @@ public enum MountPoint {
     /// Takes the mount out of the tree of names, whatever uses it.
     private static func detach(_ path: String) throws(MountError) {
         guard geteuid() == 0 else { return try runHelper(["-u", "-z", path], path) }
-        guard unsafe umount2(path, Int32(MNT_DETACH)) == 0 || errno == EINVAL else {
+        guard unsafe umount2(path.hostPath, Int32(MNT_DETACH)) == 0 || errno == EINVAL else {
             throw .system(operation: "detach", object: path, errno: errno)
         }
     }
 
     /// fusermount3(1), which may unmount for those who mounted.
     private static func runHelper(_ words: [String], _ path: String) throws(MountError) {
-        var copies = unsafe (["fusermount3"] + words).map { unsafe strdup($0) }
+        var copies = unsafe (["fusermount3"] + words).map { unsafe strdup($0.hostPath) }
         defer { unsafe copies.forEach { unsafe free($0) } }
         unsafe copies.append(nil)
         var child: pid_t = 0
@@ -138,16 +139,16 @@ public enum MountPoint {
     /// `path` without symbolic links, as far as it can be followed: a mount whose server has
     /// died can't be looked into, but the way to it can.
     private static func resolved(_ path: String) -> String {
-        if let whole = unsafe realpath(path, nil) {
+        if let whole = unsafe realpath(path.hostPath, nil) {
             defer { unsafe free(whole) }
-            return unsafe String(cString: whole)
+            return unsafe String(hostPath: whole)
         }
         var parts = path.split(separator: "/", omittingEmptySubsequences: true)
         guard let last = parts.popLast() else { return path }
         let way = (path.hasPrefix("/") ? "/" : "") + parts.joined(separator: "/")
-        guard let parent = unsafe realpath(way.isEmpty ? "." : way, nil) else { return path }
+        guard let parent = unsafe realpath((way.isEmpty ? "." : way).hostPath, nil) else { return path }
         defer { unsafe free(parent) }
-        let base = unsafe String(cString: parent)
+        let base = unsafe String(hostPath: parent)
         return (base == "/" ? "" : base) + "/" + last
     }
 
@@ -179,11 +180,11 @@ public enum MountPoint {
                 index += 1
             }
         }
-        return String(decoding: bytes, as: UTF8.self)
+        return String(hostPath: bytes)
     }
 
     private static func readWhole(_ path: String) -> [UInt8] {
-        let file = unsafe open(path, O_RDONLY | O_CLOEXEC)
+        let file = unsafe open(path.hostPath, O_RDONLY | O_CLOEXEC)
         guard file >= 0 else { return [] }
         defer { Glibc.close(file) }
         var all: [UInt8] = []

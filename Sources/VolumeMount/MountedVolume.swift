@@ -15,6 +15,7 @@
 // The volume is its owner's: a run of a check or repair goes on in the same process, beside the
 // mount, and it is closed after the mount has ended.
 
+internal import Bytes
 internal import CFUSE
 public import Logging
 internal import Meters
@@ -102,7 +103,7 @@ public struct MountOptions: Sendable {
             return unsafe fuse_shim_session($0, &table, Unmanaged.passUnretained(self).toOpaque())
         }
         guard let made = unsafe made else { throw .refused(mountPoint) }
-        guard unsafe fuse_session_mount(made, mountPoint) == 0 else {
+        guard unsafe fuse_session_mount(made, mountPoint.hostPath) == 0 else {
             unsafe fuse_session_destroy(made)
             throw .refused(mountPoint)
         }
@@ -209,7 +210,7 @@ extension MountedVolume {
 private func withArguments<R>(
     _ words: [String], _ body: (UnsafeMutablePointer<fuse_args>) -> R
 ) -> R {
-    var copies = unsafe words.map { unsafe strdup($0) }
+    var copies = unsafe words.map { unsafe strdup($0.hostPath) }
     defer { unsafe copies.forEach { unsafe free($0) } }
     return unsafe copies.withUnsafeMutableBufferPointer {
         var arguments = unsafe fuse_args(

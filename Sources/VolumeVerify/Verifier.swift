@@ -38,14 +38,17 @@ public struct Verifier {
     private let options: Options
     private let progress: ((Step) -> Void)?
     private let findings: Findings
+    /// Where the data area is; nil: it is not looked at.
+    private let data: String?
 
     /// - Parameters:
     ///   - list: called with every finding, as it is found.
     ///   - progress: called now and then.
     private init(
-        _ environment: Environment, _ options: Options, list: ((Finding) -> Void)?,
-        progress: ((Step) -> Void)?
+        _ environment: Environment, data: String?, _ options: Options,
+        list: ((Finding) -> Void)?, progress: ((Step) -> Void)?
     ) {
+        self.data = data
         self.environment = environment
         self.options = options
         self.progress = progress
@@ -56,15 +59,17 @@ public struct Verifier {
     /// create or delete tables meanwhile; other changes do no harm, they are not seen.
     ///
     /// - Parameters:
+    ///   - data: the path of the data area, whose label and length are looked at; nil: they are
+    ///     not.
     ///   - list: called with every finding, as it is found.
     ///   - progress: called now and then.
     public static func verify(
-        _ environment: Environment, options: Options = Options(),
+        _ environment: Environment, data: String? = nil, options: Options = Options(),
         list: ((Finding) -> Void)? = nil, progress: ((Step) -> Void)? = nil
     ) throws -> VerifyReport {
         let pages = try checkPages(environment)
         guard pages.isSound else { return VerifyReport(pages: pages) }
-        let verifier = Verifier(environment, options, list: list, progress: progress)
+        let verifier = Verifier(environment, data: data, options, list: list, progress: progress)
         var report = try verifier.run()
         report.pages = pages
         return report
@@ -89,8 +94,8 @@ public struct Verifier {
     /// Verifies the volume whose metadata is the file `path`, which this process must not
     /// have open.
     public static func verify(
-        metadata path: String, options: Options = Options(), list: ((Finding) -> Void)? = nil,
-        progress: ((Step) -> Void)? = nil
+        metadata path: String, data: String? = nil, options: Options = Options(),
+        list: ((Finding) -> Void)? = nil, progress: ((Step) -> Void)? = nil
     ) throws -> VerifyReport {
         // Without sound meta pages there is no commit that a reader could hold.
         let pages = try PageCheck.check(path, scope: .metas)
@@ -98,7 +103,8 @@ public struct Verifier {
         guard pages.isSound else { return VerifyReport(pages: pages) }
         let environment = try Environment(
             path: path, options: .init(mapSize: 1 << 40, isReadOnly: true))
-        return try verify(environment, options: options, list: list, progress: progress)
+        return try verify(
+            environment, data: data, options: options, list: list, progress: progress)
     }
 
     private func run() throws -> VerifyReport {
@@ -148,6 +154,7 @@ public struct Verifier {
     ) throws -> VerifyReport {
         let records = try SuperRecords(
             transaction, tables.superblock, path: environment.path, findings)
+        if let data, let geometry = records.geometry { try verifyData(data, geometry, findings) }
         let rmap = try live(.rmap, records, transaction, generations)
         let parents = try live(.parents, records, transaction, generations)
         let quota = try live(.quota, records, transaction, generations)

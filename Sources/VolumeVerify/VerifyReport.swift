@@ -2,6 +2,9 @@
 // say where it is not.
 
 public import LMDBPages
+#if canImport(Glibc)
+internal import Glibc
+#endif
 
 /// How the live index differs from what the primary records derive.
 public enum Discrepancy: String, Sendable, CaseIterable {
@@ -15,6 +18,8 @@ public enum Discrepancy: String, Sendable, CaseIterable {
 
 /// How primary records contradict each other, or themselves.
 public enum PrimaryDefect: String, Sendable, CaseIterable {
+    // The data area.
+    case dataLabel, dataLength
     // The environment.
     case missingTable, damagedRecord, activeGeneration
     // Names.
@@ -34,6 +39,8 @@ public enum PrimaryDefect: String, Sendable, CaseIterable {
     /// What it means, in words for a report.
     public var meaning: String {
         switch self {
+        case .dataLabel: "the file data is missing, or not labelled as this volume's"
+        case .dataLength: "the file data is shorter than the volume's blocks"
         case .missingTable: "a table that every volume has does not exist"
         case .damagedRecord: "a record that can't be decoded"
         case .activeGeneration: "an index with no active generation, or with several"
@@ -213,6 +220,7 @@ public enum VerifyError: Error, Hashable, Sendable {
     case notAVolume(path: String)
     case newerFormat(path: String, version: UInt32)
     case olderFormat(path: String, version: UInt32)
+    case unreadable(path: String, errno: Int32)
 }
 
 extension VerifyError: CustomStringConvertible {
@@ -220,10 +228,17 @@ extension VerifyError: CustomStringConvertible {
         switch self {
         case .notAVolume(let path):
             "\(path): holds no volume: give the directory that `tidemark create` made"
+        case .unreadable(let path, let number):
+            "\(path): can't be read: \(systemText(number)); see that it is readable, and the disk well"
         case .newerFormat(let path, let version):
             "\(path): format version \(version) is newer than this program: use a newer one"
         case .olderFormat(let path, let version):
             "\(path): format version \(version) keeps no quota usage: use the program that made it"
         }
     }
+}
+
+/// The system's words for an error number.
+private func systemText(_ number: Int32) -> String {
+    strerror(number).map { String(cString: $0) } ?? "error \(number)"
 }

@@ -30,7 +30,10 @@ struct Check: ServableCommand {
             Example: tidemark check /tmp/v --index rmap --list found.jsonl
             """)
 
-    @Argument(help: ArgumentHelp("The volume's directory, or where an XFS is mounted.", valueName: "target"))
+    @Argument(
+        help: ArgumentHelp(
+            "The volume's directory, or where an XFS is mounted.", valueName: "target"),
+        transform: Arguments.path)
     var target: String
 
     @Option(
@@ -39,7 +42,9 @@ struct Check: ServableCommand {
     )
     var index: [IndexName] = []
 
-    @Option(help: "Write each discrepancy as a line of JSON to this file.", completion: .file())
+    @Option(
+        help: "Write each discrepancy as a line of JSON to this file.", completion: .file(),
+        transform: Arguments.path)
     var list: String?
 
     @OptionGroup(title: "Scope") var scope: ScopeOptions
@@ -61,7 +66,7 @@ struct Check: ServableCommand {
             }
             try list.finish()
             output.json(ifAsked: document(report.members))
-            output.lines(report.lines(target, isDryRun: false, isVerbose: output.isVerbose))
+            output.show(report, of: target, isDryRun: false)
             return report.outcome.status
         }
     }

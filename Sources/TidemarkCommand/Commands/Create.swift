@@ -15,7 +15,9 @@ struct Create: TidemarkSubcommand {
             Example: tidemark create /tmp/v --size 64G
             """)
 
-    @Argument(help: ArgumentHelp("The directory to make.", valueName: "volume"))
+    @Argument(
+        help: ArgumentHelp("The directory to make.", valueName: "volume"),
+        transform: Arguments.path)
     var volume: String
 
     @Option(help: "The size of the data area, in bytes or with K, M, G or T (powers of 1,024).")

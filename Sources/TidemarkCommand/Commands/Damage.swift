@@ -22,7 +22,9 @@ struct Damage: ServableCommand {
             Example: tidemark damage /tmp/v --index rmap --count 1000 --kind mixed
             """)
 
-    @Argument(help: ArgumentHelp("The volume's directory.", valueName: "volume"))
+    @Argument(
+        help: ArgumentHelp("The volume's directory.", valueName: "volume"),
+        transform: Arguments.path)
     var volume: String
 
     @Option(help: "The index to damage: rmap, parents, quota or links.")

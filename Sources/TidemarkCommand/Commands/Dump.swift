@@ -20,7 +20,9 @@ struct Dump: ServableCommand {
             Example: tidemark dump /tmp/v dirents | head
             """)
 
-    @Argument(help: ArgumentHelp("The volume's directory.", valueName: "volume"))
+    @Argument(
+        help: ArgumentHelp("The volume's directory.", valueName: "volume"),
+        transform: Arguments.path)
     var volume: String
 
     @Argument(help: "The table.")

@@ -29,7 +29,9 @@ struct Explore: TidemarkSubcommand {
             Example: tidemark explore Scenarios/names --seeds 1-1000
             """)
 
-    @Argument(help: ArgumentHelp("Scenario files, or folders of them.", valueName: "file"))
+    @Argument(
+        help: ArgumentHelp("Scenario files, or folders of them.", valueName: "file"),
+        transform: Arguments.path)
     var files: [String]
 
     @Option(help: "Seeds of the walks at random: a range, or the first of a thousand.")
@@ -53,7 +55,9 @@ struct Explore: TidemarkSubcommand {
     @Flag(help: "Fail where a situation is met by none of the files.")
     var allSituations = false
 
-    @Option(help: ArgumentHelp("Where failures are written.", valueName: "directory"))
+    @Option(
+        help: ArgumentHelp("Where failures are written.", valueName: "directory"),
+        transform: Arguments.path)
     var output = "."
 
     @OptionGroup var common: CommonOptions
@@ -224,6 +228,7 @@ struct SeedRange: ExpressibleByArgument {
         self.first = first
         guard parts.count == 2 else {
             count = 1000
+            guard first <= .max - 999 else { return nil }
             return
         }
         guard let last = UInt64(parts[1]), last >= first, last - first < 1 << 40 else { return nil }

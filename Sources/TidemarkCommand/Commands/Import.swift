@@ -11,7 +11,9 @@ struct Import: TidemarkSubcommand {
         abstract: "Import a directory tree into a volume.",
         discussion: """
             Names (as bytes), hard links, symbolic links, fifos, sockets, devices, modes, \
-            owners, times, extended attributes, and sizes as extents, holes included. The tree \
+            owners, times, extended attributes, and sizes as extents, holes included. Access \
+            control lists are not kept: permissions are narrowed so that nobody may do more than \
+            before, the exit status is 4, and the names are told. The tree \
             becomes the contents of the volume's root directory, which takes the attributes of \
             DIRECTORY. Without --data no contents are copied: blocks are reserved for them, and \
             they read as zeroes.
@@ -23,10 +25,13 @@ struct Import: TidemarkSubcommand {
             Example: tidemark import /tmp/v /usr
             """)
 
-    @Argument(help: ArgumentHelp("The volume's directory.", valueName: "volume"))
+    @Argument(
+        help: ArgumentHelp("The volume's directory.", valueName: "volume"),
+        transform: Arguments.path)
     var volume: String
 
-    @Argument(help: "The directory to import.", completion: .directory)
+    @Argument(
+        help: "The directory to import.", completion: .directory, transform: Arguments.path)
     var directory: String
 
     @Flag(help: "Copy the contents of files too.")
@@ -113,7 +118,11 @@ struct Import: TidemarkSubcommand {
         if log.count > 0 {
             output.error("\(directory): \(counted(log.count, "name")) could not be imported")
         }
-        return log.count > 0 || log.stopReason != nil ? .operational : .success
+        if log.accessLists > 0 {
+            output.error(
+                "\(directory): \(counted(log.accessLists, "access control list")) not kept")
+        }
+        return log.isWhole ? .success : .operational
     }
 
     private func members(
@@ -121,7 +130,7 @@ struct Import: TidemarkSubcommand {
     ) -> [(String, JSONValue)] {
         [
             ("directory", .string(directory)),
-            ("outcome", log.count > 0 || log.stopReason != nil ? "incomplete" : "complete"),
+            ("outcome", log.isWhole ? "complete" : "incomplete"),
             ("reason", .optional(log.stopReason)),
             (
                 "imported",
@@ -138,6 +147,7 @@ struct Import: TidemarkSubcommand {
                 ])
             ),
             ("mountPoints", .integer(mountPoints)),
+            ("accessListsNotKept", .integer(log.accessLists)),
             (
                 "failed",
                 .object([

@@ -35,10 +35,14 @@ struct Mount: TidemarkSubcommand {
             Example: tidemark mount /srv/vol /mnt
             """)
 
-    @Argument(help: ArgumentHelp("The volume's directory.", valueName: "volume"))
+    @Argument(
+        help: ArgumentHelp("The volume's directory.", valueName: "volume"),
+        transform: Arguments.path)
     var volume: String
 
-    @Argument(help: ArgumentHelp("A directory to mount it on.", valueName: "mountpoint"))
+    @Argument(
+        help: ArgumentHelp("A directory to mount it on.", valueName: "mountpoint"),
+        transform: Arguments.path)
     var mountPoint: String
 
     @Flag(help: "Serve it in this process, and log to standard error.")
@@ -53,7 +57,7 @@ struct Mount: TidemarkSubcommand {
     @Option(
         help: ArgumentHelp(
             "Write what programs do as a scenario to this file, when the mount ends.",
-            valueName: "file"), completion: .file())
+            valueName: "file"), completion: .file(), transform: Arguments.path)
     var record: String?
 
     @Option(help: "Requests that are worked on at a time.")
@@ -107,9 +111,9 @@ struct Mount: TidemarkSubcommand {
         case .ready(let process):
             tellMounted(output, page: process.words)
             return .success
-        case .ended(let status):
-            // It has said why.
-            let text = "\(volume): not mounted"
+        case .ended(let status, let why):
+            // It has said why, to people.
+            let text = why ?? "\(volume): not mounted"
             output.json(ifAsked: document([("error", .string(text))]))
             return ExitStatus(rawValue: status == 0 ? ExitStatus.operational.rawValue : status)
         }
@@ -243,7 +247,9 @@ struct Unmount: TidemarkSubcommand {
             Example: tidemark unmount /mnt
             """)
 
-    @Argument(help: ArgumentHelp("Where the volume is mounted.", valueName: "mountpoint"))
+    @Argument(
+        help: ArgumentHelp("Where the volume is mounted.", valueName: "mountpoint"),
+        transform: Arguments.path)
     var mountPoint: String
 
     @Flag(help: "End it although programs use it: they get errors from then on.")

@@ -18,7 +18,9 @@ struct Owner: ServableCommand {
                       tidemark owner /tmp/v --sector 37688
             """)
 
-    @Argument(help: ArgumentHelp("The volume's directory.", valueName: "target"))
+    @Argument(
+        help: ArgumentHelp("The volume's directory.", valueName: "target"),
+        transform: Arguments.path)
     var target: String
 
     @Option(help: "The first block.")
@@ -32,11 +34,16 @@ struct Owner: ServableCommand {
 
     @OptionGroup var common: CommonOptions
 
+    /// Blocks of one answer, which is collected in memory.
+    private static let mostBlocks: UInt64 = 1 << 20
+
     func validate() throws {
         guard (block == nil) != (sector == nil) else {
             throw ValidationError("Give either --block or --sector.")
         }
-        guard length > 0 else { throw ValidationError("--length is 1 or more.") }
+        guard (1...Owner.mostBlocks).contains(length) else {
+            throw ValidationError("--length is 1 to \(Owner.mostBlocks).")
+        }
         guard sector == nil || length == 1 else {
             throw ValidationError("--length goes with --block.")
         }

@@ -17,19 +17,23 @@ struct Paths: ServableCommand {
             Example: tidemark paths /tmp/v --inode 4711
             """)
 
-    @Argument(help: ArgumentHelp("The volume's directory.", valueName: "target"))
+    @Argument(
+        help: ArgumentHelp("The volume's directory.", valueName: "target"),
+        transform: Arguments.path)
     var target: String
 
     @Option(help: "The inode number.")
     var inode: UInt64
 
     @Option(help: "How many paths at the most.")
-    var limit = 1_000_000
+    var limit = VolumeSnapshot.mostPaths
 
     @OptionGroup var common: CommonOptions
 
     func validate() throws {
-        if limit < 1 { throw ValidationError("--limit is 1 or more.") }
+        guard (1...VolumeSnapshot.mostPaths).contains(limit) else {
+            throw ValidationError("--limit is 1 to \(VolumeSnapshot.mostPaths).")
+        }
     }
 
     func execute(_ output: Output) throws -> ExitStatus {

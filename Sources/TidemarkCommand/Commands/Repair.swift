@@ -33,7 +33,9 @@ struct Repair: ServableCommand {
             Example: tidemark repair /tmp/v --index rmap --strategy rebuild
             """)
 
-    @Argument(help: ArgumentHelp("The volume's directory.", valueName: "target"))
+    @Argument(
+        help: ArgumentHelp("The volume's directory.", valueName: "target"),
+        transform: Arguments.path)
     var target: String
 
     @Option(
@@ -51,7 +53,9 @@ struct Repair: ServableCommand {
     @Flag(help: "Say what would be done, and change nothing.")
     var dryRun = false
 
-    @Option(help: "Write each discrepancy as a line of JSON to this file.", completion: .file())
+    @Option(
+        help: "Write each discrepancy as a line of JSON to this file.", completion: .file(),
+        transform: Arguments.path)
     var list: String?
 
     @OptionGroup(title: "Scope") var scope: ScopeOptions
@@ -87,7 +91,7 @@ struct Repair: ServableCommand {
                 return try execution.perform()
             }
             output.json(ifAsked: document([("dryRun", .bool(dryRun))] + report.members))
-            output.lines(report.lines(target, isDryRun: dryRun, isVerbose: output.isVerbose))
+            output.show(report, of: target, isDryRun: dryRun)
             if keepOld, !dryRun { sayWhatIsNotKept(report, output) }
             // What can fail from here on no longer hides what the repair has done.
             try list.finish()

@@ -24,7 +24,9 @@ struct Replay: TidemarkSubcommand {
             Example: tidemark replay Scenarios/names/rename-file-ahead.yaml --trace
             """)
 
-    @Argument(help: ArgumentHelp("Scenario files, or folders of them.", valueName: "file"))
+    @Argument(
+        help: ArgumentHelp("Scenario files, or folders of them.", valueName: "file"),
+        transform: Arguments.path)
     var files: [String]
 
     @Option(help: "Play on: memory, volume, or both.")
@@ -33,7 +35,9 @@ struct Replay: TidemarkSubcommand {
     @Flag(help: "Draw the lanes side by side, with the cursor's position.")
     var trace = false
 
-    @Option(help: ArgumentHelp("Where volumes are made.", valueName: "directory"))
+    @Option(
+        help: ArgumentHelp("Where volumes are made.", valueName: "directory"),
+        transform: Arguments.path)
     var directory: String?
 
     @OptionGroup var common: CommonOptions

@@ -31,13 +31,17 @@ struct Resume: ServableCommand {
             Example: tidemark resume /tmp/v
             """)
 
-    @Argument(help: ArgumentHelp("The volume's directory.", valueName: "target"))
+    @Argument(
+        help: ArgumentHelp("The volume's directory.", valueName: "target"),
+        transform: Arguments.path)
     var target: String
 
     @Argument(help: ArgumentHelp("The number of the run.", valueName: "run"))
     var run: UInt64?
 
-    @Option(help: "Write each discrepancy as a line of JSON to this file.", completion: .file())
+    @Option(
+        help: "Write each discrepancy as a line of JSON to this file.", completion: .file(),
+        transform: Arguments.path)
     var list: String?
 
     @OptionGroup(title: "Limits, which `tidemark set` can change") var limits: LimitOptions
@@ -62,8 +66,7 @@ struct Resume: ServableCommand {
             }
             output.json(
                 ifAsked: document([("run", .integer(Int(record.number)))] + report.members))
-            output.lines(
-                report.lines(target, isDryRun: record.isDryRun, isVerbose: output.isVerbose))
+            output.show(report, of: target, isDryRun: record.isDryRun)
             try list.finish()
             if !record.isDryRun, report.outcome.isDone { try finishReaping(volume, output) }
             return report.outcome.status

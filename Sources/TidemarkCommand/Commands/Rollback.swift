@@ -25,7 +25,9 @@ struct Rollback: ServableCommand {
             Example: tidemark rollback /tmp/v --index rmap
             """)
 
-    @Argument(help: ArgumentHelp("The volume's directory.", valueName: "volume"))
+    @Argument(
+        help: ArgumentHelp("The volume's directory.", valueName: "volume"),
+        transform: Arguments.path)
     var volume: String
 
     @Option(

@@ -55,7 +55,9 @@ struct Simulate: TidemarkSubcommand {
     @Option(help: "Play every so many seeds on a real volume; 0: none.")
     var volumeEvery = 50
 
-    @Option(help: ArgumentHelp("Where a failure is written.", valueName: "directory"))
+    @Option(
+        help: ArgumentHelp("Where a failure is written.", valueName: "directory"),
+        transform: Arguments.path)
     var output = "."
 
     @OptionGroup var common: CommonOptions

@@ -11,7 +11,9 @@ struct Stat: ServableCommand {
         abstract: "Show records per table, counters, generations and space.",
         discussion: "Example: tidemark stat /tmp/v --json")
 
-    @Argument(help: ArgumentHelp("The volume's directory.", valueName: "target"))
+    @Argument(
+        help: ArgumentHelp("The volume's directory.", valueName: "target"),
+        transform: Arguments.path)
     var target: String
 
     @OptionGroup var pages: PageOptions

@@ -23,7 +23,9 @@ struct Status: TidemarkSubcommand {
             Example: tidemark status /tmp/v --watch
             """)
 
-    @Argument(help: ArgumentHelp("The volume's directory.", valueName: "target"))
+    @Argument(
+        help: ArgumentHelp("The volume's directory.", valueName: "target"),
+        transform: Arguments.path)
     var target: String
 
     @Flag(help: "Show it again each second, until the run ends.")
@@ -88,6 +90,7 @@ struct Status: TidemarkSubcommand {
             if watched == nil { watched = live.runs.first?.number }
             let isOver = watched.map { run in !live.runs.contains { $0.number == run } } ?? false
             if isOver, live.mount == nil { break }
+            if screen.hasFailed { return .operational }
             rest { screen.redrawIfResized() }
         }
         return .success

@@ -8,7 +8,9 @@ internal import RunService
 internal import Tidemark
 
 struct RunArguments: ParsableArguments {
-    @Argument(help: ArgumentHelp("The volume's directory.", valueName: "target"))
+    @Argument(
+        help: ArgumentHelp("The volume's directory.", valueName: "target"),
+        transform: Arguments.path)
     var target: String
 
     @Argument(

@@ -34,7 +34,9 @@ struct Stress: TidemarkSubcommand {
             Example: tidemark stress /tmp/v --seconds 20 --writers 4 --index rmap --damage 100
             """)
 
-    @Argument(help: ArgumentHelp("The volume's directory.", valueName: "volume"))
+    @Argument(
+        help: ArgumentHelp("The volume's directory.", valueName: "volume"),
+        transform: Arguments.path)
     var volume: String
 
     @Option(help: "How long. A run that is in progress at the end is waited for.")
@@ -59,7 +61,8 @@ struct Stress: TidemarkSubcommand {
     var damage = 0
 
     @Option(
-        help: ArgumentHelp("Write what happened to this file, as a scenario.", valueName: "file"))
+        help: ArgumentHelp("Write what happened to this file, as a scenario.", valueName: "file"),
+        transform: Arguments.path)
     var record: String?
 
     @OptionGroup(title: "Limits, which `tidemark set` can change") var limits: LimitOptions

@@ -15,7 +15,7 @@ struct Verify: TidemarkSubcommand {
         discussion: """
             Every secondary index is derived again from the primary records, and the primary \
             records are compared with each other: dangling entries, link counts, overlapping \
-            extents, free space. The code shares nothing with `check` and `repair` but the format \
+            extents, free space, and the label and length of the file data. The code shares nothing with `check` and `repair` but the format \
             of the records: it is their witness. It looks at one commit and changes nothing, \
             also beside another process that has the volume, a mount among them.
 
@@ -24,10 +24,14 @@ struct Verify: TidemarkSubcommand {
             Example: tidemark verify /tmp/v --list defects.jsonl
             """)
 
-    @Argument(help: ArgumentHelp("The volume's directory.", valueName: "volume"))
+    @Argument(
+        help: ArgumentHelp("The volume's directory.", valueName: "volume"),
+        transform: Arguments.path)
     var volume: String
 
-    @Option(help: "Write each finding as a line of JSON to this file.", completion: .file())
+    @Option(
+        help: "Write each finding as a line of JSON to this file.", completion: .file(),
+        transform: Arguments.path)
     var list: String?
 
     @OptionGroup var common: CommonOptions
@@ -61,7 +65,8 @@ struct Verify: TidemarkSubcommand {
         do {
             // The witness looks at all pages itself.
             return try withVolume(volume, .readOnly, output, options: { $0.pageSeconds = 0 }) {
-                try Verifier.verify($0.metadata, list: tell, progress: step)
+                try Verifier.verify(
+                    $0.metadata, data: $0.path + "/data", list: tell, progress: step)
             }
         } catch {
             switch error {
@@ -72,8 +77,9 @@ struct Verify: TidemarkSubcommand {
             case VolumeError.damagedPages: break
             default: throw error
             }
+            let path = volumePath(volume)
             return try Verifier.verify(
-                metadata: volumePath(volume) + "/meta.mdb", list: tell, progress: step)
+                metadata: path + "/meta.mdb", data: path + "/data", list: tell, progress: step)
         }
     }
 }

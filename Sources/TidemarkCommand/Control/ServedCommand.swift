@@ -85,7 +85,9 @@ private struct RemoteChannel: Channel {
     let stream: ControlStream<CommandPart>
     let progressColumns: Int?
 
-    func write(_ text: String) -> Bool { stream.send(CommandPart(output: text)) }
+    func write(_ text: String) -> OutputFailure? {
+        stream.send(CommandPart(output: text)) ? nil : .noReader
+    }
     func tell(_ text: String) { stream.send(CommandPart(words: text)) }
     func draw(_ line: String) { stream.sendIfFree(CommandPart(progress: line)) }
     var list: (@Sendable (String) -> Bool)? {
@@ -117,7 +119,7 @@ struct Server: ~Copyable {
     /// - Returns: nil where it does not know how to.
     mutating func run(_ command: any ServableCommand, _ output: Output) throws -> ExitStatus? {
         let request = CommandRequest(
-            words: Array(CommandLine.arguments.dropFirst()),
+            words: Arguments.words,
             progressColumns: output.isQuiet ? nil : output.channel.progressColumns)
         let list = try LineList(path: command.list, output)
         do {

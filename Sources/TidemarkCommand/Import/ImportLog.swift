@@ -15,6 +15,8 @@ final class ImportLog: Sendable {
         /// The first ones, for the report.
         var first: [Failure] = []
         var stop: String?
+        /// Names whose access control lists were not kept.
+        var accessLists = 0
     }
 
     /// Failures that are named in any case.
@@ -39,9 +41,25 @@ final class ImportLog: Sendable {
         }
     }
 
+    /// The name was imported, with narrower access than it had.
+    func dropAccessList(_ path: String) {
+        let number: Int = state.withLock {
+            $0.accessLists += 1
+            return $0.accessLists
+        }
+        guard number <= ImportLog.named || output.isVerbose else { return }
+        output.error(
+            "\(path): its access control list is not kept; nobody may do more than before, and "
+                + "some may do less")
+    }
+
+    var accessLists: Int { state.withLock { $0.accessLists } }
+
     /// The import ends here. The first reason stays.
     func stop(_ reason: String) { state.withLock { if $0.stop == nil { $0.stop = reason } } }
 
+    /// Whether everything was imported as it was.
+    var isWhole: Bool { state.withLock { $0.count + $0.accessLists == 0 && $0.stop == nil } }
     var count: Int { state.withLock { $0.count } }
     var first: [Failure] { state.withLock { $0.first } }
     var stopReason: String? { state.withLock { $0.stop } }

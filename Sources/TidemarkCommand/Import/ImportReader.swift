@@ -26,6 +26,8 @@ struct ImportReader: TreeVisitor {
     private var skipped: Set<Int> = []
     private var device: UInt64?
     private(set) var mountPoints = 0
+    /// Of the root directory, which gets them last.
+    private var rootPermissions: UInt16?
 
     init(_ options: Options, root: String, _ queue: ImportQueue, _ log: ImportLog) {
         self.options = options
@@ -60,6 +62,9 @@ struct ImportReader: TreeVisitor {
         } catch {
             log.add(paths.path(number, nil), "\(error)")
         }
+        var status = status
+        drop(&attributes, &status, paths.path(number, nil))
+        if number == 0 { rootPermissions = status.permissions }
         add(
             ImportItem(
                 action: .enter(number), parent: parent, name: name, status: status,
@@ -78,6 +83,8 @@ struct ImportReader: TreeVisitor {
     mutating func leave(_ number: Int, _ status: HostStatus) {
         guard skipped.remove(number) == nil else { return }
         paths.remove(number)
+        var status = status
+        if number == 0, let rootPermissions { status.permissions &= rootPermissions }
         add(
             ImportItem(
                 action: .leave(number), parent: number, name: [], status: status, attributes: []))
@@ -94,15 +101,38 @@ struct ImportReader: TreeVisitor {
             case .directory?, nil: throw CommandFailure("of a type that a volume does not have")
             default: action = .node
             }
+            var status = status, attributes = try directory.attributes(of: name)
+            drop(&attributes, &status, paths.path(parent, name))
             add(
                 ImportItem(
                     action: action, parent: parent, name: name, status: status,
-                    attributes: try directory.attributes(of: name)))
+                    attributes: attributes))
         } catch let error as HostError where error.isVanished {
             log.add(paths.path(parent, name), "vanished while the tree was read")
         } catch {
             log.add(paths.path(parent, name), "\(error)")
         }
+    }
+
+    /// Takes out what a volume does not keep, access control lists, and leaves permissions with
+    /// which nobody may do more than before.
+    private func drop(
+        _ attributes: inout [HostAttribute], _ status: inout HostStatus,
+        _ path: @autoclosure () -> String
+    ) {
+        var isDropped = false
+        attributes.removeAll { attribute in
+            guard attribute.name.starts(with: AccessListAttribute.namespace) else { return false }
+            isDropped = true
+            if attribute.name == AccessListAttribute.access {
+                // One that can't be read may be as narrow as can be.
+                let list = AccessList(attribute.value)
+                status.permissions =
+                    list?.narrowed(status.permissions) ?? status.permissions & ~0o77
+            }
+            return true
+        }
+        if isDropped { log.dropAccessList(path()) }
     }
 
     /// Where the file's data is. It is opened only where that has to be found out, or for the

@@ -4,10 +4,21 @@
 internal import HostFiles
 internal import Synchronization
 
+/// Why a result could not be written.
+enum OutputFailure: Hashable, Sendable {
+    /// Its reader has gone: nobody is there who could be told.
+    case noReader
+    case failed(String)
+
+    init(_ error: HostError) {
+        self = error.isWithoutReader ? .noReader : .failed("standard output: \(error.reason)")
+    }
+}
+
 protocol Channel: Sendable {
     /// Text of the result.
-    /// - Returns: whether somebody reads it.
-    func write(_ text: String) -> Bool
+    /// - Returns: why it could not be written; nil: it was.
+    func write(_ text: String) -> OutputFailure?
     /// A line for people, which is no result.
     func tell(_ text: String)
     /// Columns of the terminal on which progress is drawn; nil: there is none.
@@ -24,9 +35,13 @@ final class StandardChannel: Channel {
     /// Whether a line of progress stands on the terminal.
     private let isShown = Atomic<Bool>(false)
 
-    func write(_ text: String) -> Bool {
-        do throws(HostError) { try StandardStream.output.write(text) } catch { return false }
-        return true
+    func write(_ text: String) -> OutputFailure? {
+        do throws(HostError) {
+            try StandardStream.output.write(text)
+            return nil
+        } catch {
+            return OutputFailure(error)
+        }
     }
 
     func tell(_ text: String) {

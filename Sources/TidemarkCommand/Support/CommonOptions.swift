@@ -1,6 +1,7 @@
 // What every command takes, and the frame in which every command runs.
 
 internal import ArgumentParser
+internal import HostFiles
 internal import Reports
 
 struct CommonOptions: ParsableArguments {
@@ -48,18 +49,39 @@ extension TidemarkSubcommand {
             channel: channel, served: served)
         var status: ExitStatus
         do {
-            status = try sent(output) ?? execute(output)
+            if let sent = try sent(output) {
+                status = sent
+            } else {
+                status = try execute(output)
+                // Where only errors are printed, the status is not all there is of one.
+                if output.isQuiet, status.contains(.operational), !output.hasToldError {
+                    output.error("\(target): not everything could be done; see it without --quiet")
+                }
+            }
         } catch let error where error is ValidationError || error is ExitCode {
             throw error
         } catch {
             let text = explanation(of: error)
             status = (error as? CommandFailure)?.status ?? .operational
             output.error(text)
+            if served == nil { Background.hasFailed(text) }
             if common.json { output.json(document([("error", .string(text))])) }
         }
         output.flush()
         channel.draw("")
+        if let failure = output.failure { status.insert(told(failure, output)) }
         return status
+    }
+
+    /// What the exit status says where the result did not arrive.
+    private func told(_ failure: OutputFailure, _ output: Output) -> ExitStatus {
+        switch failure {
+        // Whoever has left has what they wanted, as with `| head`.
+        case .noReader: return .success
+        case .failed(let why):
+            output.error("\(why); the result is not whole")
+            return .operational
+        }
     }
 
     /// What became of it in the process that serves the volume; nil: it is to be done here.

@@ -63,7 +63,7 @@ final class LineList: Sendable {
             if let failure = $0.failure { return failure }
             if let send, !$0.collected.isEmpty { _ = send($0.collected) }
             $0.collected = ""
-            do throws(HostError) { try $0.file?.flush() } catch { return error }
+            do throws(HostError) { try $0.file?.close() } catch { return error }
             return nil
         }
         if let failure, let path {

@@ -1,6 +1,7 @@
 // Where the libraries' log goes: to standard error, with priorities where that is the journal,
 // or, for a command in the background, to the system's log.
 
+internal import Bytes
 internal import HostFiles
 internal import Logging
 
@@ -33,7 +34,9 @@ private struct LineLog: LogHandler {
     func log(event: LogEvent) {
         let all = metadata.merging(event.metadata ?? [:]) { $1 }
         let words = all.sorted { $0.key < $1.key }.map { "\($0.key): \($0.value)" }
-        let text = "\(event.message)" + (words.isEmpty ? "" : " (\(words.joined(separator: "; ")))")
+        let details = words.isEmpty ? "" : " (\(words.joined(separator: "; ")))"
+        let whole = "\(event.message)" + details
+        let text = whole.shownPath
         if toSystem {
             logToSystem("tidemark: " + text)
         } else if hasJournal {

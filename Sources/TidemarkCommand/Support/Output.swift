@@ -1,6 +1,8 @@
-// Where a command's words go: results to standard output, everything else to standard
-// error. A reader who has gone away ends the command quietly.
+// Where a command's words go: results to standard output, everything else to standard error. A
+// result that could not be written is told of, and the exit status says so; a reader who has gone
+// away ends the command quietly.
 
+internal import Bytes
 internal import Reports
 internal import Synchronization
 
@@ -13,8 +15,9 @@ final class Output: Sendable {
     let channel: any Channel
     /// The volume that this process serves, where another process has sent the command.
     let served: ServedVolume?
-    /// Whether nobody reads standard output any more.
-    private let isDeaf = Atomic<Bool>(false)
+    /// The first failure to write the result.
+    private let failed = Mutex<OutputFailure?>(nil)
+    private let hasTold = Atomic<Bool>(false)
     /// Where lines are collected before they are written.
     private let buffer = Mutex("")
 
@@ -31,8 +34,14 @@ final class Output: Sendable {
 
     var isJSON: Bool { form == .json }
 
-    /// Nobody reads what is printed: a command that only prints may end.
-    var isUnread: Bool { isDeaf.load(ordering: .relaxed) }
+    /// Why what was printed did not arrive; nil: it did, so far.
+    var failure: OutputFailure? { failed.withLock { $0 } }
+
+    /// Nobody gets what is printed: a command that only prints may end.
+    var isUnread: Bool { failure != nil }
+
+    /// Whether an error was told of.
+    var hasToldError: Bool { hasTold.load(ordering: .relaxed) }
 
     /// A line of the result, for people: nothing where JSON was asked for.
     func line(_ text: String = "") {
@@ -60,19 +69,22 @@ final class Output: Sendable {
 
     private func write(_ text: inout String) {
         guard !text.isEmpty else { return }
-        if !isUnread, !channel.write(text) { isDeaf.store(true, ordering: .relaxed) }
+        if !isUnread, let failure = channel.write(text.shownPath) {
+            failed.withLock { if $0 == nil { $0 = failure } }
+        }
         text = ""
     }
 
     /// Something that went wrong and that the user is to know.
     func error(_ text: String) {
-        channel.tell("tidemark: \(text)\n")
+        hasTold.store(true, ordering: .relaxed)
+        channel.tell("tidemark: \(text.shownPath)\n")
     }
 
     /// Something worth knowing, which is no result.
     func note(_ text: String) {
         guard !isQuiet else { return }
-        channel.tell("tidemark: \(text)\n")
+        channel.tell("tidemark: \(text.shownPath)\n")
     }
 
     /// What only `--verbose` asks for.

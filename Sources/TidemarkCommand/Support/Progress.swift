@@ -47,7 +47,8 @@ final class Progress: Sendable {
     /// Shows a line that is known already. To be called ten times a second at the most.
     func draw(_ line: String) {
         guard let columns else { return }
-        channel.draw(String(line.prefix(max(columns - 1, 20))))
+        // Of a client's terminal it is any number.
+        channel.draw(String(line.prefix(max(min(columns, 1000) - 1, 20))))
     }
 
     /// Takes the line away.

@@ -26,6 +26,15 @@ extension TidemarkSubcommand {
 }
 
 extension Output {
+    /// Prints the report; of a run that did not do what it was for, an error too where nothing else
+    /// is printed.
+    func show(_ report: RunReport, of target: String, isDryRun: Bool) {
+        lines(report.lines(target, isDryRun: isDryRun, isVerbose: isVerbose))
+        guard isQuiet, report.outcome.status.contains(.operational) else { return }
+        let why = report.reason.map { ": \($0)" } ?? ""
+        error("\(target): \(report.outcome.rawValue)\(why)")
+    }
+
     /// Tells of the events of a run.
     var events: RunObserver {
         var observer = RunObserver()

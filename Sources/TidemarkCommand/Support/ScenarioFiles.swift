@@ -1,6 +1,6 @@
 // Scenario files: found in folders, read, written.
 
-internal import FoundationEssentials
+internal import HostFiles
 internal import Scenarios
 
 enum ScenarioFiles {
@@ -10,9 +10,13 @@ enum ScenarioFiles {
     /// The files among `paths`, and those in the folders among them, in the order of names.
     static func find(_ paths: [String]) throws -> [String] {
         try paths.flatMap { path in
-            guard isDirectory(path) else { return [path] }
-            let found = try FileManager.default.subpathsOfDirectory(atPath: path)
-                .filter { $0.hasSuffix(".yaml") }.sorted().map { path + "/" + $0 }
+            let found: [String]?
+            do throws(HostError) {
+                found = try HostFile.files(below: path, endingIn: ".yaml")
+            } catch {
+                throw CommandFailure("\(path): \(error)")
+            }
+            guard let found else { return [path] }
             guard !found.isEmpty else {
                 throw CommandFailure("\(path): no file in it ends in .yaml")
             }
@@ -28,26 +32,29 @@ enum ScenarioFiles {
     }
 
     private static func isDirectory(_ path: String) -> Bool {
-        var isDirectory = false
-        return FileManager.default.fileExists(atPath: path, isDirectory: &isDirectory)
-            && isDirectory
+        (try? HostFile.directory(path: path)) != nil
     }
 
     static func read(_ path: String) throws -> Scenario {
-        guard let data = FileManager.default.contents(atPath: path) else {
-            throw CommandFailure("\(path): it can't be read; is it there, and readable?")
+        let bytes: [UInt8]
+        do throws(HostError) {
+            bytes = try HostFile.contents(path: path)
+        } catch {
+            throw CommandFailure("\(path): it can't be read: \(error.reason)")
         }
-        guard let text = String(validating: data, as: UTF8.self) else {
+        guard let text = String(validating: bytes, as: UTF8.self) else {
             throw CommandFailure("\(path): it is not UTF-8, so it is no scenario")
         }
         return try ScenarioReader.read(text, file: path)
     }
 
     static func write(_ text: String, to path: String) throws {
-        do {
-            try Data(text.utf8).write(to: URL(filePath: path))
+        do throws(HostError) {
+            var file = try TextFile(path: path)
+            try file.append(text)
+            try file.close()
         } catch {
-            throw CommandFailure("\(path): it can't be written: \(error)")
+            throw CommandFailure("\(path): it can't be written: \(error.reason)")
         }
     }
 }

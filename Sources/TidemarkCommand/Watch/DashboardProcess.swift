@@ -35,7 +35,7 @@ final class DashboardProcess {
     {
         switch try Background.start(arguments) {
         case .ready(let process): return process
-        case .ended(let status):
+        case .ended(let status, _):
             throw CommandFailure("\(volume): no dashboard, so not mounted (status \(status))")
         }
     }

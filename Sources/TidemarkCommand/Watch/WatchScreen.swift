@@ -1,10 +1,13 @@
 // A picture on a terminal that is drawn over and over, in place: what was printed before it stays,
 // and so does the last picture.
 
+internal import Bytes
 internal import HostFiles
 
 final class WatchScreen {
     private var drawn = 0
+    /// Whether nothing can be drawn any more.
+    private(set) var hasFailed = false
     private var size = (columns: 0, rows: 0)
     private var picture: (WatchStyle) -> [String] = { _ in [] }
 
@@ -34,7 +37,11 @@ final class WatchScreen {
         for line in lines { text += "\r\u{1b}[K\(line)\n" }
         // What the last picture had more.
         text += "\u{1b}[J"
-        try? StandardStream.output.write(text)
+        do throws(HostError) {
+            try StandardStream.output.write(text.shownPath)
+        } catch {
+            hasFailed = true
+        }
         drawn = lines.count
     }
 }

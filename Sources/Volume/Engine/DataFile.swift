@@ -17,7 +17,7 @@ final class DataFile: Sendable {
 
     init(path: String, isReadOnly: Bool) throws(VolumeError) {
         self.path = path
-        file = unsafe open(path, (isReadOnly ? O_RDONLY : O_RDWR) | O_CLOEXEC)
+        file = unsafe open(path.hostPath, (isReadOnly ? O_RDONLY : O_RDWR) | O_CLOEXEC)
         guard file >= 0 else { throw .system("open", path) }
     }
 

@@ -56,6 +56,7 @@ struct DurablePoint: Hashable {
             let meta = MetaPage(bytes: Array(bytes[64..<216]))
         else { return nil }
         number = span.integer(at: 16)
+        guard number < 1 << 62 else { return nil }
         isClean = span.integer(at: 12, as: UInt8.self) == 1
         boot = String(decoding: bytes[24..<64].prefix { $0 != 0 }, as: UTF8.self)
         self.meta = meta
@@ -73,17 +74,20 @@ final class DurableFile: Sendable {
     static let slotDistance = 4096
 
     private let path: String
-    /// Held open: the volume's directory may be renamed.
+    /// Held open: the volume's directory may be renamed. Below zero: there is none.
     private let file: Int32
 
     init(path: String, isReadOnly: Bool) throws(VolumeError) {
         self.path = path
         file = unsafe open(
-            path, isReadOnly ? O_RDONLY | O_CLOEXEC : O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
-        guard file >= 0 else { throw .system("open", path) }
+            path.hostPath, isReadOnly ? O_RDONLY | O_CLOEXEC : O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+        // Reading alone makes no file: one that is missing holds no point.
+        guard file >= 0 || isReadOnly && Glibc.errno == ENOENT else {
+            throw .system("open", path)
+        }
     }
 
-    deinit { close(file) }
+    deinit { if file >= 0 { close(file) } }
 
     /// The newest whole durable point; nil where there is none.
     /// - Throws: `newerFormat` where a slot is of one, `olderFormat` where all are.
@@ -105,6 +109,7 @@ final class DurableFile: Sendable {
 
     /// The bytes of a slot, as many as there are.
     private func read(slot: Int) throws -> [UInt8] {
+        guard file >= 0 else { return [] }
         var bytes = [UInt8](repeating: 0, count: DurablePoint.size)
         let count = unsafe bytes.withUnsafeMutableBytes {
             unsafe pread(file, $0.baseAddress, $0.count, slot * DurableFile.slotDistance)
@@ -132,7 +137,7 @@ func kernelBootIdentity() -> String {
 }
 
 func readSmallFile(_ path: String) -> String? {
-    let file = unsafe open(path, O_RDONLY | O_CLOEXEC)
+    let file = unsafe open(path.hostPath, O_RDONLY | O_CLOEXEC)
     guard file >= 0 else { return nil }
     defer { close(file) }
     let bytes = unsafe [UInt8](unsafeUninitializedCapacity: 256) {

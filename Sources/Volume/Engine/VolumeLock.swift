@@ -1,6 +1,7 @@
 // The file `lock`: one process writes a volume, or several read it (flock(2)). The writer's
 // process number stands in the file, for the error that others get.
 
+internal import Bytes
 #if canImport(Glibc)
 internal import Glibc
 #endif
@@ -15,9 +16,14 @@ final class VolumeLock: Sendable {
     /// - Throws: `inUse` where another holds the lock, in this process or another.
     init(volume: String, exclusive: Bool) throws(VolumeError) {
         let path = volume + "/lock"
-        var opened = unsafe open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
-        if opened < 0, Glibc.errno == EROFS, !exclusive {
-            opened = unsafe open(path, O_RDONLY | O_CLOEXEC)
+        var opened = unsafe open(path.hostPath, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+        // On what can only be read, or by a user who may only read it.
+        if opened < 0, !exclusive, [EROFS, EACCES, EPERM].contains(Glibc.errno) {
+            opened = unsafe open(path.hostPath, O_RDONLY | O_CLOEXEC)
+            // Nobody can write there: the directory stands for a lock that nobody has made.
+            if opened < 0, Glibc.errno == ENOENT {
+                opened = unsafe open(volume.hostPath, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+            }
         }
         file = opened
         guard file >= 0 else { throw .system("open", path) }
@@ -49,7 +55,7 @@ final class VolumeLock: Sendable {
     /// - Returns: false where somebody still does after so many seconds.
     static func waitUntilFree(volume: String, seconds: Double) throws(VolumeError) -> Bool {
         let path = volume + "/lock"
-        let file = unsafe open(path, O_RDONLY | O_CLOEXEC)
+        let file = unsafe open(path.hostPath, O_RDONLY | O_CLOEXEC)
         guard file >= 0 else { throw .system("open", path) }
         defer { close(file) }
         let end = monotonicSeconds() + seconds

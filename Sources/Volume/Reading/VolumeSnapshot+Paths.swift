@@ -57,9 +57,15 @@ extension VolumeSnapshot {
         return current
     }
 
-    /// `resolve` for a path as text.
+    /// The inode that a path leads to. A path that exists as it is typed is meant so; where it does
+    /// not, `\xHH` stands for a byte, as it does where names are printed.
     public func resolve(_ path: String, follow: Bool = false) throws -> InodeNumber {
-        try resolve(Array(path.utf8), follow: follow)
+        let literal = path.hostPathBytes, unescaped = path.unescapedBytes
+        do {
+            return try resolve(literal, follow: follow)
+        } catch VolumeError.noEntry where unescaped != literal {
+            return try resolve(unescaped, follow: follow)
+        }
     }
 }
 
@@ -107,6 +113,7 @@ extension VolumeSnapshot {
     /// wrong is reported, and paths through it are not given.
     public func paths(of n: InodeNumber, limit: Int = 1000) throws -> PathReport {
         var report = PathReport()
+        let limit = min(max(limit, 0), VolumeSnapshot.mostPaths)
         _ = try existing(n)
         // A directory has one name, so a way up is not much longer than it is deep. This
         // bounds what damaged pointers, which fork, can cost.
@@ -141,6 +148,9 @@ extension VolumeSnapshot {
         }
         return report
     }
+
+    /// Paths that are given at the most, whatever is asked for: they are collected in memory.
+    public static let mostPaths = 1 << 20
 
     /// A place on the way up: `name` in `inode` leads to the place `below`.
     private struct Step {
