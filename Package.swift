@@ -27,7 +27,6 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
-        .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
         .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
         .package(url: "https://github.com/swhitty/FlyingFox", from: "0.27.1"),
     ],
@@ -37,7 +36,7 @@ let package = Package(
         .systemLibrary(name: "CFUSE", pkgConfig: "fuse3", providers: [.apt(["libfuse3-dev"])]),
         .target(name: "Bytes", dependencies: ["CISAL"], swiftSettings: pointers),
         .target(name: "LMDB", dependencies: ["Bytes", "CLMDB"], swiftSettings: pointers),
-        .target(name: "LMDBPages", swiftSettings: pointers),
+        .target(name: "LMDBPages", dependencies: ["Bytes"], swiftSettings: pointers),
         .target(name: "Threads", swiftSettings: pointers),
         .target(name: "Meters", dependencies: ["Threads"], swiftSettings: pointers),
         // The framework, bottom up. Each layer knows those above it in this list, and no other;
@@ -58,8 +57,7 @@ let package = Package(
         .target(
             name: "Engine",
             dependencies: [
-                "Bytes", "Threads", "Entries", "Contract", "Feed", "Shadow", "Mutation",
-                .product(name: "Histogram", package: "hdrhistogram-swift"),
+                "Bytes", "Threads", "Meters", "Entries", "Contract", "Feed", "Shadow", "Mutation",
             ],
             swiftSettings: pointers),
         .target(
@@ -154,7 +152,6 @@ let package = Package(
                 "VolumeIndexes", "VolumeMount", "VolumeService", "VolumeVerify",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
-                .product(name: "Histogram", package: "hdrhistogram-swift"),
             ],
             swiftSettings: strict),
         // What all tests use, and nothing else does.

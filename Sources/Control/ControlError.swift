@@ -6,6 +6,7 @@
 // (Docs/control.md). A client can do no harm to a server but ask: lines, clients and waiting
 // times are bounded, and what is no request is answered with an error.
 
+internal import Bytes
 #if canImport(Glibc)
 internal import Glibc
 #endif
@@ -56,7 +57,7 @@ extension ControlError: CustomStringConvertible {
         case .abandoned(let path): "\(path): its answer was not waited for"
         case .refused(_, let message): message
         case .system(let operation, let path, let number):
-            "\(operation) \(path): \(words(of: number))"
+            "\(operation) \(path): \(systemText(number))"
         }
     }
 
@@ -71,10 +72,4 @@ extension ControlError: CustomStringConvertible {
         default: return .system(operation: operation, path: path, errno: number)
         }
     }
-}
-
-/// The system's words for an error number.
-private func words(of number: Int32) -> String {
-    guard let text = unsafe strerror(number) else { return "error \(number)" }
-    return unsafe String(cString: text)
 }

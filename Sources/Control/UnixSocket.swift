@@ -2,6 +2,7 @@
 // relative to an open directory, through /proc/self/fd.
 
 internal import Bytes
+internal import Threads
 #if canImport(Glibc)
 internal import Glibc
 #endif
@@ -69,7 +70,7 @@ struct Connection: ~Copyable {
     mutating func line(
         atMost limit: Int, first: Double, whole: Double, wakeup: Int32 = -1
     ) throws(Failure) -> [UInt8] {
-        var deadline = now() + (buffer.isEmpty ? first : whole)
+        var deadline = monotonicSeconds() + (buffer.isEmpty ? first : whole)
         while true {
             if let end = buffer[searched...].firstIndex(of: Wire.newline) {
                 let line = Array(buffer[..<end])
@@ -80,7 +81,7 @@ struct Connection: ~Copyable {
             searched = buffer.count
             guard buffer.count <= limit else { throw .tooLong }
             try wait(for: POLLIN, of: descriptor, until: deadline, wakeup)
-            if buffer.isEmpty { deadline = now() + whole }
+            if buffer.isEmpty { deadline = monotonicSeconds() + whole }
             try receive()
         }
     }
@@ -119,7 +120,7 @@ struct Connection: ~Copyable {
 func sendAll(
     _ bytes: [UInt8], to descriptor: Int32, within seconds: Double, wakeup: Int32
 ) throws(Connection.Failure) {
-    let deadline = now() + seconds
+    let deadline = monotonicSeconds() + seconds
     var done = 0
     while done < bytes.count {
         let count = unsafe bytes.withUnsafeBytes {
@@ -146,7 +147,7 @@ private func wait(
     for event: Int32, of descriptor: Int32, until deadline: Double, _ wakeup: Int32
 ) throws(Connection.Failure) {
     while true {
-        let left = deadline - now()
+        let left = deadline - monotonicSeconds()
         guard left > 0 else { throw .timeout }
         var wanted = [
             pollfd(fd: descriptor, events: Int16(event), revents: 0),
@@ -177,12 +178,12 @@ func prepare(_ descriptor: Int32) {
 func connectSocket(
     _ folder: SocketFolder, _ name: String, patience: Double = 5
 ) throws(ControlError) -> Int32 {
-    let deadline = now() + patience
+    let deadline = monotonicSeconds() + patience
     while true {
         do throws(ControlError) {
             return try connectOnce(folder, name)
         } catch {
-            guard case .stalled = error, now() < deadline else { throw error }
+            guard case .stalled = error, monotonicSeconds() < deadline else { throw error }
             usleep(5000)
         }
     }
@@ -203,11 +204,4 @@ private func connectOnce(_ folder: SocketFolder, _ name: String) throws(ControlE
         throw error
     }
     return descriptor
-}
-
-/// Seconds of a monotonic clock.
-func now() -> Double {
-    var time = timespec()
-    unsafe clock_gettime(CLOCK_MONOTONIC, &time)
-    return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
 }

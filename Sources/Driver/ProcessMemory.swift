@@ -1,6 +1,7 @@
 // What the process takes of the machine.
 
 public import Engine
+internal import Threads
 #if canImport(Glibc)
 internal import Glibc
 #endif
@@ -76,9 +77,5 @@ extension RunClock {
     var processorDelay: UInt64 { manual == nil ? threadDelay() : 0 }
 
     /// The system's `CLOCK_MONOTONIC`.
-    public static let system = RunClock {
-        var time = timespec()
-        unsafe clock_gettime(CLOCK_MONOTONIC, &time)
-        return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
-    }
+    public static let system = RunClock(now: monotonicNanoseconds)
 }

@@ -3,6 +3,7 @@
 // that no path is ever too long and no symbolic link is followed by mistake; and names are
 // bytes, as they are for the kernel.
 
+internal import Bytes
 #if canImport(Glibc)
 internal import Glibc
 #endif
@@ -32,8 +33,5 @@ extension HostError: CustomStringConvertible {
     public var description: String { "\(operation): \(reason)" }
 
     /// The system's words.
-    public var reason: String {
-        guard let text = unsafe strerror(errno) else { return "error \(errno)" }
-        return unsafe String(cString: text)
-    }
+    public var reason: String { systemText(errno) }
 }

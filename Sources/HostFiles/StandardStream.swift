@@ -186,13 +186,6 @@ public enum Signals {
     }
 }
 
-/// Monotonic time, in nanoseconds.
-public func monotonicNanoseconds() -> UInt64 {
-    var time = timespec()
-    unsafe clock_gettime(CLOCK_MONOTONIC, &time)
-    return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
-}
-
 public func sleep(milliseconds: UInt32) {
     usleep(milliseconds * 1000)
 }

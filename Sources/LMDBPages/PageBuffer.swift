@@ -1,6 +1,7 @@
 // One page in memory, read with pread(2): not through a map, where a file that is cut short, or a
 // sector that can't be read, ends the process with SIGBUS.
 
+internal import Bytes
 #if canImport(Glibc)
 internal import Glibc
 #endif
@@ -85,12 +86,6 @@ struct PageSet {
     }
 }
 
-/// The system's words for an error number.
-func systemWords(_ number: Int32) -> String {
-    guard let text = unsafe strerror(number) else { return "error \(number)" }
-    return unsafe String(cString: text)
-}
-
 /// A file that is open for reading.
 final class PageFile {
     let descriptor: Int32
@@ -100,7 +95,7 @@ final class PageFile {
 
     init(_ path: String) throws(PageCheckError) {
         self.path = path
-        descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
+        descriptor = unsafe open(path.hostPath, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else {
             throw PageCheckError(operation: "open", path: path, errno: errno)
         }

@@ -1,5 +1,7 @@
 // What can be wrong with a page of an LMDB file, and where it was seen.
 
+internal import Bytes
+
 /// One rule of the file's structure that a page, or the file as a whole, breaks. liblmdb relies on
 /// every one of them without a look.
 public enum PageDefect: String, Sendable, CaseIterable {
@@ -115,5 +117,5 @@ public struct PageCheckError: Error, Hashable, Sendable, CustomStringConvertible
         self.errno = errno
     }
 
-    public var description: String { "\(operation) \(path): \(systemWords(errno))" }
+    public var description: String { "\(operation) \(path): \(systemText(errno))" }
 }

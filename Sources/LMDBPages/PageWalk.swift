@@ -1,5 +1,7 @@
 // The walk through the trees of one commit.
 
+internal import Bytes
+
 /// What is known while the pages of a file are checked.
 struct PageWalk {
     let file: PageFile
@@ -30,7 +32,7 @@ struct PageWalk {
         var distance: UInt64 = 4096
         for number: UInt64 in 0...1 {
             if let failure = page.fill(file.descriptor, at: number * distance) {
-                let found = failure == 0 ? "\(file.size) bytes" : systemWords(failure)
+                let found = failure == 0 ? "\(file.size) bytes" : systemText(failure)
                 find(.noMeta, failure == 0 ? nil : number, nil, found, "two meta pages")
                 continue
             }
@@ -146,7 +148,7 @@ struct PageWalk {
         guard let failure = buffer.fill(file.descriptor, at: page * UInt64(pageSize)) else {
             return true
         }
-        let found = failure == 0 ? "the end of the file" : systemWords(failure)
+        let found = failure == 0 ? "the end of the file" : systemText(failure)
         find(.unreadable, page, table, found, "\(pageSize) bytes")
         return false
     }

@@ -1,5 +1,6 @@
 // Calls to the kernel that failed, and answers that can't be what the kernel documents.
 
+internal import Bytes
 internal import CLinuxFilesystem
 #if canImport(Glibc)
 internal import Glibc
@@ -60,9 +61,4 @@ extension LinuxCallError: CustomStringConvertible {
         case .malformed(let what): "\(call) of \(object): the kernel's answer is malformed: \(what)"
         }
     }
-}
-
-private func systemText(_ number: Int32) -> String {
-    guard let text = unsafe strerror(number) else { return "error \(number)" }
-    return unsafe String(cString: text)
 }

@@ -83,14 +83,14 @@ public final class ActivityMeter: Sendable {
     public init(_ look: @escaping @Sendable () -> [ActivityCount]) {
         let state = state
         self.look = look
-        let first = Sample(time: monotonicTime(), counts: look())
+        let first = Sample(time: monotonicNanoseconds(), counts: look())
         state.withLock { $0.samples = [first] }
         thread.withLock {
             $0 = DedicatedThread(name: "activity") {
                 while state.wait(seconds: ActivityMeter.interval, { $0.isEnded ? true : nil })
                     == nil
                 {
-                    let sample = Sample(time: monotonicTime(), counts: look())
+                    let sample = Sample(time: monotonicNanoseconds(), counts: look())
                     state.withLock { ActivityMeter.note(sample, &$0.samples) }
                 }
             }
@@ -104,7 +104,7 @@ public final class ActivityMeter: Sendable {
 
     public var activities: [Activity] {
         guard let first = state.withLock({ $0.samples.first }) else { return [] }
-        let now = Sample(time: monotonicTime(), counts: look())
+        let now = Sample(time: monotonicNanoseconds(), counts: look())
         return now.counts.enumerated().map { index, count in
             Activity(
                 count, since: index < first.counts.count ? first.counts[index] : nil,

@@ -46,7 +46,7 @@ public final class RunRegistry: Sendable {
     /// Whether runs give way to programs unless they are told not to.
     private let servesPrograms: Bool
     let state = Monitor(State())
-    private let began = monotonicTime()
+    private let began = monotonicNanoseconds()
     /// What goes on in this process beside its runs.
     private let meter: ActivityMeter
     private let mount = MountReference()
@@ -148,7 +148,7 @@ public final class RunRegistry: Sendable {
             limits: handles.first?.controls.limits ?? RunLimits(),
             stopReason: handles.first?.controls.stopReason, runs: work.map { status(of: $0) },
             recorded: (try? store.runs())?.suffix(RunRegistry.recorded))
-        live.seconds = Double(monotonicTime() - began) / 1e9
+        live.seconds = Double(monotonicNanoseconds() - began) / 1e9
         let activities = meter.activities
         live.writers = store.isReadOnly || store.writerActivity == nil ? nil : activities.first
         live.mount = mount.store.map {

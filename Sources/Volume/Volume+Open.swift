@@ -5,8 +5,8 @@ internal import Bytes
 internal import LMDB
 internal import LMDBPages
 internal import Logging
-internal import Meters
 internal import Synchronization
+internal import Threads
 internal import Tidemark
 internal import VolumeFormat
 internal import VolumeIndexes
@@ -118,8 +118,8 @@ extension Volume {
     ) throws {
         let file = path + "/meta.mdb"
         let hasTime = options.checksAllPages || !wasClosed
-        let end = monotonicTime() + UInt64(max(0, options.pageSeconds) * 1e9)
-        var report = try PageCheck.check(file) { hasTime || monotonicTime() < end }
+        let end = monotonicNanoseconds() + UInt64(max(0, options.pageSeconds) * 1e9)
+        var report = try PageCheck.check(file) { hasTime || monotonicNanoseconds() < end }
         if report.isSound, !report.isComplete {
             options.logger.info(
                 "not all pages of the metadata were looked at in the time there was",

@@ -20,6 +20,7 @@ internal import Bytes
 internal import LMDB
 public import Meters
 internal import Synchronization
+internal import Threads
 public import Tidemark
 public import VolumeFormat
 
@@ -58,7 +59,7 @@ public final class Volume: Sendable {
     public func perform<R>(_ body: (inout Operations) throws -> R) throws -> R {
         guard !core.isReadOnly else { throw VolumeError.readOnly("volume \(path)") }
         try core.checkNotStopped()
-        let start = monotonicTime()
+        let start = monotonicNanoseconds()
         defer { core.latencies.record(since: start) }
         return try withoutActuallyEscaping(body) { body in
             if let work = writer?.runHere({ Work(isQueued: false, body) }) {

@@ -2,6 +2,7 @@
 // operation answer (the volume is as it was), damage (a result of looking, not a failure
 // to look), and what keeps a volume from being opened or changed at all.
 
+internal import Bytes
 public import LMDB
 public import LMDBPages
 public import VolumeFormat
@@ -144,23 +145,12 @@ extension VolumeError: CustomStringConvertible {
         case .needsRecovery(let path):
             "\(path) was open when the system came down; open it once for writing"
         case .io(let operation, let object, let number):
-            "\(operation) \(object): \(String(systemError: number))"
+            "\(operation) \(object): \(systemText(number))"
                 + (number == EROFS
                     ? "; open the volume for reading only, or make that filesystem writable" : "")
         case .stopped(let path, let why):
             "\(path) takes no more changes: \(why); close it, see to the disk, and open it again"
         default: "volume error \(errno)"
         }
-    }
-}
-
-extension String {
-    /// The system's words for an error number.
-    init(systemError number: Int32) {
-        guard let text = unsafe strerror(number) else {
-            self = "error \(number)"
-            return
-        }
-        self = unsafe String(cString: text)
     }
 }

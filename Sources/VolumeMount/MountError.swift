@@ -1,5 +1,7 @@
 // Why a volume could not be mounted, or its mount not be ended.
 
+internal import Bytes
+
 public enum MountError: Error, Hashable, Sendable {
     /// Nothing is there to mount on.
     case missing(String)

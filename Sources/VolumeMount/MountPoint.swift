@@ -146,7 +146,8 @@ public enum MountPoint {
         var parts = path.split(separator: "/", omittingEmptySubsequences: true)
         guard let last = parts.popLast() else { return path }
         let way = (path.hasPrefix("/") ? "/" : "") + parts.joined(separator: "/")
-        guard let parent = unsafe realpath((way.isEmpty ? "." : way).hostPath, nil) else { return path }
+        let folder = way.isEmpty ? "." : way
+        guard let parent = unsafe realpath(folder.hostPath, nil) else { return path }
         defer { unsafe free(parent) }
         let base = unsafe String(hostPath: parent)
         return (base == "/" ? "" : base) + "/" + last
@@ -197,9 +198,4 @@ public enum MountPoint {
             all += part[0..<count]
         }
     }
-}
-
-func systemText(_ number: Int32) -> String {
-    guard let text = unsafe strerror(number) else { return "error \(number)" }
-    return unsafe String(cString: text)
 }

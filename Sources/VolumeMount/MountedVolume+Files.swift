@@ -3,6 +3,7 @@
 
 internal import CFUSE
 internal import Meters
+internal import Threads
 internal import Volume
 internal import VolumeFormat
 #if canImport(Glibc)
@@ -82,7 +83,7 @@ extension MountedVolume {
     func seek(
         _ request: fuse_req_t, _ n: InodeNumber, _ offset: off_t, _ whence: Int32
     ) throws -> Answer {
-        let number = UInt(bitPattern: request), start = monotonicTime()
+        let number = UInt(bitPattern: request), start = monotonicNanoseconds()
         aside.run { [self] in
             defer { meter.record(.seek, since: start) }
             unsafe serve(fuse_req_t(bitPattern: number)) { _ in

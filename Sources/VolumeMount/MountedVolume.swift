@@ -131,7 +131,7 @@ public struct MountOptions: Sendable {
         var buffer = unsafe fuse_buf()
         let call = WorkerPool.Call(false)
         while unsafe fuse_session_exited(session) == 0, pool.enter(call) {
-            let start = monotonicTime()
+            let start = monotonicNanoseconds()
             let count = unsafe fuse_session_receive_buf(session, &buffer)
             pool.leave(waitedSince: start)
             if count == -EINTR { continue }

@@ -3,6 +3,7 @@
 
 internal import CFUSE
 public import Meters
+internal import Threads
 
 /// What requests are told apart by.
 enum RequestKind: Int, CaseIterable {
@@ -54,7 +55,7 @@ final class RequestMeter: Sendable {
     func measured(_ request: fuse_buf, _ body: () -> Void) {
         guard unsafe request.size >= MemoryLayout<fuse_in_header>.size else { return body() }
         let header = unsafe request.mem.loadUnaligned(as: fuse_in_header.self)
-        let kind = RequestKind(opcode: header.opcode), start = monotonicTime()
+        let kind = RequestKind(opcode: header.opcode), start = monotonicNanoseconds()
         body()
         if !kind.isAnsweredLater { record(kind, since: start) }
     }

@@ -42,7 +42,7 @@ final class SyncQueue: Sendable {
 
     func add(_ request: fuse_req_t) {
         state.withLock(notify: true) {
-            $0.waiting.append((UInt(bitPattern: request), monotonicTime()))
+            $0.waiting.append((UInt(bitPattern: request), monotonicNanoseconds()))
         }
     }
 

@@ -79,7 +79,7 @@ final class WorkerPool: Sendable {
 
     /// To be called after waiting since `start`, with a request or without one.
     func leave(waitedSince start: UInt64) {
-        let wasThere = monotonicTime() - start < WorkerPool.atOnce
+        let wasThere = monotonicNanoseconds() - start < WorkerPool.atOnce
         let (next, wakes): (Call?, Bool) = state.withLock { state in
             state.waiting -= 1
             state.requests += 1
@@ -112,8 +112,8 @@ final class WorkerPool: Sendable {
         }
     }
 
-    /// Whether the caretaker waits for a request before it looks again.
-    var isCaretakerAsleep: Bool { state.withLock { $0.isCaretakerAsleep } }
+    /// Whether the watchdog waits for a request before it looks again.
+    var isWatchdogAsleep: Bool { state.withLock { $0.isWatchdogAsleep } }
 
     /// Workers that stand by.
     var standBy: Int { state.withLock { $0.standing.count } }

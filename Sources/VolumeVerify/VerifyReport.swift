@@ -1,10 +1,8 @@
 // What verify found: the counts that say whether a volume is right, and examples that
 // say where it is not.
 
+internal import Bytes
 public import LMDBPages
-#if canImport(Glibc)
-internal import Glibc
-#endif
 
 /// How the live index differs from what the primary records derive.
 public enum Discrepancy: String, Sendable, CaseIterable {
@@ -229,16 +227,11 @@ extension VerifyError: CustomStringConvertible {
         case .notAVolume(let path):
             "\(path): holds no volume: give the directory that `tidemark create` made"
         case .unreadable(let path, let number):
-            "\(path): can't be read: \(systemText(number)); see that it is readable, and the disk well"
+            "\(path): can't be read: \(systemText(number)); see that you may, and to the disk"
         case .newerFormat(let path, let version):
             "\(path): format version \(version) is newer than this program: use a newer one"
         case .olderFormat(let path, let version):
             "\(path): format version \(version) keeps no quota usage: use the program that made it"
         }
     }
-}
-
-/// The system's words for an error number.
-private func systemText(_ number: Int32) -> String {
-    strerror(number).map { String(cString: $0) } ?? "error \(number)"
 }

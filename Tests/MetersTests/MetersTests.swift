@@ -17,7 +17,7 @@ import Threads
     }
 
     @Test(arguments: [1, 2, 3] as [UInt64])
-    func `percentiles are right within an eighth, the longest exactly`(seed: UInt64) {
+    func `percentiles are right within a thirty-second, the longest exactly`(seed: UInt64) {
         let recorder = LatencyRecorder()
         var state = seed, values: [UInt64] = []
         for _ in 0..<10_000 {
@@ -34,7 +34,7 @@ import Threads
             let exact = values[max(0, Int((Double(values.count) * percent / 100).rounded(.up)) - 1)]
             let told = latencies.percentile(percent)
             #expect(told >= exact, "\(percent) % of seed \(seed)")
-            #expect(Double(told) <= Double(exact) * 1.126, "\(percent) % of seed \(seed)")
+            #expect(Double(told) <= Double(exact) * 1.032, "\(percent) % of seed \(seed)")
         }
         for (bound, count) in latencies.cumulative {
             #expect(count == values.count { $0 < bound }, "\(bound) ns of seed \(seed)")

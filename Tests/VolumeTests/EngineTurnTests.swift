@@ -6,6 +6,7 @@ import LMDB
 import Synchronization
 import TestSupport
 import Testing
+import Threads
 import VolumeFormat
 
 @testable import Volume

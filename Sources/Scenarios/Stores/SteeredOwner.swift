@@ -9,6 +9,7 @@
 // What is counted and measured here is not guarded: the calls come from one thread at a time.
 
 internal import Bytes
+internal import Threads
 internal import Tidemark
 #if canImport(Glibc)
 internal import Glibc

@@ -4,6 +4,7 @@ internal import ArgumentParser
 internal import HostFiles
 internal import Reports
 internal import RunService
+internal import Threads
 internal import Tidemark
 internal import Volume
 

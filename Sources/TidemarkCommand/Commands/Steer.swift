@@ -5,6 +5,7 @@ internal import Control
 internal import HostFiles
 internal import Reports
 internal import RunService
+internal import Threads
 internal import Tidemark
 
 struct RunArguments: ParsableArguments {

@@ -6,6 +6,7 @@ internal import LMDBPages
 internal import Reports
 internal import RunService
 internal import Synchronization
+internal import Threads
 internal import Volume
 internal import VolumeVerify
 
@@ -15,9 +16,10 @@ struct Verify: TidemarkSubcommand {
         discussion: """
             Every secondary index is derived again from the primary records, and the primary \
             records are compared with each other: dangling entries, link counts, overlapping \
-            extents, free space, and the label and length of the file data. The code shares nothing with `check` and `repair` but the format \
-            of the records: it is their witness. It looks at one commit and changes nothing, \
-            also beside another process that has the volume, a mount among them.
+            extents, free space, the label and length of the file data. The code shares \
+            nothing with `check` and `repair` but the format of the records: it is their \
+            witness. It looks at one commit and changes nothing, also beside another process that \
+            has the volume, a mount among them.
 
             Exit status: 0 everything agrees; 1 defects were found; 4 it could not look.
 

@@ -1,6 +1,6 @@
 // The report of a stress.
 
-internal import Histogram
+internal import Meters
 internal import Reports
 internal import RunService
 internal import Tidemark
@@ -119,21 +119,21 @@ extension StressSide {
     }
 }
 
-extension Histogram<UInt64> {
+extension Latencies {
     fileprivate func seconds(_ percentile: Double) -> Double {
-        totalCount > 0 ? Double(valueAtPercentile(percentile)) / 1e9 : 0
+        Double(self.percentile(percentile)) / 1e9
     }
 
     fileprivate var json: JSONValue {
         .object([
             ("p50", .number(seconds(50) * 1e6)), ("p99", .number(seconds(99) * 1e6)),
             ("p999", .number(seconds(99.9) * 1e6)), ("max", .number(seconds(100) * 1e6)),
-            ("count", .unsigned(totalCount)),
+            ("count", .integer(count)),
         ])
     }
 
     fileprivate var text: String {
-        guard totalCount > 0 else { return "none" }
+        guard count > 0 else { return "none" }
         return "half within \(duration(seconds(50))), 99 % \(duration(seconds(99))), "
             + "99.9 % \(duration(seconds(99.9))), longest \(duration(seconds(100)))"
     }

@@ -1,7 +1,7 @@
 // What the writers of a stress did and how long they waited, with and without a run in
 // progress.
 
-internal import Histogram
+internal import Meters
 internal import Synchronization
 internal import Volume
 
@@ -19,11 +19,7 @@ enum StressOperation: String, CaseIterable, Sendable {
 struct StressSide: Sendable {
     var operations = 0
     var seconds = 0.0
-    var latencies = StressSide.histogram()
-
-    static func histogram() -> Histogram<UInt64> {
-        Histogram(highestTrackableValue: 600_000_000_000, numberOfSignificantValueDigits: .two)
-    }
+    var latencies = Latencies()
 
     var operationsPerSecond: Double { seconds > 0 ? Double(operations) / seconds : 0 }
 
@@ -43,7 +39,7 @@ struct StressTally: Sendable {
     /// Writes of contents, each with its two jobs.
     var dataWrites = 0
     var dataBytes = 0
-    var dataLatencies = StressSide.histogram()
+    var dataLatencies = Latencies()
 
     mutating func add(_ other: StressTally) {
         withRun.add(other.withRun)

@@ -7,10 +7,11 @@
 // certain number of files it deletes as many as it makes.
 
 internal import Bytes
-internal import Histogram
+internal import Meters
 internal import HostFiles
 internal import Scenarios
 internal import Synchronization
+internal import Threads
 internal import Volume
 internal import VolumeFormat
 
@@ -91,7 +92,7 @@ final class StressWriter: @unchecked Sendable {
         let elapsed = max(monotonicNanoseconds() - start, 1)
         let side: WritableKeyPath<StressTally, StressSide> = isRunning ? \.withRun : \.withoutRun
         tally[keyPath: side].operations += StressWriter.jobOperations
-        _ = tally[keyPath: side].latencies.record(elapsed)
+        tally[keyPath: side].latencies.record(elapsed)
         control.operations.add(StressWriter.jobOperations, ordering: .relaxed)
     }
 
@@ -121,7 +122,7 @@ final class StressWriter: @unchecked Sendable {
             try volume.write(inode, at: offset, bytes.span.bytes)
             tally.dataWrites += 1
             tally.dataBytes += count
-            _ = tally.dataLatencies.record(max(monotonicNanoseconds() - start, 1))
+            tally.dataLatencies.record(max(monotonicNanoseconds() - start, 1))
         } catch let error as VolumeError {
             // What had the inode's number may be something else by now.
             if case .invalid = error { return }

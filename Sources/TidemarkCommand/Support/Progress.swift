@@ -4,6 +4,7 @@
 internal import HostFiles
 internal import Reports
 internal import Synchronization
+internal import Threads
 
 final class Progress: Sendable {
     private struct State {

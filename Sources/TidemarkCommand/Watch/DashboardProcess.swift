@@ -5,6 +5,7 @@
 internal import Dashboard
 internal import HostFiles
 internal import Logging
+internal import Threads
 
 final class DashboardProcess {
     private let arguments: [String]

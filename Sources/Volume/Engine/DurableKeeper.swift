@@ -166,9 +166,3 @@ final class DurableKeeper: Sendable {
         core.lastDurable.store(pinned.commit, ordering: .releasing)
     }
 }
-
-func monotonicSeconds() -> Double {
-    var time = timespec()
-    unsafe clock_gettime(CLOCK_MONOTONIC, &time)
-    return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
-}

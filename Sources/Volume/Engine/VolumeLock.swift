@@ -2,6 +2,7 @@
 // process number stands in the file, for the error that others get.
 
 internal import Bytes
+internal import Threads
 #if canImport(Glibc)
 internal import Glibc
 #endif
