@@ -53,6 +53,8 @@ public struct MetaPage: Hashable, Sendable {
         else { return nil }
         self.pageSize = pageSize
         commit = bytes.native(at: 144)
+        // Counted up from 1: no file has so many.
+        guard commit < 1 << 62 else { return nil }
         let pages = bytes.native(at: 136, as: UInt64.self).addingReportingOverflow(1)
         let (size, isTooLarge) = pages.partialValue.multipliedReportingOverflow(
             by: UInt64(pageSize))

@@ -49,7 +49,9 @@ internal import Glibc
         var stat = MDB_stat()
         unsafe try check(mdb_stat(live, table.dbi, &stat), "stat", table.name)
         return TableStatistics(
-            entries: stat.ms_entries, depth: Int(stat.ms_depth), branchPages: stat.ms_branch_pages,
+            // A record of a table that was not checked may say anything.
+            entries: Int(clamping: min(stat.ms_entries, 1 << 48)), depth: Int(stat.ms_depth),
+            branchPages: stat.ms_branch_pages,
             leafPages: stat.ms_leaf_pages, overflowPages: stat.ms_overflow_pages)
     }
 

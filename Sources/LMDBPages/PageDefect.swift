@@ -6,7 +6,7 @@ internal import Bytes
 /// every one of them without a look.
 public enum PageDefect: String, Sendable, CaseIterable {
     // The file and its two meta pages.
-    case noMeta, metaFlags, metaFormat, metaPageSize, metaMapSize, metaLastPage
+    case noMeta, metaFlags, metaFormat, metaPageSize, metaMapSize, metaLastPage, metaCommit
     case tableRecord
     // A page, by itself.
     case beyondLastPage, beyondFile, unreadable, wrongNumber, wrongFlags, bounds
@@ -25,6 +25,7 @@ public enum PageDefect: String, Sendable, CaseIterable {
         case .metaPageSize: "a meta page with an impossible page size"
         case .metaMapSize: "a meta page with a map that does not hold the last page"
         case .metaLastPage: "a meta page with an impossible last page"
+        case .metaCommit: "a meta page with an impossible number of its commit"
         case .tableRecord: "the record of a table holds what it can't"
         case .beyondLastPage: "a page number beyond the last page, or that of a meta page"
         case .beyondFile: "a page in use lies beyond the end of the file"

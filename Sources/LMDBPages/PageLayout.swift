@@ -115,6 +115,9 @@ struct Meta {
         guard lastPage >= 1, lastPage < 1 << 48 else {
             throw MetaDamage(.metaLastPage, "page \(lastPage)", "a page from 1 to 2^48 - 1")
         }
+        guard commit < 1 << 62 else {
+            throw MetaDamage(.metaCommit, "commit \(commit)", "one that was counted up to")
+        }
         guard mapSize / UInt64(pageSize) > lastPage else {
             throw MetaDamage(
                 .metaMapSize, "a map of \(mapSize) bytes",

@@ -52,8 +52,11 @@ public struct AttributeRecord: Hashable, Sendable {
     }
 
     public init(key: RawSpan, value: RawSpan) throws(RecordDamage) {
-        guard key.byteCount > 8, key.byteCount <= 8 + AttributeRecord.maximumNameLength
-        else { throw .length }
+        guard key.byteCount > 8 else { throw .length }
+        try FormatLimits.check(
+            name: key.extracting(droppingFirst: 8), most: AttributeRecord.maximumNameLength,
+            slashes: true)
+        try FormatLimits.check(key.integer(at: 0))
         let body = try value.verified(key: key)
         guard body.byteCount >= 1 else { throw .length }
         let content: Content
@@ -63,7 +66,11 @@ public struct AttributeRecord: Hashable, Sendable {
             content = .inline(body.extracting(droppingFirst: 1).array)
         case 1:
             try body.require(13)
-            content = .remote(offset: body.integer(at: 1), length: body.integer(at: 9))
+            let offset: UInt64 = body.integer(at: 1), length: UInt32 = body.integer(at: 9)
+            guard length > 0, length <= AttributeRecord.maximumSize else { throw .field("length") }
+            // In blocks, of which a value has as many as bytes at the most.
+            try FormatLimits.checkBlocks(offset, UInt64(length), "offset")
+            content = .remote(offset: offset, length: length)
         default: throw .field("place")
         }
         self.init(
@@ -85,6 +92,8 @@ public enum SymlinkRecord {
         try key.require(8)
         let body = try value.verified(key: key)
         guard body.byteCount > 0, body.byteCount <= maximumLength else { throw .length }
+        try FormatLimits.check(key.integer(at: 0))
+        try FormatLimits.check(name: body, most: maximumLength, slashes: true)
         return body.array
     }
 }
@@ -115,6 +124,8 @@ public struct ReclaimRecord: Hashable, Sendable {
         try value.require(12)
         let body = try value.verified(key: key)
         self.init(inode: key.integer(at: 0), from: body.integer(at: 0))
+        try FormatLimits.check(inode)
+        guard from <= FormatLimits.blocks else { throw .field("from") }
     }
 }
 
@@ -132,6 +143,8 @@ public enum FreeInodeRecord {
         try key.require(8)
         try value.require(4)
         _ = try value.verified(key: key)
-        return key.integer(at: 0)
+        let inode: InodeNumber = key.integer(at: 0)
+        try FormatLimits.check(inode, from: .volume)
+        return inode
     }
 }

@@ -37,12 +37,16 @@ public struct DirentRecord: Hashable, Sendable {
 
     /// Length and characters of the name in `key`.
     public static func check(key: RawSpan) throws(RecordDamage) {
-        guard key.byteCount > keyPrefixSize, key.byteCount <= keyPrefixSize + maximumNameLength
-        else { throw .length }
-        for index in keyPrefixSize..<key.byteCount {
-            let byte: UInt8 = key.integer(at: index)
-            if byte == 0 || byte == UInt8(ascii: "/") { throw .field("name") }
+        guard key.byteCount > keyPrefixSize else { throw .length }
+        let name = key.extracting(droppingFirst: keyPrefixSize)
+        try FormatLimits.check(name: name, most: maximumNameLength, slashes: false)
+        let dot = UInt8(ascii: ".")
+        if name.byteCount <= 2, name.integer(at: 0, as: UInt8.self) == dot,
+            name.integer(at: name.byteCount - 1, as: UInt8.self) == dot
+        {
+            throw .field("name")
         }
+        try FormatLimits.check(key.integer(at: 0), "directory")
     }
 }
 
@@ -72,6 +76,6 @@ public struct DirentTarget: Hashable, Sendable {
         let body = try value.verified(key: key)
         guard let type = FileType(rawValue: body.integer(at: 12)) else { throw .field("type") }
         self.init(child: body.integer(at: 0), generation: body.integer(at: 8), type: type)
-        guard child != .volume else { throw .field("child") }
+        try FormatLimits.check(child, "child")
     }
 }

@@ -77,9 +77,8 @@ public struct ExtentRecord: Hashable, Sendable {
             inode: key.integer(at: 0), fork: fork, offset: key.integer(at: 9),
             start: body.integer(at: 0), length: body.integer(at: 8), state: state)
         guard length > 0 else { throw .field("length") }
-        guard !start.addingReportingOverflow(UInt64(length)).overflow else { throw .field("start") }
-        guard !offset.addingReportingOverflow(UInt64(length)).overflow else {
-            throw .field("offset")
-        }
+        try FormatLimits.check(inode, from: .volume)
+        try FormatLimits.checkBlocks(start, UInt64(length), "start")
+        try FormatLimits.checkBlocks(offset, UInt64(length), "offset")
     }
 }

@@ -62,6 +62,6 @@ public struct FreeRecord: Hashable, Sendable {
 
     private func checkRange() throws(RecordDamage) {
         guard length > 0 else { throw .field("length") }
-        guard !start.addingReportingOverflow(length).overflow else { throw .field("start") }
+        try FormatLimits.checkBlocks(start, length, "start")
     }
 }

@@ -106,7 +106,15 @@ public struct InodeRecord: Hashable, Sendable {
         modified = body.timestamp(at: 68)
         changed = body.timestamp(at: 80)
         born = body.timestamp(at: 92)
+        try FormatLimits.check(key.integer(at: 0))
+        guard body.integer(at: 1, as: UInt8.self) == 0 else { throw .field("padding") }
         guard permissions <= 0o7777 else { throw .field("permissions") }
+        guard size <= FormatLimits.bytes else { throw .field("size") }
+        guard blocks <= FormatLimits.blocks else { throw .field("blocks") }
+        guard parent <= FormatLimits.inode else { throw .field("parent") }
+        guard device == 0 || type == .characterDevice || type == .blockDevice else {
+            throw .field("device")
+        }
         guard (parent != 0) == (type == .directory) else { throw .field("parent") }
         for time in [accessed, modified, changed, born] where time.nanoseconds >= 1_000_000_000 {
             throw .field("time")

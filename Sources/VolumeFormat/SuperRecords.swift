@@ -64,9 +64,10 @@ public struct Geometry: Hashable, Sendable {
         identity = (body.integer(at: 32), body.integer(at: 40))
         guard blockSize.nonzeroBitCount == 1, (512...65536).contains(blockSize)
         else { throw .field("block size") }
-        guard blocks > UInt64(reservedAtStart) + UInt64(reservedAtEnd) else {
-            throw .field("blocks")
-        }
+        guard blocks <= FormatLimits.bytes / UInt64(blockSize),
+            blocks > UInt64(reservedAtStart) + UInt64(reservedAtEnd)
+        else { throw .field("blocks") }
+        guard reservedAtStart > 0 else { throw .field("reserved at start") }
     }
 
     public static func == (a: Geometry, b: Geometry) -> Bool {
@@ -127,6 +128,9 @@ public struct Counters: Hashable, Sendable {
         self.init(
             nextInode: body.integer(at: 0), nextGeneration: body.integer(at: 8),
             inodes: body.integer(at: 12), freeBlocks: body.integer(at: 20))
+        guard nextInode > .root, nextInode <= FormatLimits.inode else { throw .field("next inode") }
+        guard inodes <= FormatLimits.inode else { throw .field("inodes") }
+        guard freeBlocks <= FormatLimits.blocks else { throw .field("free blocks") }
     }
 }
 
@@ -216,7 +220,9 @@ public struct GenerationRecord: Hashable, Sendable {
 
     public init(key: RawSpan, value: RawSpan) throws(RecordDamage) {
         let parts = String(decoding: key.array, as: UTF8.self).split(separator: "/")
-        guard parts.count == 3, let number = UInt32(parts[2]) else { throw .field("key") }
+        guard parts.count == 3, let number = UInt32(parts[2]), number < .max else {
+            throw .field("key")
+        }
         guard value.byteCount >= GenerationRecord.valueSize else { throw .length }
         let body = try value.verified(key: key)
         guard let state = GenerationState(rawValue: body.integer(at: 0)) else {
@@ -225,6 +231,8 @@ public struct GenerationRecord: Hashable, Sendable {
         self.init(
             index: String(parts[1]), number: number, state: state, entries: body.integer(at: 1),
             sum: body.integer(at: 9))
+        // Only one way to write a number, and one prefix.
+        guard self.key == key.array else { throw .field("key") }
         guard body.byteCount > 17 else { return }
         guard state == .loading, body.byteCount <= 18 + KeyBytes.capacity else { throw .length }
         let flags: UInt8 = body.integer(at: 17)

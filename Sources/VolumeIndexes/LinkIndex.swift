@@ -54,7 +54,9 @@ public struct LinkIndex: SecondaryIndex {
     }
 
     public func primaryKey(of key: RawSpan, value: RawSpan) -> KeyBytes {
-        guard key.byteCount > LinkIndex.keyPrefixSize else { return KeyBytes() }
+        // A key that is none may be as long as LMDB lets it be.
+        guard key.byteCount > LinkIndex.keyPrefixSize, key.byteCount <= KeyBytes.capacity
+        else { return KeyBytes() }
         var primary = KeyBytes()
         if key.integer(at: 8, as: UInt8.self) == LinkIndex.childKind {
             primary.append(key.extracting(first: 8))

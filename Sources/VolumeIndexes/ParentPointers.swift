@@ -31,7 +31,9 @@ public struct ParentPointers: SecondaryIndex {
     }
 
     public func primaryKey(of key: RawSpan, value: RawSpan) -> KeyBytes {
-        guard key.byteCount > ParentPointers.keyPrefixSize else { return KeyBytes() }
+        // A key that is none may be as long as LMDB lets it be.
+        guard key.byteCount > ParentPointers.keyPrefixSize, key.byteCount <= KeyBytes.capacity
+        else { return KeyBytes() }
         var primary = KeyBytes()
         primary.append(key.integer(at: 8, as: UInt64.self))
         primary.append(RecordKind.dirent.rawValue)

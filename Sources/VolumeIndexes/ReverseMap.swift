@@ -41,7 +41,11 @@ public struct ReverseMap: SecondaryIndex {
             let state = ExtentState(rawValue: value.integer(at: 4))
         else { return nil }
         let length: UInt32 = value.integer(at: 0)
-        guard length > 0 else { return nil }
+        let start: UInt64 = key.integer(at: 0), offset: UInt64 = key.integer(at: 17)
+        // As of an extent record: no sum of these overflows.
+        guard length > 0, start <= FormatLimits.blocks - UInt64(length),
+            offset <= FormatLimits.blocks - UInt64(length)
+        else { return nil }
         return ExtentRecord(
             inode: key.integer(at: 8), fork: fork, offset: key.integer(at: 17),
             start: key.integer(at: 0), length: length, state: state)

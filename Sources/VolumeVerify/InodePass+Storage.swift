@@ -73,7 +73,6 @@ extension InodePass {
         while !xattrs.isAtEnd, xattrs.number == inode.number {
             do throws(RecordDamage) {
                 let attribute = try AttributeRecord(key: xattrs.key, value: xattrs.value)
-                if attribute.name.contains(0) { throw .field("name") }
                 if inode.isAbsent {
                     findings.defect(
                         .attributeWithoutInode, in: xattrs.name,

@@ -137,7 +137,7 @@ struct InodePass: ~Copyable {
         while !dirents.isAtEnd, dirents.number == inode.number {
             inode.entries += 1
             do throws(RecordDamage) {
-                try checkEntryName(dirents.key)
+                try DirentRecord.check(key: dirents.key)
                 let target = try DirentTarget(key: dirents.key, value: dirents.value)
                 children.count(target.child)
                 if target.type == .directory { inode.subdirectories += 1 }
@@ -184,14 +184,4 @@ struct InodePass: ~Copyable {
                 found: "next inode \(counters.nextInode)", expected: "above \(highestInode)")
         }
     }
-}
-
-/// A name as an entry may have it.
-func checkEntryName(_ key: RawSpan) throws(RecordDamage) {
-    try DirentRecord.check(key: key)
-    let length = key.byteCount - 8
-    let dot = UInt8(ascii: ".")
-    let isDot = length == 1 && key.integer(at: 8, as: UInt8.self) == dot
-    let isDotDot = length == 2 && key.integer(at: 8, as: UInt16.self) == 0x2e2e
-    if isDot || isDotDot { throw .field("name") }
 }

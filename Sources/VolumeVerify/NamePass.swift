@@ -69,7 +69,7 @@ struct NamePass: ~Copyable {
         let bucket = children.bucket(of: walk.value.integer(at: 0))
         guard records.slice.contains(bucket) else { return }
         do throws(RecordDamage) {
-            try checkEntryName(walk.key)
+            try DirentRecord.check(key: walk.key)
             let target = try DirentTarget(key: walk.key, value: walk.value)
             let bytes = walk.key.extracting(droppingFirst: 8)
             records.place(

@@ -98,9 +98,11 @@ public struct Verifier {
         list: ((Finding) -> Void)? = nil, progress: ((Step) -> Void)? = nil
     ) throws -> VerifyReport {
         // Without sound meta pages there is no commit that a reader could hold.
-        let pages = try PageCheck.check(path, scope: .metas)
-        guard pages.commit != nil else { throw VerifyError.notAVolume(path: path) }
-        guard pages.isSound else { return VerifyReport(pages: pages) }
+        // What can't be read at all the environment tells of.
+        if let pages = try? PageCheck.check(path, scope: .metas) {
+            guard pages.commit != nil else { throw VerifyError.notAVolume(path: path) }
+            guard pages.isSound else { return VerifyReport(pages: pages) }
+        }
         let environment = try Environment(
             path: path, options: .init(mapSize: 1 << 40, isReadOnly: true))
         return try verify(

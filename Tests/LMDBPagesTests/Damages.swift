@@ -21,6 +21,7 @@ extension PageCheckTests {
         Damage(.metaMapSize, "a map of nothing", branches: true) {
             $0.store(0 as UInt64, $0.meta + 32)
         },
+        Damage(.metaCommit, "all ones", branches: true) { $0.store(UInt64.max, 144) },
         Damage(.metaLastPage, "page 0", branches: true) { $0.store(0 as UInt64, $0.meta + 136) },
         Damage(.metaLastPage, "all ones", branches: true) {
             $0.store(UInt64.max, $0.meta + 136)

@@ -140,7 +140,7 @@ private let spacePlants: [Plant] = [
         "the highest block that can be written", [.extentBeyondVolume: 1, .leakedBlocks: 1],
         derives: true
     ) {
-        $0.put(F.extent(6, .data, 3, at: .max - 5, 5))
+        $0.put(F.extent(6, .data, 3, at: FormatLimits.blocks - 5, 5))
     },
     Plant("one offset twice", [.extentOffsetOverlap: 1], derives: true) {
         $0.remove(TableName.extents, F.extentKey(2, .data, 10))

@@ -75,13 +75,16 @@ struct Verify: TidemarkSubcommand {
             // Another process has it: of its last commit this one sees a snapshot all the same.
             case VolumeError.inUse: break
             // Too damaged to be opened as a volume: all the more to be looked at.
-            case VolumeError.damaged: break
-            case VolumeError.damagedPages: break
+            case VolumeError.damaged, VolumeError.damagedPages: break
             default: throw error
             }
             let path = volumePath(volume)
-            return try Verifier.verify(
+            let report = try Verifier.verify(
                 metadata: path + "/meta.mdb", data: path + "/data", list: tell, progress: step)
+            // Where the records are right, what keeps the volume from being opened is elsewhere:
+            // in `data`, or in `durable`.
+            if report.isClean, case VolumeError.damaged = error { throw error }
+            return report
         }
     }
 }

@@ -104,8 +104,10 @@ extension Operations {
             cursor.key.integer(at: 0, as: UInt64.self) == n,
             cursor.key.integer(at: 8, as: UInt8.self) == fork.rawValue
         else { return nil }
-        do {
-            return try ExtentRecord(key: cursor.key, value: cursor.value)
+        do throws(RecordDamage) {
+            let extent = try ExtentRecord(key: cursor.key, value: cursor.value)
+            try core.geometry.check(extent)
+            return extent
         } catch {
             throw VolumeError.damaged(
                 table: TableName.extents, object: "last extent of inode \(n)", error)

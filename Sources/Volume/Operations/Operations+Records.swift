@@ -184,8 +184,9 @@ extension Operations {
             let place = extentPlace(cursor.key)
             if place > (n, fork.rawValue, to - 1) { break }
             if place.0 == n, place.1 == fork.rawValue {
-                do {
+                do throws(RecordDamage) {
                     let extent = try ExtentRecord(key: cursor.key, value: cursor.value)
+                    try core.geometry.check(extent)
                     if extent.offsetEnd > from { result.append(extent) }
                 } catch {
                     throw VolumeError.damaged(

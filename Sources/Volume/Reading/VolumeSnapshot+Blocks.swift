@@ -35,7 +35,9 @@ extension VolumeSnapshot {
 
     private func decoded(_ key: RawSpan, _ value: RawSpan) throws(VolumeError) -> ExtentRecord {
         do {
-            return try ExtentRecord(key: key, value: value)
+            let extent = try ExtentRecord(key: key, value: value)
+            try core.geometry.check(extent)
+            return extent
         } catch {
             let n: UInt64 = key.integer(at: 0)
             let offset: UInt64 = key.integer(at: 9)

@@ -74,6 +74,8 @@ extension VolumeSnapshot {
     private func appendEntry(_ key: RawSpan, _ value: RawSpan, to batch: EntryBatch) {
         do throws(RecordDamage) {
             let payload = try value.verified(key: key)
+            // No entry is so long; and a batch has a bound.
+            guard payload.byteCount <= 1024 else { throw .length }
             batch.append(key: key, value: payload)
         } catch {
             let size = value.byteCount

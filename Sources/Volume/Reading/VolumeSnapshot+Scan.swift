@@ -136,7 +136,8 @@ extension VolumeSnapshot: OwnerSnapshot {
         for (table, isWanted) in tables where isWanted {
             records += try transaction.statistics(table).entries
         }
-        return records * 1024 / Int(clamping: max(1, try counters().nextInode))
+        let (scaled, overflow) = records.multipliedReportingOverflow(by: 1024)
+        return (overflow ? .max : scaled) / Int(clamping: max(1, try counters().nextInode))
     }
 
     /// The exact end of a window, found by walking: where inodes have so many records that
@@ -202,10 +203,8 @@ extension VolumeSnapshot: OwnerSnapshot {
         parents: Bool, links: Bool
     ) {
         do throws(RecordDamage) {
-            guard key.byteCount >= 8 else { throw .length }
+            try DirentRecord.check(key: key)
             let target = try DirentTarget(key: key, value: value)
-            let nameSize = key.byteCount - DirentRecord.keyPrefixSize
-            guard nameSize > 0, nameSize <= DirentRecord.maximumNameLength else { throw .length }
             if parents {
                 derived.removeAll()
                 derived.append(target.child)
