@@ -168,8 +168,7 @@ let package = Package(
         .testTarget(
             name: "TidemarkTests",
             dependencies: [
-                "Tidemark", "Driver", "Feed", "Catalogue", "Bytes", "LMDB", "TestSupport",
-                "Threads",
+                "Tidemark", "Driver", "Feed", "Catalogue", "Bytes", "LMDB", "TestSupport", "Threads",
             ],
             swiftSettings: strict),
         .testTarget(

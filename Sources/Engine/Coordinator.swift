@@ -317,9 +317,10 @@ public final class Coordinator {
     private func load() throws {
         guard let stretch else { preconditionFailure("a load needs a stretch") }
         guard let merger else { preconditionFailure("a stretch comes from a merger") }
+        let count = stretch.count
         let step = try run.load(stretch)
         self.stretch = nil
-        loaded += stretch.count
+        loaded += count
         held = step.held
         guard step.more else { return go(.commit) }
         run.isRefreezeDue ? go(.refreeze) : goLoad(merger)

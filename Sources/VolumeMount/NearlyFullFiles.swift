@@ -15,6 +15,7 @@
 internal import CFUSE
 internal import Meters
 internal import Synchronization
+internal import Threads
 internal import Volume
 internal import VolumeFormat
 #if canImport(Glibc)
@@ -88,7 +89,7 @@ extension MountedVolume {
     /// Attributes for who has the file open: for a write(2) that is about to be taken.
     func attributesBeforeWrite(_ request: fuse_req_t, _ n: InodeNumber) throws -> Answer {
         guard nearlyFull.contains(n) else { return try attributes(n) }
-        let number = UInt(bitPattern: request), start = monotonicTime()
+        let number = UInt(bitPattern: request), start = monotonicNanoseconds()
         aside.run { [self] in
             defer { meter.record(.getattr, since: start) }
             unsafe serve(fuse_req_t(bitPattern: number)) { _ in

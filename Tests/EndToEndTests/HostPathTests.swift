@@ -1,6 +1,7 @@
 // Paths that are not UTF-8: each command takes them as bytes, and as it prints them.
 
 import Foundation
+import TestSupport
 import Testing
 
 @Suite struct HostPathCommandTests {

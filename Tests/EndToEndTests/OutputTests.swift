@@ -1,6 +1,7 @@
 // What people and scripts see: a result that did not arrive is told of, and so is every failure.
 
 import Foundation
+import TestSupport
 import Testing
 
 @Suite struct OutputTests {

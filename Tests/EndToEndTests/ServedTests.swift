@@ -68,9 +68,10 @@ struct ServedTests {
             for block in ["18446744073709551615", "1"] {
                 let ended = try run(
                     "owner", volume, "--block", block, "--length", "18446744073709551615")
-                #expect(ended.status == 8 && ended.errors.contains("are not in the volume"))
+                #expect(ended.status == 8 && ended.errors.contains("--length is 1 to"))
             }
-            try json("paths", volume, "--inode", "1", "--limit", "\(Int.max)")
+            let paths = try run("paths", volume, "--inode", "1", "--limit", "\(Int.max)")
+            #expect(paths.status == 8 && paths.errors.contains("--limit is 1 to"))
             let path = try run("check", volume, "--subtree", "/not/there")
             #expect(path.status == 4 && path.errors.contains("does not exist"))
             #expect(try run("dump", volume, "nonsense").status != 0)

@@ -57,8 +57,11 @@ private func callAll(_ store: any SideStore) throws {
     try store.makeDurable()
 }
 
+/// Calls of an owner that nobody can lock: orders of its scenarios are explored with them failing.
+private let unlocked: [Fault.Point] = [.subscribe, .poll, .mark]
+
 @Suite struct MemorySteeredTests {
-    @Test(arguments: Fault.Point.allCases)
+    @Test(arguments: Fault.Point.allCases.filter { !unlocked.contains($0) })
     func `each call fails when it is to, and only then`(point: Fault.Point) throws {
         let faults = Faults([Fault(point, cause: .ioError)])
         let owner = SteeredOwner(try tree(), faults: faults)

@@ -201,9 +201,9 @@ final class Inbox: Sendable {
     // MARK: The writer thread
 
     /// Threads that wait for the turn inside the open group, or for its end.
-    var groupWaiters: Int { state.withLock { $0.lookers } }
+    var groupWaiters: Int { state.withLock { $0.timer.waiters } }
 
-    var isClosed: Bool { state.withLock { $0.isClosed } }
+    var isClosed: Bool { state.withLock { $0.queue.isClosed } }
 
     private enum Next {
         case turn(Turn), call(DelegatedCall), pause(Double), end
