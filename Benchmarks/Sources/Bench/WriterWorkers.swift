@@ -90,9 +90,10 @@ enum WriterWorkers {
         }
     }
 
-    /// Replaces the generation of each index by a copy, and keeps it.
+    /// Replaces the generation of each index of entries by a copy, and keeps it.
     private static func keepOld(_ volume: Volume) throws {
-        for slot in try slotsOfAll(volume) {
+        // A summary is loaded by corrections, and link counts have no generation of their own.
+        for slot in try slotsOfAll(volume) where volume.indexes[slot.rawValue].summary == nil {
             try volume.atCommitBoundary { boundary in
                 let number = try boundary.requireGenerations().createGeneration(of: slot)
                 let batch = EntryBatch()
