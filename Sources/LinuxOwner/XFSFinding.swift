@@ -104,7 +104,7 @@ extension XFSFinding {
                 + "extents) makes XFS shut the filesystem down.",
             avoid: "Don't remove, truncate, overwrite through reflink or defragment these files. "
                 + "Don't run an online repair that believes the reverse map (xfs_scrub).",
-            mend: mendText("rmapbt", device))
+            mend: mendText(nil, device))
     }
 
     /// Findings of `parents`.
@@ -160,9 +160,10 @@ extension XFSFinding {
             avoid: "Don't remove names of it.", mend: mendText("link counts", device))
     }
 
-    private static func mendText(_ what: String, _ device: String) -> String {
-        "Unmount it and run `xfs_repair \(device)`. With a kernel that has online repair, a forced "
-            + "rebuild of the \(what), after the reverse map, mends it too."
+    private static func mendText(_ what: String?, _ device: String) -> String {
+        let second = what.map { ", and then of the \($0)," } ?? ""
+        return "Unmount it and run `xfs_repair \(device)`. With a kernel that has online repair, a "
+            + "forced rebuild of the reverse map\(second) mends it too."
     }
 }
 

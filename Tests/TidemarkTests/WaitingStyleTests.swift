@@ -13,11 +13,7 @@ import Testing
     }
 
     /// Lines that may sleep all the same.
-    private static let allowed: [Exception] = [
-        .init(
-            file: "ReservedBlocksTests.swift", line: "usleep(50_000)",
-            why: "passes as well where the other thread is not waiting yet"),
-    ]
+    private static let allowed: [Exception] = []
 
     private static func lines() throws -> [(file: URL, number: Int, text: String)] {
         let files = StyleTests.swiftFiles().filter {

@@ -157,7 +157,11 @@ extension XFSFinding {
         for inode in inodes {
             let paths = self.paths[inode] ?? []
             lines += paths.map { "    inode \(inode): \($0)" }
-            if paths.isEmpty { lines.append("    inode \(inode): no path leads to it") }
+            // An unlinked inode keeps its blocks for a while, and bulkstat does not return it.
+            if paths.isEmpty {
+                lines.append(
+                    "    inode \(inode): no path leads to it; if it was just removed, check again")
+            }
         }
         return lines + [
             "    when touched: \(consequence)", "    until then: \(avoid)",
