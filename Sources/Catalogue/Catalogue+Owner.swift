@@ -71,7 +71,7 @@ extension Catalogue: ExactOwner {
             while position < batch.endPosition {
                 let key = batch.key(at: position).array
                 let old = target.entries.updateValue(batch.value(at: position).array, forKey: key)
-                if old != nil { target.spoilt = "the entry \(key) was appended twice" }
+                if old != nil { target.invalidity = "the entry \(key) was appended twice" }
                 target.expectedCount += 1
                 position = batch.position(after: position)
             }
@@ -138,7 +138,7 @@ extension Catalogue: ExactOwner {
         }
 
         func loading(of index: IndexSlot) -> (generation: UInt32, cursor: KeyBytes?)? {
-            guard let load = state.indexes[index.rawValue].load, load.spoilt == nil,
+            guard let load = state.indexes[index.rawValue].load, load.invalidity == nil,
                 let cursor = load.loadCursor
             else { return nil }
             switch cursor {

@@ -103,7 +103,7 @@ extension Catalogue.Generation {
         case .at(let key): hash.add(key.array)
         case .end: hash.add(1)
         }
-        hash.add(spoilt == nil ? 0 : 1)
+        hash.add(invalidity == nil ? 0 : 1)
         hash.add(UInt64(bitPattern: Int64(expectedCount)))
         hash.add(
             entries.reduce(0) { sum, entry in

@@ -43,9 +43,9 @@ public final class Catalogue: Sendable {
     struct Generation: IndexGeneration {
         let number: UInt32
         var entries: [[UInt8]: [UInt8]] = [:]
-        /// nil: not being loaded. Else the keys below it are kept up.
+        /// nil: not being loaded. Else the keys below it are maintained.
         var loadCursor: LoadCursor?
-        var spoilt: String?
+        var invalidity: String?
         /// What it must hold by the changes that were made.
         var expectedCount = 0
     }
@@ -158,7 +158,6 @@ public final class Catalogue: Sendable {
 
 extension Catalogue.Generation: GenerationLoad {
     var generation: Catalogue.Generation { self }
-    var invalidity: String? { spoilt }
     var isWhole: Bool {
         if case .end = loadCursor { return true }
         return false

@@ -125,14 +125,14 @@ extension Catalogue.Generation {
     mutating func apply(_ change: EntryChange) {
         if let removed = change.removed, !change.isReplacement, covers(removed.key) {
             if entries.removeValue(forKey: removed.key) == nil, loadCursor != nil {
-                spoilt = "a removal did not find its entry \(removed.key)"
+                invalidity = "a removal did not find its entry \(removed.key)"
             }
             expectedCount -= 1
         }
         if let added = change.added, covers(added.key) {
             let old = entries.updateValue(added.value, forKey: added.key)
             if loadCursor != nil, (old != nil) != change.isReplacement {
-                spoilt = "an addition found the entry \(added.key) there"
+                invalidity = "an addition found the entry \(added.key) there"
             }
             if !change.isReplacement { expectedCount += 1 }
         }

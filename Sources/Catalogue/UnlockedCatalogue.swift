@@ -9,7 +9,7 @@
 // lost where a buffer is full.
 //
 // Beside the lock of the object, each change of the live indexes is made as if under a lock of the
-// stretch of the index: who reads an index waits for changes whose events are stamped and which
+// key range of the index: who reads an index waits for changes whose events are stamped and which
 // are not made.
 
 public import Bytes

@@ -5,7 +5,7 @@ public import Entries
 
 /// Generations: complete ordered tables of the entries of an index. Exactly one is active, and the
 /// owner's own transactions keep it up. At most one that was active is the *previous* one, to which
-/// a rollback goes back; it is kept up in the same way.
+/// a rollback goes back; it is maintained in the same way.
 public protocol Generations {
     /// Makes an empty generation that is not served.
     func createGeneration(of index: IndexSlot) throws -> UInt32
@@ -30,7 +30,7 @@ public protocol Generations {
     /// previous one where `keepsOld`, and else is to be reaped; one that was the previous one
     /// before is to be reaped either way. Work that does not depend on the size of the index.
     ///
-    /// A previous generation is kept up by every transaction just as the active one is, whatever
+    /// A previous generation is maintained by every transaction just as the active one is, whatever
     /// is wrong with it: an addition replaces what is there, a removal need not find anything.
     /// So it differs from the right index where it did when it was replaced, and nowhere else.
     func activate(generation: UInt32, of index: IndexSlot, keepsOld: Bool) throws

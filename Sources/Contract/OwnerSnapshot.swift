@@ -32,11 +32,11 @@ public protocol OwnerSnapshot: AnyObject {
     /// - Returns: the key to go on from, or nil when the range is done.
     func read(_ range: KeyRange, limit: Int, into sink: WindowSink) throws -> KeyBytes?
 
-    /// Emits every entry of `index` that belongs to `stretch`, where that can be done without a
+    /// Emits every entry of `index` that belongs to `indexRange`, where that can be done without a
     /// pass over all primary records, and it is certain that none is missing.
     /// - Returns: false, and nothing is emitted, where it can't.
     func readDirectly(
-        _ stretch: Scope.Stretch, of index: IndexSlot, into sink: WindowSink
+        _ indexRange: Scope.IndexRange, of index: IndexSlot, into sink: WindowSink
     ) throws -> Bool
 
     /// Appends up to `limit` entries of the active generation, from `key` on in key order,
@@ -74,7 +74,7 @@ extension OwnerSnapshot {
     ) throws -> (available: Int, needed: Int) { (0, .max) }
 
     public func readDirectly(
-        _ stretch: Scope.Stretch, of index: IndexSlot, into sink: WindowSink
+        _ indexRange: Scope.IndexRange, of index: IndexSlot, into sink: WindowSink
     ) throws -> Bool { false }
 
     public func logged(

@@ -20,9 +20,9 @@ public struct PrimaryDefect: Hashable, Sendable {
     }
 }
 
-/// The defects that a run has found: all are counted, the first are kept.
+/// The defects that a run has found: all are counted, the first `limit` are remembered.
 public struct PrimaryDefects: Sendable {
-    public static let kept = 1000
+    public static let limit = 1000
 
     /// How many there are of each kind.
     public private(set) var counts: [String: Int] = [:]
@@ -34,12 +34,12 @@ public struct PrimaryDefects: Sendable {
 
     package mutating func add(_ defect: PrimaryDefect) {
         counts[defect.kind, default: 0] += 1
-        if first.count < PrimaryDefects.kept { first.append(defect) }
+        if first.count < PrimaryDefects.limit { first.append(defect) }
     }
 
     package mutating func add(_ other: PrimaryDefects) {
         counts.merge(other.counts, uniquingKeysWith: +)
-        first += other.first.prefix(PrimaryDefects.kept - first.count)
+        first += other.first.prefix(PrimaryDefects.limit - first.count)
     }
 
     /// Takes back what others have added.

@@ -21,7 +21,7 @@ public struct RunRecord: Sendable, Hashable, Codable {
     /// How often it went on after a crash or a stop.
     public var resumes = 0
     /// The hook log is kept for it from the commit after this one on; nil: its position is
-    /// given up, and it can only be started again.
+    /// discarded, and it can only be started again.
     public var logFrom: UInt64?
     /// The generation that it was loading.
     public var loading: Loading?
@@ -52,8 +52,8 @@ public struct RunRecord: Sendable, Hashable, Codable {
         public var action = MendAction.none
         public var reason = ""
         public var generation: UInt32?
-        /// The generation that it replaced, where that is kept, and one that was given up.
-        public var kept: UInt32?
+        /// The generation that it replaced, where that is kept, and one that was discarded.
+        public var previous: UInt32?
         public var forgotten: UInt32?
         public var patched = 0
         public var recheck: DiscrepancyCounts?

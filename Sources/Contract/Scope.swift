@@ -1,6 +1,6 @@
 // The part of an owner that a run is about, where it is not about all of it.
 //
-// A scope is a set of primary records; or, of one index, a stretch of its keys, which then
+// A scope is a set of primary records; or, of one index, a range of its keys, which then
 // holds what stands there and what reaches in from below. The set is fixed when the run
 // begins. The run's shadow is what the records of the scope derive; a comparison looks at
 // entries of the scope and at no others. What lies outside is neither judged nor changed.
@@ -15,25 +15,25 @@ public struct Scope: Sendable, Hashable {
     /// The primary records.
     public let records: RecordRanges
     /// Of the entries that these derive only those in here; nil: all.
-    public let stretch: Stretch?
+    public let indexRange: IndexRange?
 
     public init(label: String, records: RecordRanges) {
         var records = records
         records.complete()
         self.label = label
         self.records = records
-        stretch = nil
+        indexRange = nil
     }
 
-    public init(label: String, stretch: Stretch) {
+    public init(label: String, indexRange: IndexRange) {
         self.label = label
         records = RecordRanges(.all)
-        self.stretch = stretch
+        self.indexRange = indexRange
     }
 
-    /// A stretch of an index's keys. An entry belongs to it where its key does, or where its
+    /// A range of an index's keys. An entry belongs to it where its key does, or where its
     /// key lies below and the entry reaches in (`SecondaryIndex.reaches`).
-    public struct Stretch: Sendable, Hashable {
+    public struct IndexRange: Sendable, Hashable {
         public let lower: [UInt8]
         public let upper: [UInt8]
         /// Below this key no entry can reach in.
@@ -46,7 +46,7 @@ public struct Scope: Sendable, Hashable {
             self.lowest = lowest
         }
 
-        /// Whether `key` stands in the stretch or may belong to an entry that reaches in.
+        /// Whether `key` is in the range or may belong to an entry that reaches in.
         package func mayHold(_ key: RawSpan) -> Bool {
             compareBytes(key, lowest.rawSpan) >= 0 && compareBytes(key, upper.rawSpan) < 0
         }
@@ -64,7 +64,7 @@ public struct Scope: Sendable, Hashable {
     /// value plays no part: where an entry may reach in, the run knows it whether it does or
     /// not, so that what it mends there is mended to what the entry is.
     package func takes(primary: RawSpan, key: RawSpan) -> Bool {
-        if let stretch { return stretch.mayHold(key) }
+        if let indexRange { return indexRange.mayHold(key) }
         return records.contains(primary)
     }
 

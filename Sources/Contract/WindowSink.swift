@@ -27,15 +27,17 @@ public final class WindowSink {
     /// Primary records read so far.
     public package(set) var records = 0
     public private(set) var damage: [PrimaryDamage] = []
+    /// What the owner has emitted that can't be taken, in words.
+    package private(set) var violation: String?
     /// Of what is emitted only this is kept; nil: all.
-    private let stretch: Scope.Stretch?
+    private let indexRange: Scope.IndexRange?
     private let indexes: [any SecondaryIndex]
 
     package init(
-        batches: [EntryBatch?], sequence: SequenceNumber, stretch: Scope.Stretch? = nil,
+        batches: [EntryBatch?], sequence: SequenceNumber, indexRange: Scope.IndexRange? = nil,
         of indexes: [any SecondaryIndex] = []
     ) {
-        self.stretch = stretch
+        self.indexRange = indexRange
         self.indexes = indexes
         self.batches = batches
         unsafe targets = unsafe batches.map { batch in
@@ -52,9 +54,20 @@ public final class WindowSink {
         index.rawValue < batches.count && batches[index.rawValue] != nil
     }
 
-    /// An entry of `index` derived from a record of the window.
+    /// An entry of `index`, derived from a record of the window. One longer than an entry may
+    /// be (`EntryBatch.canHold`), or of an index that there is not, ends the run with a reason.
     public func emit(_ index: IndexSlot, key: RawSpan, value: RawSpan) {
-        if let stretch, !stretch.holds(indexes[index.rawValue], key: key, value: value) { return }
+        guard batches.indices.contains(index.rawValue) else {
+            violation = "an entry of index \(index.rawValue), of \(batches.count)"
+            return
+        }
+        guard EntryBatch.canHold(keySize: key.byteCount, valueSize: value.byteCount) else {
+            violation = "an entry of \(key.byteCount) + \(value.byteCount) bytes"
+            return
+        }
+        if let indexRange, !indexRange.holds(indexes[index.rawValue], key: key, value: value) {
+            return
+        }
         unsafe targets[index.rawValue]?._withUnsafeGuaranteedRef {
             $0.append(key: key, value: value, sequence: sequence, isPresent: true)
         }

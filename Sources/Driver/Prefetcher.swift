@@ -1,4 +1,4 @@
-// Merges stretches ahead of their appending, on a thread of its own: while the owner appends
+// Merges batches ahead of their appending, on a thread of its own: while the owner appends
 // one, the next ones are merged.
 
 internal import Engine
@@ -6,27 +6,27 @@ internal import Threads
 
 struct Prefetcher {
     private struct State {
-        var ready: [Stretch] = []
-        /// Entries that the next stretch should have.
+        var ready: [LoadBatch] = []
+        /// Entries that the next batch should have.
         var entries = 1024
         var failure: (any Error)?
         var isDone = false
         var isStopped = false
     }
 
-    /// Stretches that are merged ahead at the most.
+    /// Batches that are merged ahead at the most.
     private static let depth = 4
 
     private let monitor = Monitor(State())
     private let thread: DedicatedThread
 
-    /// What asking for the next stretch has given.
+    /// What asking for the next batch has given.
     enum Next {
-        case stretch(Stretch), end
+        case loadBatch(LoadBatch), end
         case notYet
     }
 
-    init(_ merger: StretchMerger, niceness: Int32, _ pace: Pace) {
+    init(_ merger: LoadMerger, niceness: Int32, _ pace: Pace) {
         let monitor = monitor
         thread = DedicatedThread(name: "run-merger", niceness: niceness) {
             var cycle = DutyCycle()
@@ -38,11 +38,15 @@ struct Prefetcher {
                 if entries == 0 { return }
                 let began = pace.begin()
                 do {
-                    let stretch = try merger.next(entries: entries)
+                    let loadBatch = try merger.next(entries: entries)
                     monitor.withLock(notify: true) { state in
-                        if let stretch { state.ready.append(stretch) } else { state.isDone = true }
+                        if let loadBatch {
+                            state.ready.append(loadBatch)
+                        } else {
+                            state.isDone = true
+                        }
                     }
-                    if stretch == nil { return }
+                    if loadBatch == nil { return }
                 } catch {
                     monitor.withLock(notify: true) { $0.failure = error }
                     return
@@ -52,11 +56,11 @@ struct Prefetcher {
         }
     }
 
-    /// The next stretch, where there is one within `seconds`.
+    /// The next batch, where there is one within `seconds`.
     func next(entries: Int, within seconds: Double) throws -> Next {
         let result: Result<Next, any Error>? = monitor.wait(seconds: seconds) { state in
             state.entries = entries
-            if !state.ready.isEmpty { return .success(.stretch(state.ready.removeFirst())) }
+            if !state.ready.isEmpty { return .success(.loadBatch(state.ready.removeFirst())) }
             if let failure = state.failure { return .failure(failure) }
             return state.isDone ? .success(.end) : nil
         }
@@ -64,7 +68,7 @@ struct Prefetcher {
         return try result?.get() ?? .notYet
     }
 
-    /// Ends the thread. Stretches that nobody took are dropped.
+    /// Ends the thread. Batches that nobody took are dropped.
     func stop() {
         monitor.withLock(notify: true) { $0.isStopped = true }
         thread.join()

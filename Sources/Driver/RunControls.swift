@@ -1,7 +1,7 @@
-// The levers of a run: held by those who steer it, looked at by the threads that drive it.
+// The controls of a run: held by those who steer it, looked at by the threads that drive it.
 //
 // The driver's threads wait on this monitor when they rest, so that a change, or a stop, finds
-// them awake at once. One set of levers may serve several runs, one after the other: what was
+// them awake at once. One object may serve several runs, one after the other: what was
 // asked of the first holds for the next.
 //
 // Lock order: nothing is called with this lock held.

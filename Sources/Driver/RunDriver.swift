@@ -1,7 +1,7 @@
 // The threaded driver: calls a run's steps from threads of its own.
 //
 //     scanner threads      step, step, …          until the scan has ended
-//     merger thread        next stretch, …        while a generation is loaded
+//     merger thread        next batch, …        while a generation is loaded
 //     comparing threads    one for each part      while a comparison lasts
 //     coordinator          everything else: the assistant's steps, cut, load, commit, reap
 //
@@ -51,7 +51,7 @@ public final class RunDriver: @unchecked Sendable {
     private var scanners: [Scanner] = []
     /// Fetches changes, where the owner is one that nobody can lock.
     private var feeder: DedicatedThread?
-    private var ahead: (merger: StretchMerger, prefetcher: Prefetcher)?
+    private var ahead: (merger: LoadMerger, prefetcher: Prefetcher)?
     /// Entries of the index under work.
     private var expected = 0
     private let checkpointer: Checkpointer
@@ -61,7 +61,7 @@ public final class RunDriver: @unchecked Sendable {
     private var cycle = DutyCycle()
     private var work = WorkMeter()
 
-    /// - Parameter controls: the levers; several runs may share them, one after the other.
+    /// - Parameter controls: several runs may share them, one after the other.
     public init(
         _ run: Run, options: DriverOptions = DriverOptions(), controls: RunControls? = nil
     ) {
@@ -100,13 +100,13 @@ public final class RunDriver: @unchecked Sendable {
     /// How far the run has come. May be asked at any time, by anybody.
     public var progress: RunProgress { board.snapshot }
 
-    /// Does what the levers say, on the thread of whoever moved them: what threads of the run
+    /// Does what the controls say, on the thread of whoever moved them: what threads of the run
     /// look at before each step they find there.
     private func follow() {
         let limits = controls.limits
         run.hook.limitQueue(bytes: limits.queueBytes)
         run.tally.stop(after: limits.stopAfter)
-        run.kept?.note(limits)
+        run.storedRecord?.note(limits)
         if let stop = controls.stop { run.hook.abort(stop) }
     }
 
@@ -154,7 +154,7 @@ public final class RunDriver: @unchecked Sendable {
             try compare(comparison)
             expected = comparison.expected
         case .watermark: try awaitFeed()
-        case .stretch(let merger): try merge(merger)
+        case .loadBatch(let merger): try merge(merger)
         }
     }
 
@@ -332,19 +332,19 @@ public final class RunDriver: @unchecked Sendable {
 
     // MARK: Load
 
-    /// Hands over the next stretch, merged ahead of time by a thread.
-    private func merge(_ merger: StretchMerger) throws {
-        guard coordinator.stretch == nil else { return }
+    /// Hands over the next batch, merged ahead of time by a thread.
+    private func merge(_ merger: LoadMerger) throws {
+        guard coordinator.loadBatch == nil else { return }
         if ahead?.merger !== merger {
             stopPrefetcher()
             ahead = (merger, Prefetcher(merger, niceness: options.niceness, pace))
         }
         guard let prefetcher = ahead?.prefetcher else { return }
         while run.hook.abortReason == nil {
-            let merged = try prefetcher.next(entries: run.stretchEntries, within: 0.01)
+            let merged = try prefetcher.next(entries: run.batchEntries, within: 0.01)
             switch merged {
-            case .stretch(let stretch):
-                coordinator.stretch = stretch
+            case .loadBatch(let loadBatch):
+                coordinator.loadBatch = loadBatch
                 return
             case .end: return
             case .notYet: _ = keepQueueLow()

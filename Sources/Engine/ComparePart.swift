@@ -40,7 +40,7 @@ package final class EntryComparePart: ComparePart, @unchecked Sendable {
 
     /// What is compared; nil: everything.
     private let scope: Scope?
-    /// Where the live entries of a stretch begin is known once the first expected one is.
+    /// Where the live entries of a range begin is known once the first expected one is.
     private var isPlaced: Bool
     private var outside = EntryBatch()
 
@@ -63,7 +63,7 @@ package final class EntryComparePart: ComparePart, @unchecked Sendable {
         report: @escaping @Sendable (Discrepancy) -> Bool
     ) {
         self.scope = scope
-        isPlaced = scope?.stretch == nil
+        isPlaced = scope?.indexRange == nil
         self.slot = slot
         self.index = index
         self.snapshot = snapshot
@@ -110,7 +110,7 @@ package final class EntryComparePart: ComparePart, @unchecked Sendable {
             expectedPosition = 0
             hasMoreExpected = try shadow.fill(expected, limit: limit, end: end)
             try audit?.take(expected)
-            if let stretch = scope?.stretch { dropOutside(stretch) }
+            if let indexRange = scope?.indexRange { dropOutside(indexRange) }
         }
         if !isPlaced { place() }
         if isPlaced, livePosition == live.endPosition, let key = liveKey {
@@ -118,7 +118,7 @@ package final class EntryComparePart: ComparePart, @unchecked Sendable {
             livePosition = 0
             liveKey = try snapshot.entries(of: slot, from: key, limit: limit, into: live)
             cutLive()
-            if let scope, scope.stretch == nil { dropOutside(scope.records) }
+            if let scope, scope.indexRange == nil { dropOutside(scope.records) }
         }
     }
 
@@ -136,16 +136,16 @@ package final class EntryComparePart: ComparePart, @unchecked Sendable {
         livePosition = live.startPosition
     }
 
-    /// Drops expected entries that do not reach into the stretch.
-    private func dropOutside(_ stretch: Scope.Stretch) {
-        guard !expected.isEmpty, stretch.isBelow(expected.key(at: expected.startPosition))
+    /// Drops expected entries that do not reach into the range.
+    private func dropOutside(_ indexRange: Scope.IndexRange) {
+        guard !expected.isEmpty, indexRange.isBelow(expected.key(at: expected.startPosition))
         else { return }
         swap(&expected, &outside)
         expected.removeAll()
         var position = outside.startPosition
         while position < outside.endPosition {
             let record = outside.record(at: position)
-            if stretch.holds(index, key: record.key, value: record.value) {
+            if indexRange.holds(index, key: record.key, value: record.value) {
                 expected.append(record)
             }
             position += record.size
@@ -153,12 +153,14 @@ package final class EntryComparePart: ComparePart, @unchecked Sendable {
         expectedPosition = expected.startPosition
     }
 
-    /// The live entries of a stretch: from its lower end, or from the first entry that is expected
+    /// The live entries of a range: from its lower end, or from the first entry that is expected
     /// to reach in.
     private func place() {
-        guard let stretch = scope?.stretch, !expected.isEmpty || !hasMoreExpected else { return }
+        guard let indexRange = scope?.indexRange, !expected.isEmpty || !hasMoreExpected else {
+            return
+        }
         isPlaced = true
-        let lower = KeyBytes(stretch.lower)
+        let lower = KeyBytes(indexRange.lower)
         liveKey = lower
         guard !expected.isEmpty else { return }
         liveKey = min(lower, KeyBytes(expected.key(at: expected.startPosition)))
@@ -206,8 +208,8 @@ package final class EntryComparePart: ComparePart, @unchecked Sendable {
     }
 
     private func takeStray(_ found: Record) {
-        // What begins below a stretch is judged where it is expected to reach in, and only there.
-        if let stretch = scope?.stretch, stretch.isBelow(found.key) {
+        // What begins below a range is judged where it is expected to reach in, and only there.
+        if let indexRange = scope?.indexRange, indexRange.isBelow(found.key) {
             livePosition += found.size
             return
         }

@@ -2,11 +2,11 @@
 //
 //     prepare → [replay…] → (scan) → settle → cut → compare → (parts) → compared → …each index…
 //       → plan ─┬─ begin patch → drain → patch, again while there are more ──┐ …each index…
-//               └─ begin load → (stretch) → drain → load, … → commit ────────┘
+//               └─ begin load → (batch) → drain → load, … → commit ────────┘
 //       → settle → cut → compare → compared → reap… → end
 //
 // A run that goes on after a crash or a stop replays the hook log first; an interrupted load
-// is gone on with behind the first settle, and indexes that were mended are compared at the
+// is resumed behind the first settle, and indexes that were mended are compared at the
 // recheck only.
 //
 // In brackets: what others do, and what the next step waits for. The threaded driver does
@@ -45,8 +45,8 @@ public final class Coordinator {
         case comparison(Comparison)
         /// The feed, polled until `Run.isDelivered`.
         case watermark
-        /// A stretch of the load, handed over in `stretch`.
-        case stretch(StretchMerger)
+        /// A batch of the load, handed over in `loadBatch`.
+        case loadBatch(LoadMerger)
         /// Nothing more will happen.
         case ended
     }
@@ -55,8 +55,8 @@ public final class Coordinator {
     /// The next step.
     public private(set) var next = Step.prepare
     public private(set) var need = Need.nothing
-    /// The stretch that `need` asks for.
-    public var stretch: Stretch?
+    /// The load batch that `need` asks for.
+    public var loadBatch: LoadBatch?
     /// Nanoseconds for which the last step held the commit lock, where it was a long one.
     public private(set) var held: UInt64 = 0
     /// Entries of the index under work that have been loaded.
@@ -75,7 +75,7 @@ public final class Coordinator {
     private var patch: Patch?
     /// Discrepancies that earlier transactions of a patch have mended.
     private var patched = 0
-    private var merger: StretchMerger?
+    private var merger: LoadMerger?
     /// Indexes whose live index was changed.
     private var changed: [IndexSlot] = []
     private var reapLimit: Int
@@ -91,7 +91,7 @@ public final class Coordinator {
     /// Indexes in which more was wrong than a patch remembers, and no rebuild is possible: they
     /// are compared again behind each patch.
     private var again: Set<IndexSlot> = []
-    /// The index whose interrupted load is gone on with.
+    /// The index whose interrupted load is resumed.
     private var resumed: IndexSlot?
 
     public init(_ run: Run) {
@@ -130,7 +130,7 @@ public final class Coordinator {
         guard run.options.mutants.have(.abortIgnored) else { return false }
         switch next {
         case .commit: return true
-        case .load: return stretch != nil
+        case .load: return loadBatch != nil
         default: return false
         }
     }
@@ -315,20 +315,20 @@ public final class Coordinator {
     }
 
     private func load() throws {
-        guard let stretch else { preconditionFailure("a load needs a stretch") }
-        guard let merger else { preconditionFailure("a stretch comes from a merger") }
-        let count = stretch.count
-        let step = try run.load(stretch)
-        self.stretch = nil
+        guard let loadBatch else { preconditionFailure("a load needs a batch") }
+        guard let merger else { preconditionFailure("a batch comes from a merger") }
+        let count = loadBatch.count
+        let step = try run.load(loadBatch)
+        self.loadBatch = nil
         loaded += count
         held = step.held
         guard step.more else { return go(.commit) }
         run.isRefreezeDue ? go(.refreeze) : goLoad(merger)
     }
 
-    private func goLoad(_ merger: StretchMerger) {
+    private func goLoad(_ merger: LoadMerger) {
         self.merger = merger
-        go(.drain, .stretch(merger))
+        go(.drain, .loadBatch(merger))
     }
 
     // MARK: The end
@@ -417,7 +417,7 @@ public final class Coordinator {
         comparisons = []
         patch = nil
         merger = nil
-        stretch = nil
+        loadBatch = nil
         go(.end, .ended)
     }
 

@@ -1,7 +1,7 @@
 // Corrections on their way from a comparison to the owner: two sorted runs in the side file for
 // each part, one of the keys whose counters differ, with their corrections, and, where a new
 // generation may be loaded, one of the keys that agree, without a value. A patch takes the
-// first; a load takes both, so that no stretch of it holds many more keys than it has entries.
+// first; a load takes both, so that no batch of it holds many more keys than it has entries.
 
 internal import Bytes
 package import Contract

@@ -13,7 +13,7 @@ public final class Comparison: @unchecked Sendable {
     /// Emptied when the comparison is finished: parts hold snapshots.
     package fileprivate(set) var parts: [any ComparePart]
     /// Discrepancies, up to the bound that a patch may remember.
-    package let kept: Remembered
+    package let remembered: Remembered
     /// Entries of the shadow, and the bytes of their keys and values. Set at the end.
     public fileprivate(set) var entries = 0
     package fileprivate(set) var payload = 0
@@ -30,16 +30,17 @@ public final class Comparison: @unchecked Sendable {
     /// Whether the index was compared before, and more was found than a patch remembers.
     package let isAgain: Bool
     /// Whether all that was found can be mended from what is remembered.
-    package var isWhole: Bool { found.total <= kept.limit }
+    package var isWhole: Bool { found.total <= remembered.limit }
 
     package init(
-        slot: IndexSlot, parts: [any ComparePart], kept: Remembered, expected: Int, isAgain: Bool
+        slot: IndexSlot, parts: [any ComparePart], remembered: Remembered, expected: Int,
+        isAgain: Bool
     ) {
         self.isAgain = isAgain
         self.slot = slot
         self.expected = expected
         self.parts = parts
-        self.kept = kept
+        self.remembered = remembered
     }
 }
 
@@ -50,12 +51,12 @@ extension Run {
         _ slot: IndexSlot, at cut: Cut, isRecheck: Bool = false, isAgain: Bool = false
     ) throws -> Comparison {
         try move(to: isRecheck ? .rechecking : .comparing)
-        let kept = Remembered(limit: options.rememberedDiscrepancies)
+        let remembered = Remembered(limit: options.rememberedDiscrepancies)
         let tell = onDiscrepancy, tally = tally
         let report: @Sendable (Discrepancy) -> Bool = { discrepancy in
             let isNew = !isRecheck && !isAgain
             guard !isNew || tally.add(discrepancy) else { return false }
-            kept.add(discrepancy)
+            remembered.add(discrepancy)
             if isNew { tell(discrepancy) }
             return true
         }
@@ -69,7 +70,8 @@ extension Run {
         }
         let read = summary?.sources.first ?? slot
         return Comparison(
-            slot: slot, parts: parts, kept: kept, expected: cut.shadow.entries(read.rawValue),
+            slot: slot, parts: parts, remembered: remembered,
+            expected: cut.shadow.entries(read.rawValue),
             isAgain: isAgain)
     }
 
@@ -77,8 +79,8 @@ extension Run {
     private func ranges(
         of slot: IndexSlot, _ summary: (any Summary)?, at cut: Cut
     ) throws -> [KeyRange] {
-        if let stretch = hook.scope?.stretch {
-            return [KeyRange(lower: KeyBytes(stretch.lowest), upper: KeyBytes(stretch.upper))]
+        if let indexRange = hook.scope?.indexRange {
+            return [KeyRange(lower: KeyBytes(indexRange.lowest), upper: KeyBytes(indexRange.upper))]
         }
         let divided = summary?.sources.first ?? slot
         var ranges: [KeyRange] = []
@@ -170,7 +172,7 @@ extension Run {
 
 extension Run {
     /// What the audits of all parts have found, which only together is right. Of these defects
-    /// the first are told, as many as are kept.
+    /// the first are told, as many as are remembered.
     private func takeFindings(of comparison: Comparison) {
         let findings = comparison.parts.compactMap { ($0 as? EntryComparePart)?.audit?.findings }
         var found = PrimaryDefects()
@@ -188,7 +190,7 @@ extension Run {
                 + "key \(key): a damaged side file")
     }
 
-    /// Takes what a comparison has found that was given up before its end.
+    /// Takes what a comparison has found that was discarded before its end.
     package func note(unfinished comparison: Comparison) {
         guard let place = slots.firstIndex(of: comparison.slot) else { return }
         for part in comparison.parts {

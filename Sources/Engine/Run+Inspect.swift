@@ -165,7 +165,7 @@ extension Run {
     package var applied: Int { hook.status.applied }
     package var elided: Int { hook.status.elided }
 
-    /// Keys below it are kept up by the owner in the generation that is being loaded.
+    /// Keys below it are maintained by the owner in the generation that is being loaded.
     package var loadPosition: (slot: IndexSlot, generation: UInt32, cursor: KeyBytes?)? {
         loading.map { ($0.slot, $0.generation, $0.isComplete ? nil : $0.cursor) }
     }
@@ -188,7 +188,7 @@ extension Run {
             digest.add(loading.isComplete ? 1 : 0)
         }
         assistant.loading?.overlay.describe(into: &digest)
-        if kept != nil { describeKept(into: &digest) }
+        if storedRecord != nil { describeProgress(into: &digest) }
         for place in report.indexes {
             digest.add(place.found.missing)
             digest.add(place.found.stray)
@@ -209,7 +209,7 @@ extension Run {
         hook.monitor.withLock { !$0.open.isEmpty || !$0.rereads.isEmpty }
     }
 
-    private func describeKept(into digest: inout StateDigest) {
+    private func describeProgress(into digest: inout StateDigest) {
         for (place, known) in RunState.allCases.enumerated() where known == state {
             digest.add(place)
         }
@@ -231,9 +231,9 @@ extension MemoryStore {
         if staged { describe(onItsWay, into: &digest) }
     }
 
-    private func describe(_ kept: Kept?, into digest: inout StateDigest) {
-        guard let kept else { return digest.add(-6) }
-        let checkpoint = kept.checkpoint
+    private func describe(_ saved: Saved?, into digest: inout StateDigest) {
+        guard let saved else { return digest.add(-6) }
+        let checkpoint = saved.checkpoint
         digest.add(commit: checkpoint.commit)
         if let cursor = checkpoint.scan.cursor { digest.add(cursor.span) } else { digest.add(-1) }
         for range in checkpoint.scan.unread { digest.add(range) }
@@ -245,7 +245,7 @@ extension MemoryStore {
         for runs in checkpoint.runs {
             digest.add(runs.count)
             for run in runs {
-                for chunk in kept.runs[run.number] ?? [] { digest.add(records: chunk.records) }
+                for chunk in saved.runs[run.number] ?? [] { digest.add(records: chunk.records) }
             }
         }
     }

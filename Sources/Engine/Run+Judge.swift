@@ -65,7 +65,7 @@ extension Run {
             return "the counters of \(owner.indexes[summary.rawValue].name) can only be compared "
                 + "with an owner that can be locked"
         }
-        if hook.scope?.stretch != nil {
+        if hook.scope?.indexRange != nil {
             return "a part of an index can only be compared with an owner that can be locked"
         }
         return nil
@@ -143,7 +143,7 @@ extension Run {
         return Looking(
             slot: slot,
             comparison: Comparison(
-                slot: slot, parts: parts, kept: Remembered(limit: 0),
+                slot: slot, parts: parts, remembered: Remembered(limit: 0),
                 expected: settled.shadow.entries(slot.rawValue), isAgain: false))
     }
 

@@ -1,15 +1,15 @@
 // Load and commit: the shadow is copied in key order into a new generation of the owner,
 // which is then made the active one.
 //
-// The cursor rule applies a second time, in the order of index keys. A stretch of the
+// The cursor rule applies a second time, in the order of index keys. A batch of the
 // shadow is merged ahead of time from frozen runs. Under the commit lock the queue is
-// drained into the overlay, the overlay goes over the stretch, the stretch is appended, and
+// drained into the overlay, the overlay goes over the batch, the batch is appended, and
 // the load cursor moves to its end; from then on the owner's own transactions keep up what
 // lies below it. So every change to an entry is made exactly once: by the overlay where it
-// was committed before the stretch was appended, by the owner where after.
+// was committed before the batch was appended, by the owner where after.
 //
-// Of a summary the stretches hold corrections, and the owner copies its own counters with them:
-// no delta needs to reach the stretch, so the queue is left alone.
+// Of a summary the batches hold corrections, and the owner copies its own counters with them:
+// no delta needs to reach the batch, so the queue is left alone.
 
 package import Bytes
 package import Contract
@@ -23,22 +23,22 @@ package struct Loading: @unchecked Sendable {
     package let slot: IndexSlot
     package let generation: UInt32
     package let overlay: Overlay
-    /// Whether the stretches hold corrections of a summary.
+    /// Whether the batches hold corrections of a summary.
     package let isSummary: Bool
-    /// Keys below it are kept up by the owner.
+    /// Keys below it are maintained by the owner.
     package var cursor: KeyBytes
     package var isComplete = false
     /// Set by the commit: it is the live index, and no longer the run's.
     package var isActive = false
-    /// Entries of the next stretch.
-    package var stretchEntries: Int
+    /// Entries of the next batch.
+    package var batchEntries: Int
 }
 
 /// Records are to be read again before the step can be made.
 package struct RereadFirst: Error {}
 
-/// A stretch of the shadow, merged and not yet appended.
-public struct Stretch: @unchecked Sendable {
+/// A batch of the shadow, merged and not yet appended.
+public struct LoadBatch: @unchecked Sendable {
     /// Entries.
     public var count: Int { batch.count }
     package let batch: EntryBatch
@@ -46,11 +46,11 @@ public struct Stretch: @unchecked Sendable {
     package let end: KeyBytes?
 }
 
-/// Merges the stretches of one load, ahead of their appending. Used by one thread.
-public final class StretchMerger: @unchecked Sendable {
+/// Merges the batches of one load, ahead of their appending. Used by one thread.
+public final class LoadMerger: @unchecked Sendable {
     private let merge: ShadowMerge
     private let pool: BatchPool
-    /// The first entry of the next stretch: it has been merged to learn where one ends.
+    /// The first entry of the next batch: it has been merged to learn where one ends.
     private let ahead = EntryBatch()
     private var isDone = false
     private let mutants: Mutants
@@ -61,20 +61,20 @@ public final class StretchMerger: @unchecked Sendable {
         self.pool = pool
     }
 
-    /// The next stretch, of about `entries` entries; nil after the last.
-    public func next(entries: Int) throws -> Stretch? {
+    /// The next batch, of about `entries` entries; nil after the last.
+    public func next(entries: Int) throws -> LoadBatch? {
         guard !isDone else { return nil }
         let batch = pool.take()
-        if !ahead.isEmpty, !mutants.have(.stretchLosesEntry) { batch.append(ahead.record(at: 0)) }
+        if !ahead.isEmpty, !mutants.have(.batchLosesEntry) { batch.append(ahead.record(at: 0)) }
         var hasMore = try merge.fill(batch, limit: entries)
         ahead.removeAll()
         if hasMore { hasMore = try merge.fill(ahead, limit: 1) || !ahead.isEmpty }
         guard !ahead.isEmpty else {
             isDone = true
-            return Stretch(batch: batch, end: nil)
+            return LoadBatch(batch: batch, end: nil)
         }
         let first = ahead
-        return Stretch(batch: batch, end: KeyBytes(first.key(at: 0)))
+        return LoadBatch(batch: batch, end: KeyBytes(first.key(at: 0)))
     }
 }
 
@@ -82,7 +82,7 @@ extension Run {
     /// Begins the load: looks whether there is room, freezes the runs, and makes an empty
     /// generation.
     /// - Throws: `AbortReason` where the owner has no room for it.
-    public func beginLoad(_ comparison: Comparison) throws -> StretchMerger {
+    public func beginLoad(_ comparison: Comparison) throws -> LoadMerger {
         try move(to: .loading)
         try checkExact()
         // What was read again may still be queued.
@@ -108,10 +108,10 @@ extension Run {
             self.loading = Loading(
                 slot: slot, generation: generation, overlay: overlay,
                 isSummary: comparison.corrections != nil, cursor: KeyBytes(),
-                stretchEntries: self.options.stretchEntries)
+                batchEntries: self.options.batchEntries)
             try self.noteResult(slot, isMended: false, at: boundary, loading: generation)
         }
-        return StretchMerger(merge, pool: hook.pool, mutants: options.mutants)
+        return LoadMerger(merge, pool: hook.pool, mutants: options.mutants)
     }
 
     /// Throws where something is to be read again: the shadow lacks it.
@@ -123,27 +123,27 @@ extension Run {
         throw AbortReason("the owner reported records to be read again after the comparison")
     }
 
-    /// Entries that the next stretch should have, for the commit lock to be held no longer
+    /// Entries that the next batch should have, for the commit lock to be held no longer
     /// than is wanted.
-    public var stretchEntries: Int { loading?.stretchEntries ?? options.stretchEntries }
+    public var batchEntries: Int { loading?.batchEntries ?? options.batchEntries }
 
-    /// Appends a stretch under the commit lock. A `drain` before it makes that short.
+    /// Appends a batch under the commit lock. A `drain` before it makes that short.
     /// - Returns: whether more follow, and for how many nanoseconds the lock was held.
-    public func load(_ stretch: Stretch) throws -> (more: Bool, held: UInt64) {
+    public func load(_ loadBatch: LoadBatch) throws -> (more: Bool, held: UInt64) {
         guard let current = loading else { preconditionFailure("a load has begun") }
-        precondition(!current.isComplete, "nothing follows the last stretch")
+        precondition(!current.isComplete, "nothing follows the last batch")
         let result = hook.pool.take()
         let loaded = try atBoundary { boundary -> Loaded in
             let start = self.clock.now()
-            let items = try self.append(stretch, into: result, current, boundary)
+            let items = try self.append(loadBatch, into: result, current, boundary)
             return Loaded(items: items, held: self.clock.now() - start)
         }
-        advance(to: stretch.end, held: loaded.held)
+        advance(to: loadBatch.end, held: loaded.held)
         // The owner keeps up what lies below the cursor; the overlay needs it no more.
         try assistant.handle(loaded.items)
-        hook.pool.give(stretch.batch)
+        hook.pool.give(loadBatch.batch)
         hook.pool.give(result)
-        return (stretch.end != nil, loaded.held)
+        return (loadBatch.end != nil, loaded.held)
     }
 
     private struct Loaded: @unchecked Sendable {
@@ -152,34 +152,34 @@ extension Run {
     }
 
     private func append(
-        _ stretch: Stretch, into result: EntryBatch, _ current: Loading,
+        _ loadBatch: LoadBatch, into result: EntryBatch, _ current: Loading,
         _ boundary: any CommitBoundary
     ) throws -> [QueueItem] {
         if !options.mutants.have(.abortIgnored) { try checkAborted() }
-        // The stretch may lack what is to be read again. An interrupted load is gone on with, so
+        // The batch may lack what is to be read again. An interrupted load is resumed, so
         // it is not to hold for a moment what a later step would refuse.
         try checkExact()
         if current.isSummary {
             try boundary.requireGenerations().append(
-                stretch.batch, to: current.generation, of: current.slot, end: stretch.end)
+                loadBatch.batch, to: current.generation, of: current.slot, end: loadBatch.end)
             return []
         }
         let items = options.mutants.have(.loadWithoutDrain) ? [] : hook.takeAll()
         for item in items { absorb(item, current.slot, current.overlay, from: current.cursor) }
-        current.overlay.apply(to: stretch.batch, end: stretch.end, into: result)
+        current.overlay.apply(to: loadBatch.batch, end: loadBatch.end, into: result)
         try boundary.requireGenerations().append(
-            result, to: current.generation, of: current.slot, end: stretch.end)
+            result, to: current.generation, of: current.slot, end: loadBatch.end)
         return items
     }
 
-    /// Moves the load cursor, and fits the size of the stretches to the time they took.
+    /// Moves the load cursor, and fits the size of the batches to the time they took.
     private func advance(to end: KeyBytes?, held: UInt64) {
         loading?.isComplete = end == nil
-        let entries = stretchEntries
+        let entries = batchEntries
         if held > options.holdTarget {
-            loading?.stretchEntries = max(256, entries / 2)
+            loading?.batchEntries = max(256, entries / 2)
         } else if held < options.holdTarget / 2 {
-            loading?.stretchEntries = min(16384, entries + entries / 4)
+            loading?.batchEntries = min(16384, entries + entries / 4)
         }
         if let end, let current = loading {
             loading?.cursor = end
@@ -192,16 +192,16 @@ extension Run {
 
     /// Where so much has changed since the runs were frozen that the overlay has become
     /// large, freezes again: what it holds lies in the side file by then.
-    /// - Returns: the merger to go on with, in place of the one before and of the stretches
+    /// - Returns: the merger to go on with, in place of the one before and of the batches
     ///   that it has merged ahead; nil where the overlay is small.
-    public func refreeze() throws -> StretchMerger? {
+    public func refreeze() throws -> LoadMerger? {
         guard isRefreezeDue, let current = loading else { return nil }
         if !options.mutants.have(.refreezeWithoutSpill) { try assistant.spill() }
         current.overlay.removeAll()
         let merge = try assistant.freeze().merge(
             current.slot.rawValue, index: owner.indexes[current.slot.rawValue],
             from: current.cursor)
-        return StretchMerger(merge, pool: hook.pool, mutants: options.mutants)
+        return LoadMerger(merge, pool: hook.pool, mutants: options.mutants)
     }
 
     package var isRefreezeDue: Bool {
@@ -235,7 +235,7 @@ extension Run {
             self.loading?.isActive = true
             if let place = self.slots.firstIndex(of: current.slot) {
                 self.report.indexes[place].generation = current.generation
-                self.report.indexes[place].kept =
+                self.report.indexes[place].previous =
                     try generations.previousGeneration(of: current.slot)
                 self.report.indexes[place].forgotten = forgotten
             }

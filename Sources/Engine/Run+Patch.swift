@@ -39,7 +39,7 @@ extension Run {
         try checkExact()
         // What was read again may still be queued.
         try drain()
-        let all = comparison.kept.all
+        let all = comparison.remembered.all
         let end = min(all.count, start + options.patchEntries)
         guard start < end else { return nil }
         let keys = all[start..<end].map(\.key).sorted { $0.lexicographicallyPrecedes($1) }

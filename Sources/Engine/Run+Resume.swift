@@ -7,7 +7,7 @@
 // commit has come to the checkpoint's. So a checkpoint never knows what its owner may forget.
 //
 // What must hold, in this order: hooks and hook log are in force before the first window is
-// opened; a checkpoint is durable before the log behind it is given up; a run that is
+// opened; a checkpoint is durable before the log behind it is trimmed; a run that is
 // suspended is unhooked at the very boundary at which its last position was taken.
 
 package import Bytes
@@ -45,7 +45,7 @@ public struct Keeping: Sendable {
         guard record.state.isResumable else { return "it has ended: \(record.state.rawValue)" }
         guard let logFrom = record.logFrom else {
             return
-                "its position was given up: the hook log had grown to its bound, or room was short"
+                "its position was discarded: the hook log had grown to its bound, or room was short"
         }
         guard checkpoint.commit >= logFrom else {
             return "the side file is older than the hook log"
@@ -58,7 +58,7 @@ public struct Keeping: Sendable {
 }
 
 /// The record of a run at work, shared between its threads.
-package final class KeptRecord: Sendable {
+package final class StoredRunRecord: Sendable {
     private let record: Mutex<RunRecord>
 
     package init(_ record: RunRecord) { self.record = Mutex(record) }
@@ -84,7 +84,7 @@ package final class KeptRecord: Sendable {
 package struct InterruptedLoad: Sendable {
     package let slot: IndexSlot
     package let generation: UInt32
-    /// Keys below it are kept up by the owner; nil: all.
+    /// Keys below it are maintained by the owner; nil: all.
     package let cursor: KeyBytes?
 }
 
@@ -93,18 +93,18 @@ extension Run {
     public var isResumed: Bool { resumedFrom != nil }
 
     /// The run as its owner remembers it; nil where it ends with its process.
-    public var record: RunRecord? { kept?.value }
+    public var record: RunRecord? { storedRecord?.value }
 
     // MARK: The record
 
     /// Enters the run into the owner's records, at the boundary at which its hooks are attached.
     package func enroll(_ boundary: any CommitBoundary) throws {
-        guard let kept else { return }
+        guard let storedRecord else { return }
         if !options.mutants.have(.othersGoOn) { try supersedeOthers(boundary) }
         let commit = boundary.lastCommit
         if resumedFrom == nil { try boundary.requireJournal().keepLog() }
         let resumedFrom = resumedFrom
-        try kept.store(at: boundary) { record in
+        try storedRecord.store(at: boundary) { record in
             record.state = .prepared
             record.reason = nil
             if let resumedFrom {
@@ -121,8 +121,8 @@ extension Run {
     /// Runs that were interrupted, and are about an index that this one may rebuild, give way to
     /// it. One that only looks, or patches a part, leaves their positions as they are.
     private func supersedeOthers(_ boundary: any CommitBoundary) throws {
-        guard let kept, mayRebuild else { return }
-        let own = kept.value
+        guard let storedRecord, mayRebuild else { return }
+        let own = storedRecord.value
         for var other in try boundary.requireJournal().runs()
         where other.number != own.number && other.state.isResumable
             && !other.state.isWorking && !Set(other.indexes).isDisjoint(with: own.indexes)
@@ -145,8 +145,8 @@ extension Run {
     package func move(to next: RunState) throws {
         guard next != state else { return }
         enter(next)
-        guard let kept else { return }
-        try atBoundary { try kept.store(at: $0) { $0.state = next } }
+        guard let storedRecord else { return }
+        try atBoundary { try storedRecord.store(at: $0) { $0.state = next } }
     }
 
     /// Notes what was found and done about an index so far.
@@ -154,11 +154,11 @@ extension Run {
         _ slot: IndexSlot, isMended: Bool, at boundary: any CommitBoundary,
         loading: UInt32? = nil
     ) throws {
-        guard let kept, let place = slots.firstIndex(of: slot) else { return }
+        guard let storedRecord, let place = slots.firstIndex(of: slot) else { return }
         var result = report.indexes[place].result
         result.isMended = isMended
         let stored = result
-        try kept.store(at: boundary) { record in
+        try storedRecord.store(at: boundary) { record in
             record.results.removeAll { $0.name == stored.name }
             record.results.append(stored)
             record.loading = loading.map { .init(index: stored.name, generation: $0) }
@@ -186,13 +186,13 @@ extension Run {
     /// Whether a checkpoint can be begun: the hooks are in force, none is on its way, and all
     /// that was logged before the run went on is handled.
     public var mayBeginCheckpoint: Bool {
-        kept != nil && state.isWorking && state != .prepared && replaying == nil
+        storedRecord != nil && state.isWorking && state != .prepared && replaying == nil
             && stagedCommit.load(ordering: .acquiring) == 0
     }
 
     /// The first step of a checkpoint. Called by the coordinator's thread, between two steps.
     public func beginCheckpoint() throws {
-        precondition(mayBeginCheckpoint, "one checkpoint at a time, and only of a kept run")
+        precondition(mayBeginCheckpoint, "one checkpoint at a time, and only of a resumable run")
         let mark = try atBoundary { boundary -> HookPoint.Mark in
             try boundary.requireJournal().keepLog()
             return try self.mark(boundary)
@@ -235,7 +235,7 @@ extension Run {
     }
 
     /// The second step: the checkpoint becomes the one to go on from, and the log behind it is
-    /// given up. Called by any one thread.
+    /// discarded. Called by any one thread.
     public func saveCheckpoint() throws {
         // Behind its end a run leaves nothing.
         try saving.withLock { isOver in
@@ -249,10 +249,10 @@ extension Run {
         precondition(isDurable(commit), "a checkpoint knows nothing that its owner may forget")
         try store.makeDurable()
         stagedCommit.store(0, ordering: .releasing)
-        guard let kept else { return }
+        guard let storedRecord else { return }
         let progress = stagedProgress.withLock { $0 }
         try atBoundary { boundary in
-            try kept.store(at: boundary) { record in
+            try storedRecord.store(at: boundary) { record in
                 record.logFrom = commit
                 record.progress = progress
             }
@@ -288,8 +288,8 @@ extension Run {
         return replaying != nil
     }
 
-    /// Throws where the run's part of the log has been given up: what was read of it may lack what
-    /// was trimmed. A position that was given up never comes back, so as long as it stands all
+    /// Throws where the run's part of the log has been discarded: what was read of it may lack what
+    /// was trimmed. A position that was discarded never comes back, so as long as it stands all
     /// that was read before was there.
     private func checkLogged() throws {
         guard let number = record?.number else { return }
@@ -298,20 +298,20 @@ extension Run {
         }
         guard known?.logFrom == nil, !options.mutants.have(.holeInLogIgnored) else { return }
         throw AbortReason(
-            "run \(number) can't go on: its position was given up while it read the hook log",
+            "run \(number) can't go on: its position was discarded while it read the hook log",
             .uselessPosition)
     }
 
-    /// Goes on with the interrupted load, behind a settling: what the owner has not kept up
+    /// Goes on with the interrupted load, behind a settling: what the owner has not maintained
     /// comes from the shadow as it is now.
-    package func resumeLoad(_ load: InterruptedLoad) throws -> StretchMerger? {
+    package func resumeLoad(_ load: InterruptedLoad) throws -> LoadMerger? {
         try move(to: .loading)
         try checkExact()
         interrupted = nil
         let overlay = Overlay(mutants: options.mutants)
         var loading = Loading(
             slot: load.slot, generation: load.generation, overlay: overlay, isSummary: false,
-            cursor: load.cursor ?? KeyBytes(), stretchEntries: options.stretchEntries)
+            cursor: load.cursor ?? KeyBytes(), batchEntries: options.batchEntries)
         loading.isComplete = load.cursor == nil
         self.loading = loading
         guard let cursor = load.cursor else { return nil }
@@ -321,7 +321,7 @@ extension Run {
         try assistant.spill()
         let merge = try assistant.freeze().merge(
             load.slot.rawValue, index: owner.indexes[load.slot.rawValue], from: cursor)
-        return StretchMerger(merge, pool: hook.pool, mutants: options.mutants)
+        return LoadMerger(merge, pool: hook.pool, mutants: options.mutants)
     }
 
     // MARK: Stopping
@@ -333,7 +333,7 @@ extension Run {
         saving.withLock { $0 = true }
         precondition(end == .stopped || end == .paused, "a run is suspended, or finished")
         guard state != .prepared else { return abandon(end, reason) }
-        guard let kept else {
+        guard let storedRecord else {
             finish(AbortReason(reason))
             return conclude(end, reason)
         }
@@ -344,7 +344,7 @@ extension Run {
                 if hasPosition { try boundary.requireJournal().keepLog() }
                 let mark = try self.mark(boundary)
                 boundary.detach(self.hook)
-                try kept.store(at: boundary) { record in
+                try storedRecord.store(at: boundary) { record in
                     record.state = end
                     record.reason = reason
                 }
@@ -362,7 +362,7 @@ extension Run {
             reason += "; its position could not be kept: \(error)"
             try? atBoundary { [reason] boundary in
                 boundary.detach(self.hook)
-                try kept.store(at: boundary) { record in
+                try storedRecord.store(at: boundary) { record in
                     record.state = end
                     record.reason = reason
                 }
@@ -409,7 +409,7 @@ extension IndexReport {
         result.action = action
         result.reason = reason
         result.generation = generation
-        result.kept = kept
+        result.previous = previous
         result.forgotten = forgotten
         result.patched = patched
         result.recheck = recheck
@@ -422,7 +422,7 @@ extension IndexReport {
         action = result.action
         reason = result.reason
         generation = result.generation
-        kept = result.kept
+        previous = result.previous
         forgotten = result.forgotten
         patched = result.patched
     }

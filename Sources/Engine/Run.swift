@@ -9,7 +9,7 @@
 //               assistant: handleItem
 //
 // Which thread calls what: scanners are stepped each by one thread; `ComparePart`s and the
-// stretches of a load are prepared by any one thread each; everything else, the assistant's
+// batches of a load are prepared by any one thread each; everything else, the assistant's
 // steps included, is called by one thread, the coordinator's.
 //
 // Failure rule: whatever goes wrong marks the run as aborted (`HookPoint.abort`), is then
@@ -62,12 +62,12 @@ public final class Run: @unchecked Sendable {
     package var costs: PlanCosts
 
     /// What the owner keeps of the run; nil: it ends with its process.
-    package let kept: KeptRecord?
+    package let storedRecord: StoredRunRecord?
     /// The checkpoint that it goes on from.
     package let resumedFrom: Checkpoint?
     /// Where the log is to be read on, and the last commit that is read there.
     package var replaying: (position: LogPosition, end: UInt64)?
-    /// A load to be gone on with.
+    /// A load to be resumed.
     package var interrupted: InterruptedLoad?
     /// The commit of the checkpoint on its way; 0: none is.
     package let stagedCommit = Atomic<UInt64>(0)
@@ -145,7 +145,7 @@ public final class Run: @unchecked Sendable {
             store: store, pool: pool, indexes: owner.indexes.count, budget: options.sortBudget,
             chunkBytes: options.chunkBytes, mutants: options.mutants,
             from: keeping?.checkpoint)
-        kept = keeping.map { KeptRecord($0.record) }
+        storedRecord = keeping.map { StoredRunRecord($0.record) }
         resumedFrom = keeping?.checkpoint
         report.scope = scope?.label
         report.indexes = slots.map {
@@ -202,7 +202,7 @@ public final class Run: @unchecked Sendable {
                 throw AbortReason("another run is at work on \(name): wait for its end")
             }
             self.parts = OwnerParts(boundary)
-            if self.kept != nil { _ = try boundary.requireJournal() }
+            if self.storedRecord != nil { _ = try boundary.requireJournal() }
             try self.takePosition(boundary)
             try self.discardUnfinished(boundary)
             if !self.options.mutants.have(.hooksAfterFirstWindow) { boundary.attach(self.hook) }
@@ -211,7 +211,7 @@ public final class Run: @unchecked Sendable {
         try move(to: .scanning)
     }
 
-    /// Generations that an ended run has left half loaded are given up, but for the one that
+    /// Generations that an ended run has left half loaded are discarded, but for the one that
     /// this run goes on with.
     private func discardUnfinished(_ boundary: any CommitBoundary) throws {
         guard mayRebuild, let generations = boundary.generations else { return }
@@ -381,7 +381,9 @@ public final class Run: @unchecked Sendable {
             if let interrupted = self.interrupted {
                 try boundary.requireGenerations().discardUnfinished(of: interrupted.slot)
             }
-            if boundary.journal != nil { try self.kept?.store(at: boundary) { self.close(&$0) } }
+            if boundary.journal != nil {
+                try self.storedRecord?.store(at: boundary) { self.close(&$0) }
+            }
         }
     }
 

@@ -27,9 +27,9 @@ public struct RunOptions: Sendable {
     public var queueBytes = 16 << 20
     /// Seconds that writers wait for a full queue before the run is aborted.
     public var patience = 2.0
-    /// Entries of a stretch at first; adapted to `holdTarget`.
-    public var stretchEntries = 4096
-    /// Bytes of changes that go over the stretches of a load, from which on the runs are
+    /// Entries of a batch at first; adapted to `holdTarget`.
+    public var batchEntries = 4096
+    /// Bytes of changes that go over the batches of a load, from which on the runs are
     /// frozen again.
     public var overlayBytes = 8 << 20
     /// Nanoseconds for which a step wants to hold the commit lock.

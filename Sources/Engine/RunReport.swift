@@ -19,8 +19,8 @@ public struct IndexReport: Sendable {
     /// The new generation, where there is one.
     public var generation: UInt32?
     /// The generation that it replaced, where that is kept.
-    public var kept: UInt32?
-    /// The generation that was kept before, and is given up.
+    public var previous: UInt32?
+    /// The previous generation of before, which is discarded.
     public var forgotten: UInt32?
     /// Entries that a patch changed.
     public var patched = 0

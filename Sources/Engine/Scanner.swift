@@ -163,7 +163,8 @@ public final class Scanner {
         let scope = hook.scope, sink = makeSink(window.sequence)
         let rest: KeyBytes?
         if let scope {
-            rest = try readDirectly(scope, window.range, snapshot, sink)
+            rest =
+                try readDirectly(scope, window.range, snapshot, sink)
                 ? nil
                 : read(scope, window.range, sink) {
                     try snapshot.read($0, limit: $1, into: sink)
@@ -171,10 +172,11 @@ public final class Scanner {
         } else {
             rest = try snapshot.read(window.range, limit: windowRecords, into: sink)
         }
+        try check(sink)
         let isCut = options.mutants.have(.windowRestLost)
         if let rest, !isCut {
-            guard window.range.lower < rest else {
-                throw AbortReason("the owner's reading of a window does not move on")
+            guard window.range.lower < rest, window.range.contains(rest.span) else {
+                throw AbortReason("the owner's reading of a window does not move on within it")
             }
             self.window?.range.lower = rest
         } else {
@@ -196,17 +198,22 @@ extension Scanner {
         let indexes = source.indexes
         return WindowSink(
             batches: indexes.indices.map { hook.wants(IndexSlot($0)) ? hook.pool.take() : nil },
-            sequence: sequence, stretch: hook.scope?.stretch, of: indexes)
+            sequence: sequence, indexRange: hook.scope?.indexRange, of: indexes)
     }
 
-    /// Reads a stretch of an index without a pass over all records, where that is possible.
+    private func check(_ sink: borrowing WindowSink) throws {
+        guard let violation = sink.violation else { return }
+        throw AbortReason("the owner derived \(violation), which no entry can be")
+    }
+
+    /// Reads a key range of an index without a pass over all records, where that is possible.
     private func readDirectly(
         _ scope: Scope, _ range: KeyRange, _ snapshot: any OwnerSnapshot, _ sink: WindowSink
     ) throws -> Bool {
-        guard let stretch = scope.stretch, range == .all,
+        guard let indexRange = scope.indexRange, range == .all,
             let slot = source.indexes.indices.first(where: { hook.wants(IndexSlot($0)) })
         else { return false }
-        return try snapshot.readDirectly(stretch, of: IndexSlot(slot), into: sink)
+        return try snapshot.readDirectly(indexRange, of: IndexSlot(slot), into: sink)
     }
 
     /// Reads what of the scope lies in `range`, up to a window's worth of records.
@@ -267,6 +274,7 @@ extension Scanner {
         let rest =
             try hook.scope.map { try read($0, window.range, sink, body) }
             ?? body(window.range, windowRecords)
+        try check(sink)
         if let rest {
             guard window.range.lower < rest, window.range.contains(rest.span) else {
                 throw AbortReason("reading records does not move on within its window")

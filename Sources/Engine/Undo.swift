@@ -1,12 +1,12 @@
 // Undo: the generation that a rebuild replaced, where it was kept, becomes the active one again.
 //
-// What is kept is kept up: every transaction of the owner changes the kept generation as it
+// What is kept is maintained: every transaction of the owner changes the previous generation as it
 // changes the active one. So the two differ where the old one was wrong, and going back needs
 // no work: the two change places in one transaction, which changes no primary record. Done
 // twice it undoes itself.
 //
 // A patch keeps nothing: it changes entries of the active generation in place. It leaves a
-// kept generation alone, which goes on being what it is.
+// previous generation alone, which goes on being what it is.
 
 public import Contract
 
@@ -16,7 +16,7 @@ public struct RolledBack: Hashable, Sendable {
     /// The generation that is active again.
     public let active: UInt32
     /// The one that was active, and is kept.
-    public let kept: UInt32
+    public let previous: UInt32
 }
 
 /// Why a generation is not made active again. Nothing was changed.
@@ -25,7 +25,7 @@ public struct UndoRefusal: Error, Hashable, CustomStringConvertible {
 }
 
 public enum Undo {
-    /// Makes the kept generations of `indexes` active again, all in one transaction.
+    /// Makes the previous generations of `indexes` active again, all in one transaction.
     /// - Parameter indexes: empty: all that have one.
     /// - Throws: `UndoRefusal` where one has none, or a run is at work on it: what that has
     ///   compared, or is about to patch, is the generation that is active. `PartMissing` where
@@ -36,20 +36,20 @@ public enum Undo {
         try owner.atCommitBoundary { boundary in
             let generations = try boundary.requireGenerations()
             let slots = try slots(indexes, of: owner, in: generations)
-            guard !slots.isEmpty else { throw refusal("no index has a kept generation") }
-            for slot in slots { try checkKept(slot, of: owner, at: boundary, in: generations) }
+            guard !slots.isEmpty else { throw refusal("no index has a previous generation") }
+            for slot in slots { try checkPrevious(slot, of: owner, at: boundary, in: generations) }
             let before = try slots.map { try generations.previousGeneration(of: $0) }
             try generations.rollBack(slots)
             return try zip(slots, before).compactMap { slot, active in
-                guard let active, let kept = try generations.previousGeneration(of: slot) else {
+                guard let active, let previous = try generations.previousGeneration(of: slot) else {
                     preconditionFailure("two generations change places")
                 }
-                return RolledBack(index: slot, active: active, kept: kept)
+                return RolledBack(index: slot, active: active, previous: previous)
             }
         }
     }
 
-    /// Gives up the kept generations of `indexes`: they are to be reaped.
+    /// Discards the previous generations of `indexes`: they are to be reaped.
     /// - Parameter indexes: empty: all.
     /// - Returns: those that had one, and its number.
     public static func forget(
@@ -58,11 +58,11 @@ public enum Undo {
         try owner.atCommitBoundary { boundary in
             guard let generations = boundary.generations else { return [] }
             let slots = indexes.isEmpty ? owner.indexes.indices.map { IndexSlot($0) } : indexes
-            let kept = try slots.compactMap { slot in
+            let previous = try slots.compactMap { slot in
                 try generations.previousGeneration(of: slot).map { (index: slot, generation: $0) }
             }
-            if !kept.isEmpty { try generations.forgetPrevious(of: kept.map(\.index)) }
-            return kept
+            if !previous.isEmpty { try generations.forgetPrevious(of: previous.map(\.index)) }
+            return previous
         }
     }
 
@@ -74,7 +74,7 @@ public enum Undo {
             .filter { try generations.previousGeneration(of: $0) != nil }
     }
 
-    private static func checkKept(
+    private static func checkPrevious(
         _ slot: IndexSlot, of owner: any ExactOwner, at boundary: any CommitBoundary,
         in generations: any Generations
     ) throws {
@@ -94,7 +94,7 @@ public enum Undo {
                     + "resume it, or repair \(name) anew, before it is rolled back")
         }
         guard try generations.previousGeneration(of: slot) != nil else {
-            throw refusal("\(name) has no kept generation")
+            throw refusal("\(name) has no previous generation")
         }
     }
 

@@ -5,7 +5,7 @@
 //                  └──discard──> to be reaped <──────────────┘ activate, forgetPrevious
 //
 // Exactly one generation is active; at most one is being loaded; at most one is the previous one.
-// What is none of them is to be reaped. An owner gives the tables, keeps them up (the active and
+// What is none of them is to be reaped. An owner gives the tables, maintains them (the active and
 // the previous one always, the loading one below its load cursor), and stores what became what, in
 // one transaction with the change itself.
 
@@ -133,7 +133,7 @@ extension IndexGenerations {
         return previous
     }
 
-    /// The generation `number` that is being loaded is given up.
+    /// The generation `number` that is being loaded is discarded.
     /// - Returns: it, which is to be reaped.
     public mutating func discard(
         _ number: UInt32
@@ -143,6 +143,6 @@ extension IndexGenerations {
         return generation
     }
 
-    /// The numbers of those that are served or kept up: what is not to be reaped.
+    /// The numbers of those that are served or maintained: what is not to be reaped.
     public var served: [UInt32] { [active.number] + (previous.map { [$0.number] } ?? []) }
 }

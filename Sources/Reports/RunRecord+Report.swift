@@ -48,7 +48,7 @@ extension RunRecord {
             let read = counted(progress.primaryRecords, "primary record")
             lines.append(
                 logFrom == nil
-                    ? "    its position is given up: it starts again" : "    \(read) behind it")
+                    ? "    its position is discarded: it starts again" : "    \(read) behind it")
         }
         for result in results where result.found.total > 0 || result.action != .none {
             lines.append("    " + result.text(isDryRun: isDryRun))

@@ -50,7 +50,7 @@ extension RunRecord.IndexResult {
         if !reason.isEmpty { members.append(("reason", .string(reason))) }
         if let estimatedSeconds { members.append(("estimatedSeconds", .number(estimatedSeconds))) }
         if let generation { members.append(("generation", .integer(Int(generation)))) }
-        if let kept { members.append(("kept", .integer(Int(kept)))) }
+        if let previous { members.append(("previous", .integer(Int(previous)))) }
         if let forgotten { members.append(("forgotten", .integer(Int(forgotten)))) }
         if action == .patch { members.append(("patched", .integer(patched))) }
         if let recheck { members.append(("recheck", .object(recheck.members))) }

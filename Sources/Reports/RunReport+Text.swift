@@ -57,7 +57,7 @@ extension RunReport {
         case .corrupt where primaryDefects.total > 0:
             "corrupt: \(found); "
                 + "\(counted(primaryDefects.total, "defect")) of primary records, left as they are"
-        case .corrupt: "corrupt: \(found); `tidemark repair` mends them"
+        case .corrupt: "corrupt: \(found); `tidemark repair` repairs them"
         case .incomplete: "incomplete"
         case .unsettled:
             "unsettled: \(counted(unsettled, "key")) never stood still; check again later"
@@ -94,8 +94,10 @@ extension RunRecord.IndexResult {
         case .rebuild: text += "; rebuilt" + (generation.map { " as generation \($0)" } ?? "")
         }
         if action != .none, !reason.isEmpty { text += " (\(reason))" }
-        if let kept { text += "; generation \(kept) is kept" }
-        if let forgotten { text += "; generation \(forgotten), kept before, is given up" }
+        if let previous { text += "; generation \(previous) is kept for a rollback" }
+        if let forgotten {
+            text += "; generation \(forgotten), the previous one before, is discarded"
+        }
         if let recheck {
             text += recheck.total == 0 ? "; checked again: clean" : "; left: \(recheck.text)"
         }

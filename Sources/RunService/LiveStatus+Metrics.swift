@@ -78,7 +78,7 @@ extension LiveStatus {
             family("discrepancies", .gauge, "Discrepancies that the run has found.") {
                 $0.add(Double($1.discrepancies), $2)
             },
-            family("paused", .gauge, "1 where the run rests.") {
+            family("paused", .gauge, "1 if the run is paused.") {
                 $0.add($1.limits.isPaused ? 1 : 0, $2)
             },
             family(

@@ -32,7 +32,7 @@ public enum RunEvent: Sendable, CustomStringConvertible {
         switch self {
         case .resumed(let run, let records):
             "run \(run): resumed behind \(records) primary records"
-        case .restarted(let run, let why): "run \(run): \(why); it is started again"
+        case .restarted(let run, let why): "run \(run): \(why); it is restarted"
         case .notSteerable(let path, let why, _): "\(path): \(why); this run can't be steered"
         }
     }

@@ -23,7 +23,7 @@ extension RunServiceError: CustomStringConvertible {
             "\(path): no run was interrupted; `tidemark repair` begins one"
         case .unknownRun(let run, let path):
             "\(path) knows of no run \(run); `tidemark status` lists those it knows"
-        case .atWork(let run): "run \(run) is at work and does not rest"
+        case .atWork(let run): "run \(run) is at work and is not paused"
         case .hasEnded(let run, let state):
             "run \(run) has ended (\(state.rawValue)); `tidemark repair` begins another"
         }

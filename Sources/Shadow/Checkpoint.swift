@@ -60,7 +60,7 @@ public struct Checkpoint: Sendable {
 
 // Integers in the processor's own byte order: a side file never leaves the machine. Version
 // u32, commit u64, then cursor, unread ranges, voids, runs by slot, counters and damage, each
-// list behind its length; last the scope, if any: its label, its stretch, or the bounds of its
+// list behind its length; last the scope, if any: its label, its range, or the bounds of its
 // ranges.
 
 extension Checkpoint {
@@ -148,16 +148,16 @@ private struct FieldWriter {
         add(range.upper)
     }
 
-    /// 0: none; 1: of records; 2: a stretch.
+    /// 0: none; 1: of records; 2: a range.
     mutating func add(_ scope: Scope?) {
         guard let scope else { return add(0 as UInt8) }
-        add(scope.stretch == nil ? 1 : 2 as UInt8)
+        add(scope.indexRange == nil ? 1 : 2 as UInt8)
         add(scope.label)
-        guard let stretch = scope.stretch else {
+        guard let indexRange = scope.indexRange else {
             add(scope.records.ends) { $0.add($1) }
             return add(array: scope.records.bytes)
         }
-        for key in [stretch.lower, stretch.upper, stretch.lowest] { add(KeyBytes(key)) }
+        for key in [indexRange.lower, indexRange.upper, indexRange.lowest] { add(KeyBytes(key)) }
     }
 
     mutating func add(array: [UInt8]) {
@@ -243,9 +243,9 @@ private struct FieldReader: ~Copyable, ~Escapable {
         case 2:
             guard let label = text(), let lower = key(), let upper = key(), let lowest = key()
             else { return nil }
-            let stretch = Scope.Stretch(
+            let indexRange = Scope.IndexRange(
                 lower: lower.array, upper: upper.array, lowest: lowest.array)
-            return .some(Scope(label: label, stretch: stretch))
+            return .some(Scope(label: label, indexRange: indexRange))
         default: return nil
         }
     }

@@ -12,27 +12,27 @@ public final class MemoryStore: SideStore {
 
     private let runs = Mutex<[UInt32: [Chunk]]>([:])
     /// A checkpoint, with what the store held then.
-    package struct Kept: Sendable {
+    package struct Saved: Sendable {
         package let checkpoint: Checkpoint
         package let runs: [UInt32: [Chunk]]
     }
 
-    private let staged = Mutex<Kept?>(nil)
-    private let saved = Mutex<Kept?>(nil)
+    private let staged = Mutex<Saved?>(nil)
+    private let saved = Mutex<Saved?>(nil)
 
     public init() {}
 
-    package var durable: Kept? { saved.withLock { $0 } }
-    package var onItsWay: Kept? { staged.withLock { $0 } }
+    package var durable: Saved? { saved.withLock { $0 } }
+    package var onItsWay: Saved? { staged.withLock { $0 } }
 
     /// What is left after a failure of the system: the durable checkpoint, and its runs. This
     /// store is not used any more.
     public func survivor() -> (store: MemoryStore, checkpoint: Checkpoint)? {
-        guard let kept = saved.withLock({ $0 }) else { return nil }
+        guard let image = saved.withLock({ $0 }) else { return nil }
         let store = MemoryStore()
-        store.runs.withLock { $0 = kept.runs }
-        store.saved.withLock { $0 = kept }
-        return (store, kept.checkpoint)
+        store.runs.withLock { $0 = image.runs }
+        store.saved.withLock { $0 = image }
+        return (store, image.checkpoint)
     }
 
     public func append(_ chunks: borrowing ChunkList, to number: UInt32) throws {
@@ -58,15 +58,15 @@ public final class MemoryStore: SideStore {
 
     public func stage(_ checkpoint: Checkpoint) throws {
         let numbers = Set(checkpoint.runs.joined().map(\.number))
-        let kept = Kept(
+        let image = Saved(
             checkpoint: checkpoint,
             runs: runs.withLock { $0.filter { numbers.contains($0.key) } })
-        staged.withLock { $0 = kept }
+        staged.withLock { $0 = image }
     }
 
     public func makeDurable() throws {
-        let kept = staged.withLock { $0.take() }
-        if let kept { saved.withLock { $0 = kept } }
+        let image = staged.withLock { $0.take() }
+        if let image { saved.withLock { $0 = image } }
     }
 
     public func remove() {

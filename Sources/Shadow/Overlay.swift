@@ -1,8 +1,8 @@
 // What has changed since the runs were frozen, while they are copied into a new generation:
 // the newest item of each key from the load cursor on, in key order.
 //
-// Each stretch is merged from the frozen runs ahead of time; what the overlay holds for the
-// stretch goes over it under the commit lock, so that the lock is held for the few late
+// Each batch is merged from the frozen runs ahead of time; what the overlay holds for the
+// batch goes over it under the commit lock, so that the lock is held for the few late
 // changes only. Keys below the load cursor are the owner's to keep up, and are dropped.
 
 package import Bytes
@@ -84,13 +84,13 @@ package final class Overlay: @unchecked Sendable {
         return low
     }
 
-    /// Appends to `result` the entries of `stretch` with the overlay's items below `end`
+    /// Appends to `result` the entries of `batch` with the overlay's items below `end`
     /// over them, and forgets those items.
-    package func apply(to stretch: EntryBatch, end: KeyBytes?, into result: EntryBatch) {
-        var position = stretch.startPosition
+    package func apply(to batch: EntryBatch, end: KeyBytes?, into result: EntryBatch) {
+        var position = batch.startPosition
         while let change = next(below: end) {
-            while position < stretch.endPosition {
-                let record = stretch.record(at: position)
+            while position < batch.endPosition {
+                let record = batch.record(at: position)
                 let sign = record.compareKey(change)
                 if sign > 0 { break }
                 let isKept = !change.isPresent && mutants.have(.overlayMissesRemovals)
@@ -100,8 +100,8 @@ package final class Overlay: @unchecked Sendable {
             if change.isPresent { result.append(change) }
             start += 1
         }
-        while position < stretch.endPosition {
-            let record = stretch.record(at: position)
+        while position < batch.endPosition {
+            let record = batch.record(at: position)
             result.append(record)
             position += record.size
         }

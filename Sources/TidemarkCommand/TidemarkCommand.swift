@@ -24,11 +24,11 @@ struct TidemarkCommand: ParsableCommand {
         commandName: "tidemark",
         abstract: "Check and rebuild the secondary indexes of a volume that stays in use.",
         discussion: """
-            A volume is a directory that holds a filesystem: names, inodes, extents, and two \
-            secondary indexes that are derived from them. `rmap` leads from a block to the file \
-            that owns it, `parents` from an inode to its names.
+            A volume is a directory that holds a filesystem: names, inodes, extents, and secondary \
+            indexes that are derived from them: `rmap` leads from a block to the file that owns \
+            it, `parents` from an inode to its names; `quota` and `links` are counters.
 
-            A first walk through all of it:
+            A first session:
               tidemark create /tmp/v --size 64G
               tidemark import /tmp/v /usr
               tidemark damage /tmp/v --index rmap --count 1000
@@ -36,11 +36,11 @@ struct TidemarkCommand: ParsableCommand {
               tidemark repair /tmp/v
               tidemark verify /tmp/v
 
-            Exit status, a sum: 0 all well; 1 errors found and left uncorrected; \
-            2 optimisation possible; 4 could not look, or incomplete; 8 wrong usage.
+            Exit status, a sum: 0 all well; 1 errors found and left uncorrected; 2 optimisation \
+            possible; 4 could not check, or incomplete; 8 wrong usage.
 
-            `tidemark --generate-completion-script bash` (or zsh, or fish) prints a script \
-            for the shell. `tidemark help COMMAND` explains one command.
+            `tidemark --generate-completion-script bash` (or zsh, or fish) prints a script for the \
+            shell. `tidemark help COMMAND` explains one command.
             """,
         version: "tidemark \(tidemarkVersion)",
         subcommands: [

@@ -236,11 +236,12 @@ extension Volume {
                     table: TableName.superblock,
                     object: "\(active.count) active generations of \(index.name)", .field("state"))
             }
-            let kept = generations.filter { $0.index == index.name && $0.state == .kept }
-            guard kept.count <= 1 else {
+            let previous = generations.filter { $0.index == index.name && $0.state == .previous }
+            guard previous.count <= 1 else {
                 throw VolumeError.damaged(
                     table: TableName.superblock,
-                    object: "\(kept.count) kept generations of \(index.name)", .field("state"))
+                    object: "\(previous.count) previous generations of \(index.name)",
+                    .field("state"))
             }
         }
         return Records(counters: counters, generations: generations)
@@ -252,7 +253,7 @@ extension Volume {
         let runs = try Runs.opened(core)
         var live: [String: Generation] = [:]
         var loads: [String: Load] = [:]
-        var kept: [String: Generation] = [:]
+        var previous: [String: Generation] = [:]
         var reaping: [GroupState.Retired] = []
         for record in records.generations {
             let name = TableName.generation(record.index, record.number)
@@ -267,7 +268,7 @@ extension Volume {
                 number: record.number, table: table, entries: record.entries, sum: record.sum)
             switch record.state {
             case .active: live[record.index] = generation
-            case .kept: kept[record.index] = generation
+            case .previous: previous[record.index] = generation
             case .loading, .reaping:
                 if let load = runs.resumableLoad(record, generation) {
                     loads[record.index] = load
@@ -294,7 +295,7 @@ extension Volume {
             }
             return LiveIndex(
                 slot: index.slot, name: index.name, active: generation,
-                load: loads[index.name], kept: kept[index.name])
+                load: loads[index.name], previous: previous[index.name])
         }
         return GroupState(
             counters: records.counters, storedCounters: records.counters,

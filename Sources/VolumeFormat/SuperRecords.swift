@@ -144,7 +144,7 @@ public enum GenerationState: UInt8, Sendable {
     case reaping = 3
     /// Was active before a rebuild, and is maintained for a rollback. At most one per
     /// index.
-    case kept = 4
+    case previous = 4
 }
 
 /// Key `generation/` followed by the index name, `/` and the number in decimal. Value:
@@ -152,7 +152,7 @@ public enum GenerationState: UInt8, Sendable {
 /// transaction that changes the generation through the volume; `sum` is the sum modulo
 /// 2^64 of `mix(CRC32C(key, value before the checksum))` over the entries, which does not
 /// depend on their order. In state `loading` the load cursor is between sum and
-/// checksum: flags u8 (1: beyond every key, 2: spoilt), and the key.
+/// checksum: flags u8 (1: beyond every key, 2: invalid), and the key.
 public struct GenerationRecord: Hashable, Sendable {
     public static let valueSize = 21
 
@@ -163,12 +163,12 @@ public struct GenerationRecord: Hashable, Sendable {
         /// Whether all are.
         public var isWhole: Bool
         /// Whether the generation can't become active any more.
-        public var isSpoilt: Bool
+        public var isInvalid: Bool
 
-        public init(key: [UInt8], isWhole: Bool, isSpoilt: Bool) {
+        public init(key: [UInt8], isWhole: Bool, isInvalid: Bool) {
             self.key = key
             self.isWhole = isWhole
-            self.isSpoilt = isSpoilt
+            self.isInvalid = isInvalid
         }
     }
 
@@ -212,7 +212,7 @@ public struct GenerationRecord: Hashable, Sendable {
         fixed.store(sum, at: 9)
         var body = fixed.span.array
         if state == .loading, let load {
-            body.append((load.isWhole ? 1 : 0) | (load.isSpoilt ? 2 : 0))
+            body.append((load.isWhole ? 1 : 0) | (load.isInvalid ? 2 : 0))
             body += load.key
         }
         return sealedValue(key: key.span.bytes, body: body)
@@ -239,7 +239,7 @@ public struct GenerationRecord: Hashable, Sendable {
         guard flags <= 3 else { throw .field("load cursor") }
         load = LoadCursor(
             key: body.extracting(droppingFirst: 18).array, isWhole: flags & 1 != 0,
-            isSpoilt: flags & 2 != 0)
+            isInvalid: flags & 2 != 0)
     }
 
     /// What one entry adds to `sum`: the finalizer of SplitMix64 over its checksum.

@@ -14,8 +14,8 @@ struct InodeFacts {
     /// Blocks of both forks.
     var blocks: UInt64 = 0
     /// Ranges of the attribute fork that have blocks, and those that attributes need.
-    var attributeExtents: [Stretch] = []
-    var remoteAttributes: [Stretch] = []
+    var attributeExtents: [OffsetRange] = []
+    var remoteAttributes: [OffsetRange] = []
 
     var isAttributeDamaged = false
 
@@ -62,7 +62,7 @@ struct InodeFacts {
 }
 
 /// Offsets `start..<end` of a fork, in blocks.
-struct Stretch {
+struct OffsetRange {
     let start, end: UInt64
 }
 

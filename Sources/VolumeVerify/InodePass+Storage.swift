@@ -57,7 +57,7 @@ extension InodePass {
             defect(.extentOfWrongType, extent, "a regular file, not \(inode.description)")
         }
         if extent.fork == .attributes {
-            inode.attributeExtents.append(Stretch(start: extent.offset, end: extent.offsetEnd))
+            inode.attributeExtents.append(OffsetRange(start: extent.offset, end: extent.offsetEnd))
         }
     }
 
@@ -85,7 +85,7 @@ extension InodePass {
                     let blocks = (UInt64(length) + UInt64(blockSize) - 1) / UInt64(blockSize)
                     let end = offset.addingReportingOverflow(blocks)
                     if end.overflow { throw .field("offset") }
-                    inode.remoteAttributes.append(Stretch(start: offset, end: end.partialValue))
+                    inode.remoteAttributes.append(OffsetRange(start: offset, end: end.partialValue))
                 }
             } catch {
                 inode.isAttributeDamaged = true
@@ -123,7 +123,7 @@ extension InodePass {
     }
 
     private func attributeDefect(
-        _ kind: PrimaryDefect, _ inode: InodeFacts, _ value: Stretch, _ expected: String
+        _ kind: PrimaryDefect, _ inode: InodeFacts, _ value: OffsetRange, _ expected: String
     ) {
         findings.defect(
             kind, in: TableName.xattrs,

@@ -128,13 +128,13 @@ public struct Verifier {
                 guard let record = records.active(index.rawValue, nil) else { continue }
                 wanted.append(TableName.generation(record.index, record.number))
             }
-            let kept = records.generations.filter { $0.state == .kept }
+            let previous = records.generations.filter { $0.state == .previous }
                 .map { TableName.generation($0.index, $0.number) }.filter { !looked.contains($0) }
-            if wanted.allSatisfy({ opened[$0] != nil }), kept.isEmpty {
+            if wanted.allSatisfy({ opened[$0] != nil }), previous.isEmpty {
                 return try verify(transaction, tables, opened)
             }
             _ = consume transaction
-            for name in kept {
+            for name in previous {
                 looked.insert(name)
                 guard try environment.table(name, create: false) == nil else { continue }
                 findings.defect(.missingTable, in: name, key: [], found: nil, expected: "a table")

@@ -173,9 +173,11 @@ struct MountFaultTests {
     }
 
     @Test(arguments: [0, 5, 100])
-    func `killed, a server leaves a prefix of what it has done, and all of it without gathering`(
-        gather: Int
-    ) throws {
+    func
+        `killed, a server leaves a prefix of what it has done, and all of it without a delay`(
+            commitDelay: Int
+        ) throws
+    {
         // After any step there is `b` of one number, and perhaps `a` or `b` of the next.
         let program = """
             import os, sys
@@ -190,7 +192,7 @@ struct MountFaultTests {
         try withMount { volume, point in
             let told = volume + "-told"
             #expect(try run("unmount", point).status == 0)
-            try json("mount", volume, point, "--gather", "\(gather)")
+            try json("mount", volume, point, "--commit-delay", "\(commitDelay)")
             let writer = try Started("/usr/bin/env", ["python3", "-c", program, point, told])
             try expectWell(
                 """
@@ -208,7 +210,7 @@ struct MountFaultTests {
                 names == ["b\(kept)"] || names == ["a\(kept + 1)", "b\(kept)"]
                 || names == ["b\(kept)", "b\(kept + 1)"].sorted()
             #expect(isBetween && kept <= done + 1, "\(names), \(done)")
-            if gather == 0 { #expect(kept >= done, "\(names), \(done)") }
+            if commitDelay == 0 { #expect(kept >= done, "\(names), \(done)") }
         }
     }
 

@@ -19,16 +19,17 @@ import Testing
             ).counts
             let repair = try json("repair", volume, "--strategy", "rebuild", "--keep-old")
             #expect(repair.string("outcome") == "repaired")
-            #expect(repair.list("indexes").map { $0.int("kept") } == [1, 1, 1, nil])
+            #expect(repair.list("indexes").map { $0.int("previous") } == [1, 1, 1, nil])
             #expect(
                 try states(volume) == [
-                    "parents.g1 kept", "parents.g2 active", "rmap.g1 kept", "rmap.g2 active",
+                    "parents.g1 previous", "parents.g2 active", "rmap.g1 previous",
+                    "rmap.g2 active",
                 ])
             try expectVerified(volume)
             #expect(try run("stress", volume, "--seconds", "1", "--writers", "2").status == 0)
             let back = try json("rollback", volume, "--index", "rmap")
             #expect(back.index("rmap")?.int("generation") == 1)
-            #expect(back.index("rmap")?.int("kept") == 2)
+            #expect(back.index("rmap")?.int("previous") == 2)
             let witness = try json("verify", volume, status: 1)
             let left = witness.index("rmap")?.counts ?? [:]
             // What the writers have touched is right by now; nothing else may have come.
@@ -53,19 +54,22 @@ import Testing
         }
     }
 
-    @Test func `what is kept is given up when it is asked for, or by the next rebuild`() throws {
+    @Test func `the previous generation is discarded when it is asked for, or by the next rebuild`()
+        throws
+    {
         try withVolume(files: 100) { volume in
             let keep = ["repair", volume, "--strategy", "rebuild", "--keep-old"]
             #expect(try run(keep).status == 0)
             let given = try json("rollback", volume, "--forget", "--index", "parents")
             #expect(given.index("parents")?.int("forgotten") == 1)
             #expect(
-                try states(volume) == ["parents.g2 active", "rmap.g1 kept", "rmap.g2 active"])
+                try states(volume) == ["parents.g2 active", "rmap.g1 previous", "rmap.g2 active"])
             let next = try run("repair", volume, "--strategy", "rebuild")
             #expect(next.status == 0)
-            #expect(next.output.contains("generation 1, kept before, is given up"))
+            #expect(next.output.contains("generation 1, the previous one before, is discarded"))
             #expect(try states(volume) == ["parents.g3 active", "rmap.g3 active"])
-            #expect(try run("rollback", volume, "--forget").output.contains("no generation"))
+            #expect(
+                try run("rollback", volume, "--forget").output.contains("no previous generation"))
         }
     }
 
@@ -74,7 +78,7 @@ import Testing
             _ = try json("damage", volume, "--index", "rmap", "--count", "1", "--seed", "3")
             let patched = try run("repair", volume, "--keep-old")
             #expect(patched.status == 0)
-            #expect(patched.output.contains("rmap: nothing was kept: a patch"))
+            #expect(patched.output.contains("rmap: there is no previous generation: a patch"))
             for arguments in [["rollback", volume], ["rollback", volume, "--index", "rmap"]] {
                 let refused = try run(arguments)
                 #expect(refused.status == 4)

@@ -100,7 +100,7 @@ import VolumeService
             }
             #expect(report.outcome == .clean)
             let told = events.withLock { $0 }
-            #expect(told.count == 1 && told[0].hasSuffix("it is started again"), "\(told)")
+            #expect(told.count == 1 && told[0].hasSuffix("it is restarted"), "\(told)")
         }
     }
 }

@@ -87,7 +87,7 @@ import Tidemark
             """
             setup: [mkdir a, mkdir b, create a/f, create a/g, write a/f 0 4, create b/h]
             damage: [missing parents b:h]
-            run: {strategy: rebuild, scanners: 2, window: 2, spill: 64, stretch: 2}
+            run: {strategy: rebuild, scanners: 2, window: 2, spill: 64, load-batch: 2}
             writers:
               v: [chmod a 700, [create a/x, create b/x]]
               w: [rename a/f b/f, unlink a/g]

@@ -53,8 +53,8 @@ import Testing
               ^
             """,
             "the unknown key 'windows', expected indexes, scope, strategy, scanners, window, "
-                + "spill, stretch, overlay, parts, compare, patch, reap, queue, impatient, "
-                + "keep-old, kept, checkpoints, replay, candidates, looks or expect; did you "
+                + "spill, load-batch, overlay, parts, compare, patch, reap, queue, impatient, "
+                + "keep-old, resumable, checkpoints, replay, candidates, looks or expect; did you "
                 + "mean window?")
         check(
             """
@@ -297,12 +297,12 @@ import Testing
         check(
             """
             faults:
-              - apend stretch: no space
+              - apend batch: no space
                 ^
             """,
-            "'apend stretch', expected a point of failure: "
+            "'apend batch', expected a point of failure: "
                 + points.dropLast().joined(separator: ", ")
-                + " or \(points[points.count - 1]); did you mean append stretch?")
+                + " or \(points[points.count - 1]); did you mean append batch?")
         check(
             """
             faults:

@@ -29,7 +29,7 @@ private func read(_ text: String) throws -> Scenario {
               scanners: 2
               window: 3
               spill: 4096
-              stretch: 5
+              load-batch: 5
               overlay: 6
               parts: 2
               compare: 7
@@ -90,7 +90,7 @@ private func read(_ text: String) throws -> Scenario {
         expected.scanners = 2
         expected.window = 3
         expected.spill = 4096
-        expected.stretch = 5
+        expected.loadBatch = 5
         expected.overlay = 6
         expected.parts = 2
         expected.compare = 7
@@ -191,7 +191,7 @@ private func read(_ text: String) throws -> Scenario {
         let scenario = try read(
             """
             faults:
-              - append stretch, call 2: no space
+              - append batch, call 2: no space
               - side file append: no memory
               - reap, every call: i/o error
               - window read: unreadable low:file
@@ -199,7 +199,7 @@ private func read(_ text: String) throws -> Scenario {
         let place = Place(path: Path(names: ["low"]), part: .entry("file"))
         #expect(
             scenario.faults == [
-                Fault(.appendStretch, call: 2, cause: .noSpace),
+                Fault(.appendBatch, call: 2, cause: .noSpace),
                 Fault(.sideFileAppend, cause: .noMemory), Fault(.reap, call: 0, cause: .ioError),
                 Fault(.windowRead, call: 0, cause: .damaged, unreadable: place),
             ])

@@ -140,12 +140,12 @@ struct ScenarioSampler {
             run.strategy = pick(Strategy.allCases)
             if kind == .tree, chance(20) { run.scope = scope(&run) }
             let paths: [WritableKeyPath<RunDescription, Int>] = [
-                \.window, \.spill, \.stretch, \.overlay, \.compare, \.patch, \.reap, \.queue,
+                \.window, \.spill, \.loadBatch, \.overlay, \.compare, \.patch, \.reap, \.queue,
             ]
             for path in paths where chance(30) { run[keyPath: path] = number(1...1 << 40) }
             if chance(30) { run.scanners = number(1...16) }
             if chance(30) { run.parts = number(1...16) }
-            if kind == .tree { run.isKept = chance(50) }
+            if kind == .tree { run.isResumable = chance(50) }
             if chance(30) { run.checkpoints = number(0...16) }
             if chance(30) { run.replay = number(1...1 << 40) }
             run.isPatient = chance(80)
@@ -172,7 +172,7 @@ struct ScenarioSampler {
         let count = Turn.Until.steps(number(1...1_000_000))
         switch number(0...11) {
         case 8:
-            guard run.isKept else {
+            guard run.isResumable else {
                 return Turn(.stop(run: run.name, isPause: chance(50)), .steps(1))
             }
             let steps = Turn.checkpointSteps.map { Turn.Until.step($0) }

@@ -39,7 +39,7 @@ extension MemoryStage {
         }
     }
 
-    /// Loads a new generation of `slot` with what is expected, in stretches of `size`, with
+    /// Loads a new generation of `slot` with what is expected, in batches of `size`, with
     /// `between` called before each.
     fileprivate func load(
         _ slot: IndexSlot, size: Int, between: (Int) throws -> Void = { _ in }
@@ -49,9 +49,9 @@ extension MemoryStage {
         for round in 0... {
             try between(round)
             let rest = try expected(slot, below: nil).filter { !$0.key.precedes(cursor) }
-            let stretch = batch(rest.prefix(size))
+            let batch = batch(rest.prefix(size))
             let end = rest.count > size ? KeyBytes(rest[size].key) : nil
-            try mend { try $0.append(stretch, to: number, of: slot, end: end) }
+            try mend { try $0.append(batch, to: number, of: slot, end: end) }
             guard let end else { break }
             cursor = end.array
         }
@@ -199,7 +199,7 @@ extension MemoryStage {
     }
 
     @Test func `reports what was taken back`() throws {
-        let (stage, hook) = try stage(.keptOnAbort)
+        let (stage, hook) = try stage(.reportedOnAbort)
         let before = try stage.digest()
         #expect(try stage.run(Transaction([.unlink(path("b"))], isAborted: true)))
         #expect(try stage.digest() == before)
@@ -221,7 +221,7 @@ extension MemoryStage {
     }
 
     @Test func `does not keep up what is loaded`() throws {
-        let (stage, _) = try stage(.loadNotKeptUp)
+        let (stage, _) = try stage(.loadNotMaintained)
         let number = try stage.load(parents, size: 10)
         #expect(try stage.run(Transaction([.unlink(path("b"))])))
         #expect(

@@ -28,7 +28,7 @@ import Tidemark
 
     @Test func `a run that was entered and has not begun is found as crashed`() throws {
         let scenario = try ScenarioReader.read(
-            "{setup: [create a], run: {indexes: [parents], kept: true}}", file: "test.yaml")
+            "{setup: [create a], run: {indexes: [parents], resumable: true}}", file: "test.yaml")
         let stage = try MemoryStage(scenario)
         let player = try Player(scenario, on: stage)
         let coordinator = try #require(player.lanes.firstIndex(of: .coordinator(run: "run")))
@@ -44,7 +44,7 @@ import Tidemark
     }
 
     @Test
-    func `a process that dies in the step that appends leaves no stretch that lacks a change`()
+    func `a process that dies in the step that appends leaves no batch that lacks a change`()
         throws
     {
         let scenario = try Suite.read("resume/read-again-in-an-interrupted-load.yaml")

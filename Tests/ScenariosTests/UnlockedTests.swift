@@ -18,7 +18,7 @@ import Tidemark
         // What it has to come to for that to say anything.
         for situation in [
             Situation.olderThanRead, .elidedBelow, .lossScanning, .lossComparing, .lossBehindLook,
-            .lookedUpAgain, .judgementPutOff, .comparisonPaused, .unsettled, .manyWindows,
+            .lookedUpAgain, .judgementDeferred, .comparisonPaused, .unsettled, .manyWindows,
         ] {
             let place = Situation.allCases.firstIndex(of: situation) ?? 0
             #expect(result.situations[place] > 0, "never met: \(situation.rawValue)")

@@ -262,7 +262,7 @@ private final class SlowStore: SideStore {
         let catalogue = try catalogue(1000)
         _ = catalogue.randomDamage(&random, slots[1])
         var options = RunOptions()
-        options.stretchEntries = 64
+        options.batchEntries = 64
         options.overlayBytes = 2000
         options.patience = patience
         let driven = try Driven(
@@ -431,7 +431,7 @@ private final class SlowStore: SideStore {
                 while !run.isScanned { if try scanner.step() == .read { _ = try run.handleItem() } }
             case .comparison(let comparison):
                 for part in comparison.parts { while try part.step() {} }
-            case .stretch(let merger): coordinator.stretch = try merger.next(entries: 5000)
+            case .loadBatch(let merger): coordinator.loadBatch = try merger.next(entries: 5000)
             }
             coordinator.step()
         }

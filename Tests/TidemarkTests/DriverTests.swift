@@ -48,7 +48,7 @@ private func smallOptions(_ strategy: Strategy) -> RunOptions {
     options.windowRecords = 64
     options.sortBudget = 4000
     options.chunkBytes = 300
-    options.stretchEntries = 300
+    options.batchEntries = 300
     // Writers wait rather than end the run: the machine may be slow.
     options.patience = patience
     return options
@@ -295,9 +295,9 @@ private func smallOptions(_ strategy: Strategy) -> RunOptions {
         for part in comparison.parts { while try part.step() {} }
         try run.finish(comparison)
         let merger = try run.beginLoad(comparison)
-        let stretch = try #require(try merger.next(entries: 5))
+        let loadBatch = try #require(try merger.next(entries: 5))
         for _ in 0..<9 { catalogue.randomTransaction(&random) }
-        #expect(throws: AbortReason.self) { _ = try run.load(stretch) }
+        #expect(throws: AbortReason.self) { _ = try run.load(loadBatch) }
         run.finish(AbortReason("as it must"))
         #expect(catalogue.generations(of: slots[0]).contains(1))
     }

@@ -160,7 +160,7 @@ private func contents(_ batch: EntryBatch) -> [([UInt8], [UInt8])] {
     }
 
     @Test(arguments: 0..<60)
-    func `an overlay over stretches is the newest of both`(seed: Int) {
+    func `an overlay over batches is the newest of both`(seed: Int) {
         var random = SplitMix64(seed: seed)
         let base = newest(randomItems(&random, 200, keyLength: 3))
             .sorted { $0.key.lexicographicallyPrecedes($1.key) }
@@ -182,12 +182,12 @@ private func contents(_ batch: EntryBatch) -> [([UInt8], [UInt8])] {
                 }
             }
             let end = min(base.count, start + Int.random(in: 1...40, using: &random))
-            let stretch = batch(
+            let batch = batch(
                 base[start..<end].map {
                     Item(key: $0.key, value: $0.value, sequence: 1, isPresent: true)
                 })
             let upper = end < base.count ? KeyBytes(base[end].key) : nil
-            overlay.apply(to: stretch, end: upper, into: result)
+            overlay.apply(to: batch, end: upper, into: result)
             start = end
             guard let upper else { break }
             cursor = upper

@@ -187,3 +187,66 @@ import Tidemark
         #expect(hook.abortReason != nil)
     }
 }
+
+// MARK: What an owner derives
+
+/// A catalogue that derives an entry beyond all bounds from each window that is read, once.
+private final class Overstating: UnlockedOwner {
+    enum Lie: CaseIterable {
+        case longKey, emptyKey, longValue, noIndex
+    }
+
+    private let inner: UnlockedCatalogue
+    private let lie: Lie
+
+    init(_ inner: UnlockedCatalogue, _ lie: Lie) {
+        self.inner = inner
+        self.lie = lie
+    }
+
+    var label: String { inner.label }
+    var indexes: [any SecondaryIndex] { inner.indexes }
+    func now() -> SequenceNumber { inner.now() }
+
+    func windowEnd(
+        after key: KeyBytes, records: Int, wants: (IndexSlot) -> Bool
+    ) throws -> KeyBytes? { try inner.windowEnd(after: key, records: records, wants: wants) }
+
+    func read(_ range: KeyRange, limit: Int, into sink: WindowSink) throws -> KeyBytes? {
+        let long = [UInt8](repeating: 7, count: 1 << 16), short: [UInt8] = [7]
+        let key = lie == .longKey ? long : lie == .emptyKey ? [] : short
+        let value = lie == .longValue ? long : short
+        sink.emit(
+            IndexSlot(lie == .noIndex ? 2 : 0), key: key.span.bytes, value: value.span.bytes)
+        return try inner.read(range, limit: limit, into: sink)
+    }
+
+    func entries(
+        of index: IndexSlot, from key: KeyBytes, limit: Int, into batch: EntryBatch
+    ) throws -> KeyBytes? { try inner.entries(of: index, from: key, limit: limit, into: batch) }
+
+    func lookUp(_ keys: [KeyBytes], of index: IndexSlot, into batch: EntryBatch) throws {
+        try inner.lookUp(keys, of: index, into: batch)
+    }
+
+    func subscribe(_ receiver: any ChangeReceiver) throws -> any ChangeFeed {
+        try inner.subscribe(receiver)
+    }
+}
+
+extension OwnerPartsTests {
+    @Test(arguments: Overstating.Lie.allCases)
+    fileprivate func `an entry that can't be one ends the run with a reason, not the process`(
+        lie: Overstating.Lie
+    ) {
+        let catalogue = UnlockedCatalogue(buffers: 1, capacity: 64)
+        catalogue.change([(Tagging(item: 1, tag: [1]), 1)], buffer: 0)
+        let run = Run(
+            owner: Overstating(catalogue, lie), indexes: slots, store: MemoryStore(),
+            options: RunOptions(), clock: .system)
+        let report = RunDriver(run).drive()
+        #expect(report.outcome == .aborted)
+        #expect(report.reason?.contains("which no entry can be") == true, "\(report.reason ?? "")")
+        #expect(catalogue.subscriptions == 0)
+    }
+}

@@ -25,7 +25,7 @@ struct Interleaving {
         options.windowRecords = Int.random(in: 1...3, using: &random)
         options.sortBudget = Int.random(in: 1...600, using: &random)
         options.chunkBytes = Int.random(in: 40...200, using: &random)
-        options.stretchEntries = Int.random(in: 1...5, using: &random)
+        options.batchEntries = Int.random(in: 1...5, using: &random)
         options.overlayBytes = Int.random(in: 1...400, using: &random)
         options.compareEntries = Int.random(in: 1...5, using: &random)
         options.compareParts = Int.random(in: 1...3, using: &random)
@@ -129,13 +129,13 @@ struct Interleaving {
             }
         case .rebuild:
             var merger = try run.beginLoad(comparison)
-            var ahead: [Stretch] = []
+            var ahead: [LoadBatch] = []
             var isLoaded = false
             while !isLoaded {
                 write(0.5)
                 if random.chance(0.4) { _ = try run.handleItem() }
-                if ahead.count < 3, let stretch = try merger.next(entries: run.stretchEntries) {
-                    ahead.append(stretch)
+                if ahead.count < 3, let loadBatch = try merger.next(entries: run.batchEntries) {
+                    ahead.append(loadBatch)
                     if random.chance(0.5) { continue }
                 }
                 isLoaded = try !run.load(ahead.removeFirst()).more
@@ -220,10 +220,10 @@ struct Interleaving {
         try it.scan()
         let comparison = try #require(try it.plantAndCompare().first?.0)
         let merger = try it.run.beginLoad(comparison)
-        let stretch = try #require(try merger.next(entries: 1))
+        let loadBatch = try #require(try merger.next(entries: 1))
         let live = it.catalogue.entries(of: comparison.slot)
         it.run.hook.abort(AbortReason("as the test wants"))
-        #expect(throws: AbortReason.self) { try it.run.load(stretch) }
+        #expect(throws: AbortReason.self) { try it.run.load(loadBatch) }
         it.run.finish(AbortReason("as the test wants"))
         #expect(it.catalogue.entries(of: comparison.slot) == live)
         it.write()

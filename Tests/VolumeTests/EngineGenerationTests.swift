@@ -34,7 +34,7 @@ import VolumeFormat
     }
 
     @Test(arguments: 1...12)
-    func `a generation loaded in stretches while the volume changes is right`(seed: UInt64) throws {
+    func `a generation loaded in batches while the volume changes is right`(seed: UInt64) throws {
         try withVolume { volume in
             var random = SplitMix64(seed: seed)
             try churn(volume, 500, &random)
@@ -45,7 +45,7 @@ import VolumeFormat
                 var next: KeyBytes? = KeyBytes()
                 while let from = next {
                     let size = Int.random(in: 1...60, using: &random)
-                    // What a stretch holds, and that it is appended, is one boundary.
+                    // What a batch holds, and that it is appended, is one boundary.
                     next = try volume.atCommitBoundary { boundary in
                         let batch = EntryBatch()
                         let end = try boundary.snapshot().entries(
@@ -109,7 +109,7 @@ import VolumeFormat
         }
     }
 
-    @Test func `a loaded stretch that misses an entry is spoilt by the change that tells`() throws {
+    @Test func `a loaded batch that misses an entry is spoilt by the change that tells`() throws {
         for kind in ["missing", "stray"] {
             try withVolume { volume in
                 try volume.perform { for n in 0..<9 { _ = try $0.create(.root, name(n)) } }

@@ -69,11 +69,11 @@ import VolumeFormat
             volume, [parents], .rebuild, seed: 1, store: store,
             keeping: Keeping(
                 new: RunRecord(number: 1, indexes: ["parents"], strategy: .rebuild)))
-        var stretches = 0
+        var batches = 0
         #expect(throws: Stop.self) {
             _ = try first.finish { [run = first.run] step in
-                if run.state == .loading, step == .load { stretches += 1 }
-                if stretches == 3 {
+                if run.state == .loading, step == .load { batches += 1 }
+                if batches == 3 {
                     run.suspend(.stopped, "the test")
                     throw Stop()
                 }

@@ -1,5 +1,5 @@
 // Whose turn it is to make changes: a caller's who is alone, or the writer thread's; and what is
-// put off until there is time.
+// deferred until there is time.
 
 import Glibc
 import LMDB
@@ -87,7 +87,7 @@ import VolumeFormat
         for _ in 0..<20 {
             let free = try small.snapshot().fileSystemStatistics().freeBlocks
             let n = try forget(small)
-            // By itself or by this: whatever was put off before the call is done after it.
+            // By itself or by this: whatever was deferred before the call is done after it.
             try small.volume.retrying {
                 if try small.inode(n) != nil { throw VolumeError.noSpace("test") }
             }
@@ -95,7 +95,7 @@ import VolumeFormat
         }
     }
 
-    @Test func `what was put off is tried again where another job spoils its group`() throws {
+    @Test func `what was deferred is tried again where another job spoils its group`() throws {
         let small = try SmallVolume()
         let forgotten = try (0..<5).map { try makeForgotten(small, "gone \($0)") }
         let entered = Gate(), leave = Gate(), volume = small.volume
@@ -134,7 +134,7 @@ import VolumeFormat
         #expect(try small.snapshot().lookup(.root, bytes("late")) != nil)
     }
 
-    @Test func `what was put off is done before a volume is closed`() throws {
+    @Test func `what was deferred is done before a volume is closed`() throws {
         let small = try SmallVolume()
         let n = try forget(small)
         try small.reopen()

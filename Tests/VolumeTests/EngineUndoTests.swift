@@ -1,4 +1,4 @@
-// The generation that a rebuild replaced: kept up, made active again, given up.
+// The generation that a rebuild replaced: maintained, made active again, discarded.
 
 import Bytes
 import LMDB
@@ -90,20 +90,20 @@ import VolumeVerify
                 }
                 for index in ["rmap", "parents"] { damaged[index] = try damage(volume, index) }
                 try churn(volume, 200, &random)
-                #expect(rebuild(volume, keepsOld: true).indexes.allSatisfy { $0.kept == 1 })
+                #expect(rebuild(volume, keepsOld: true).indexes.allSatisfy { $0.previous == 1 })
                 try churn(volume, 300, &random)
             }
-            // What is kept is kept up after opening, too.
+            // What is kept is maintained after opening, too.
             try withOpen(path) { volume in
                 try churn(volume, 300, &random)
                 for index in ["rmap", "parents"] {
                     #expect(try damage(volume, index).isEmpty, "SEED=\(seed)")
-                    let kept = try record(volume, index, .kept)
+                    let kept = try record(volume, index, .previous)
                     let active = try record(volume, index, .active)
                     #expect(kept?.entries == active?.entries && kept?.sum == active?.sum)
                 }
                 let done = try Undo.rollBack([], of: volume)
-                #expect(done.map(\.active) == [1, 1] && done.map(\.kept) == [2, 2])
+                #expect(done.map(\.active) == [1, 1] && done.map(\.previous) == [2, 2])
                 for index in ["rmap", "parents"] {
                     #expect(try damage(volume, index) == damaged[index], "SEED=\(seed) \(index)")
                 }
@@ -139,7 +139,9 @@ import VolumeVerify
     }
 
     @Test(arguments: 1...6)
-    func `kept quota usage goes on lacking what it lacked`(seed: UInt64) throws {
+    func `quota usage of the previous generation goes on lacking what it lacked`(seed: UInt64)
+        throws
+    {
         try withVolume { volume in
             var random = SplitMix64(seed: seed)
             try fill(volume, 50)
@@ -154,7 +156,7 @@ import VolumeVerify
             let run = Run(
                 owner: volume, indexes: [GroupState.quotaSlot], store: MemoryStore(),
                 options: options, clock: .system)
-            #expect(RunDriver(run).drive().indexes[0].kept == 1)
+            #expect(RunDriver(run).drive().indexes[0].previous == 1)
             try churn(volume, 200, &random)
             #expect(try usageLacks(volume).isEmpty, "SEED=\(seed)")
             _ = try Undo.rollBack([GroupState.quotaSlot], of: volume)
@@ -172,19 +174,19 @@ import VolumeVerify
         }
     }
 
-    @Test func `a rebuild gives up what an earlier one has kept`() throws {
+    @Test func `a rebuild discards the previous generation of an earlier one`() throws {
         try withVolume { volume in
             try fill(volume, 20)
             #expect(rebuild(volume, keepsOld: true).indexes.map(\.forgotten) == [nil, nil])
             let second = rebuild(volume, keepsOld: true)
             #expect(second.indexes.map(\.generation) == [3, 3])
-            #expect(second.indexes.map(\.kept) == [2, 2])
+            #expect(second.indexes.map(\.previous) == [2, 2])
             #expect(second.indexes.map(\.forgotten) == [1, 1])
             while try volume.atCommitBoundary({ try $0.requireGenerations().reap(limit: 64) }) {}
             let names = try generationTables(volume)
             #expect(names == ["parents.g2", "parents.g3", "rmap.g2", "rmap.g3"])
             let third = rebuild(volume, keepsOld: false)
-            #expect(third.indexes.map(\.kept) == [nil, nil])
+            #expect(third.indexes.map(\.previous) == [nil, nil])
             #expect(third.indexes.map(\.forgotten) == [2, 2])
             while try volume.atCommitBoundary({ try $0.requireGenerations().reap(limit: 64) }) {}
             #expect(try generationTables(volume) == ["parents.g4", "rmap.g4"])
@@ -260,7 +262,7 @@ import VolumeVerify
         }
     }
 
-    @Test func `a kept generation whose table is gone is told, not passed over`() throws {
+    @Test func `a previous generation whose table is gone is told, not passed over`() throws {
         try withDirectory { directory in
             let path = directory + "/v"
             try Volume.create(path, options: CreateOptions(size: 64 << 20))
@@ -268,9 +270,9 @@ import VolumeVerify
                 try fill(volume, 20)
                 _ = rebuild(volume, keepsOld: true)
                 try volume.perform { operations in
-                    guard let kept = operations.state.rmap.kept else { return }
+                    guard let kept = operations.state.rmap.previous else { return }
                     try operations.transaction.drop(kept.table)
-                    operations.state.rmap.kept = nil
+                    operations.state.rmap.previous = nil
                 }
             }
             #expect {
@@ -292,7 +294,7 @@ import VolumeVerify
             try withOpen(path) { volume in
                 try volume.perform { operations in
                     let record = GenerationRecord(
-                        index: "rmap", number: 7, state: .kept, entries: 0, sum: 0)
+                        index: "rmap", number: 7, state: .previous, entries: 0, sum: 0)
                     var body = Array(record.value).dropLast(4)
                     body[0] = 5
                     let key = record.key

@@ -75,7 +75,7 @@ struct ModelPair {
 
     init(seed: UInt64, blocks: UInt64) throws {
         // Every other volume answers changes before they are committed.
-        small = try SmallVolume(blocks: blocks, gather: seed % 2 == 0 ? 0 : 0.002)
+        small = try SmallVolume(blocks: blocks, commitDelay: seed % 2 == 0 ? 0 : 0.002)
         random = ModelRandom(state: seed)
         let root = try small.snapshot().attributes(.root).record
         let node = ModelNode(

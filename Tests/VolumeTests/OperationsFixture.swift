@@ -21,10 +21,10 @@ final class SmallVolume {
         let seconds = Atomic<Int64>(1_000)
     }
 
-    /// - Parameter gather: seconds for which changes wait for their commit.
+    /// - Parameter commitDelay: seconds for which changes wait for their commit.
     init(
         blocks: UInt64 = 256, blockSize: UInt32 = 512, metadataLimit: Int = 1 << 40,
-        gather: Double = 0, monotonicClock: @escaping @Sendable () -> Double = monotonicSeconds
+        commitDelay: Double = 0, monotonicClock: @escaping @Sendable () -> Double = monotonicSeconds
     ) throws {
         directory = try temporaryDirectory()
         var options = CreateOptions(size: blocks * UInt64(blockSize))
@@ -35,7 +35,7 @@ final class SmallVolume {
         try Volume.create(directory + "/v", options: options)
         self.monotonicClock = monotonicClock
         volume = try SmallVolume.open(
-            directory + "/v", time, metadataLimit, gather, monotonicClock)
+            directory + "/v", time, metadataLimit, commitDelay, monotonicClock)
     }
 
     deinit {
@@ -43,13 +43,13 @@ final class SmallVolume {
     }
 
     private static func open(
-        _ path: String, _ time: TestClock, _ metadataLimit: Int, _ gather: Double,
+        _ path: String, _ time: TestClock, _ metadataLimit: Int, _ commitDelay: Double,
         _ monotonicClock: @escaping @Sendable () -> Double
     ) throws -> Volume {
         var options = OpenOptions()
         options.monotonicClock = monotonicClock
         options.metadataLimit = metadataLimit
-        options.groupCommitSeconds = gather
+        options.groupCommitSeconds = commitDelay
         // No durable point comes by itself: it would end the open group, and settle what was freed.
         options.durableSeconds = 1e6
         options.clock = {
@@ -59,9 +59,9 @@ final class SmallVolume {
     }
 
     func reopen() throws {
-        let (limit, gather) = (volume.core.metadataLimit, volume.core.groupCommitSeconds)
+        let (limit, commitDelay) = (volume.core.metadataLimit, volume.core.groupCommitSeconds)
         try volume.close()
-        volume = try SmallVolume.open(directory + "/v", time, limit, gather, monotonicClock)
+        volume = try SmallVolume.open(directory + "/v", time, limit, commitDelay, monotonicClock)
     }
 
     var now: Int64 {

@@ -15,7 +15,7 @@ import Glibc
 #endif
 
 /// Seconds for which changes wait for their commit: not at all, and longer than any race.
-private let gatherings = [0, 3600.0]
+private let commitDelays = [0, 3600.0]
 
 @Suite(.temporaryDirectory) struct OperationsRacesTests {
     /// Blocks that another file gets while `body` waits for them.
@@ -52,11 +52,11 @@ private let gatherings = [0, 3600.0]
         return n
     }
 
-    @Test(arguments: gatherings)
-    func `a read never returns what another file wrote to the blocks meanwhile`(gather: Double)
+    @Test(arguments: commitDelays)
+    func `a read never returns what another file wrote to the blocks meanwhile`(commitDelay: Double)
         throws
     {
-        let small = try SmallVolume(blocks: 40, gather: gather)
+        let small = try SmallVolume(blocks: 40, commitDelay: commitDelay)
         let a = try small.create("a")
         try small.write(a, 0, [UInt8](repeating: 1, count: 3000))
         let blocks = try small.snapshot().extents(a).map(\.blocks)
@@ -69,11 +69,13 @@ private let gatherings = [0, 3600.0]
         #expect(try result.get() == [])
     }
 
-    @Test(arguments: gatherings)
-    func `what a reader hands on as pages is not written over before it has done so`(gather: Double)
+    @Test(arguments: commitDelays)
+    func `what a reader hands on as pages is not written over before it has done so`(
+        commitDelay: Double
+    )
         throws
     {
-        let small = try SmallVolume(blocks: 40, gather: gather), volume = small.volume
+        let small = try SmallVolume(blocks: 40, commitDelay: commitDelay), volume = small.volume
         let a = try small.create("a")
         let before = [UInt8](repeating: 1, count: 8192), after = [UInt8](repeating: 2, count: 8192)
         try small.write(a, 0, before)
@@ -92,9 +94,9 @@ private let gatherings = [0, 3600.0]
         #expect(try volume.read(a, at: 0, 8192) == after)
     }
 
-    @Test(arguments: gatherings)
-    func `only contents that are there whole are handed on as pages`(gather: Double) throws {
-        let small = try SmallVolume(blocks: 60, gather: gather), volume = small.volume
+    @Test(arguments: commitDelays)
+    func `only contents that are there whole are handed on as pages`(commitDelay: Double) throws {
+        let small = try SmallVolume(blocks: 60, commitDelay: commitDelay), volume = small.volume
         let a = try small.create("a")
         try small.write(a, 0, [UInt8](repeating: 1, count: 5000))
         try small.write(a, 8192, [UInt8](repeating: 2, count: 100))
@@ -119,9 +121,10 @@ private let gatherings = [0, 3600.0]
         #expect(try splices(99999, 10) == [])
     }
 
-    @Test(arguments: gatherings)
-    func `a write never touches blocks that another file got meanwhile`(gather: Double) throws {
-        let small = try SmallVolume(blocks: 40, gather: gather)
+    @Test(arguments: commitDelays)
+    func `a write never touches blocks that another file got meanwhile`(commitDelay: Double) throws
+    {
+        let small = try SmallVolume(blocks: 40, commitDelay: commitDelay)
         let a = try small.create("a")
         try small.volume.perform { try $0.allocate(a, 0, 3000, .reserve(keepSize: true)) }
         let blocks = try small.snapshot().extents(a).map(\.blocks)
@@ -137,11 +140,13 @@ private let gatherings = [0, 3600.0]
         #expect(try small.volume.read(b, at: 0, 99999) == [UInt8](repeating: 2, count: 37 * 512))
     }
 
-    @Test(arguments: gatherings)
-    func `a long attribute is never read from blocks that changed hands meanwhile`(gather: Double)
+    @Test(arguments: commitDelays)
+    func `a long attribute is never read from blocks that changed hands meanwhile`(
+        commitDelay: Double
+    )
         throws
     {
-        let small = try SmallVolume(blocks: 40, gather: gather)
+        let small = try SmallVolume(blocks: 40, commitDelay: commitDelay)
         let a = try small.create("a")
         let name = bytes("user.a")
         try small.volume.setXattr(a, name, [UInt8](repeating: 1, count: 3000))
@@ -155,9 +160,9 @@ private let gatherings = [0, 3600.0]
         #expect(try result.get() == [7])
     }
 
-    @Test(arguments: gatherings)
-    func `a write starts again when its file has changed`(gather: Double) throws {
-        let small = try SmallVolume(gather: gather)
+    @Test(arguments: commitDelays)
+    func `a write starts again when its file has changed`(commitDelay: Double) throws {
+        let small = try SmallVolume(commitDelay: commitDelay)
         let n = try small.create("a")
         let volume = small.volume
         try small.write(n, 0, [UInt8](repeating: 1, count: 700))
@@ -268,11 +273,11 @@ private let gatherings = [0, 3600.0]
         #expect(try volume.read(n, at: 0, end + 1) == expected, "SEED=\(seed)")
     }
 
-    @Test(arguments: gatherings)
-    func `blocks freed since the last durable point are written after the next`(gather: Double)
+    @Test(arguments: commitDelays)
+    func `blocks freed since the last durable point are written after the next`(commitDelay: Double)
         throws
     {
-        let small = try SmallVolume(blocks: 40, gather: gather)
+        let small = try SmallVolume(blocks: 40, commitDelay: commitDelay)
         let a = try small.create("a")
         try small.write(a, 0, [UInt8](repeating: 1, count: 37 * 512))
         try small.volume.sync()
@@ -297,13 +302,13 @@ private let gatherings = [0, 3600.0]
         #expect(try small.volume.xattr(c, bytes("user.a")) == value)
     }
 
-    @Test(arguments: gatherings)
+    @Test(arguments: commitDelays)
     func `blocks freed since the last durable point are passed over while others are free`(
-        gather: Double
+        commitDelay: Double
     )
         throws
     {
-        let small = try SmallVolume(blocks: 400, gather: gather)
+        let small = try SmallVolume(blocks: 400, commitDelay: commitDelay)
         let contents = [UInt8](repeating: 1, count: 30 * 512)
         for name in ["a", "b", "c"] { try small.write(small.create(name), 0, contents) }
         try small.volume.sync()

@@ -12,8 +12,8 @@ import VolumeFormat
 
 @Suite(.temporaryDirectory) struct OperationsThreadsTests {
     @Test(arguments: UInt64(1)...4, [0, 0.002])
-    func `threads never see the contents of other files`(seed: UInt64, gather: Double) throws {
-        let small = try SmallVolume(blocks: 100, gather: gather)
+    func `threads never see the contents of other files`(seed: UInt64, commitDelay: Double) throws {
+        let small = try SmallVolume(blocks: 100, commitDelay: commitDelay)
         let volume = small.volume
         let problems = Mutex<[String]>([])
         DispatchQueue.concurrentPerform(iterations: 4) { thread in

@@ -1,4 +1,4 @@
-// Runs that are limited to an inode, a subtree, or a stretch of blocks.
+// Runs that are limited to an inode, a subtree, or a range of blocks.
 
 import Bytes
 import TestSupport

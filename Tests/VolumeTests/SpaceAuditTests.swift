@@ -46,7 +46,7 @@ import VolumeVerify
             let defects = report.primaryDefects
             #expect(defects.counts == expected, "\(comment) in \(parts) parts")
             #expect(told.withLock { $0 } == defects.first.count)
-            #expect(defects.first.count == min(defects.total, PrimaryDefects.kept))
+            #expect(defects.first.count == min(defects.total, PrimaryDefects.limit))
             #expect(
                 report.outcome
                     == (report.indexes[0].found.total + defects.total == 0)

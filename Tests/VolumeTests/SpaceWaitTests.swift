@@ -37,9 +37,9 @@ private final class HandClock: Sendable {
     private let clock = HandClock()
 
     /// A volume without a free block.
-    private func fullVolume(gather: Double) throws -> (small: SmallVolume, n: InodeNumber) {
+    private func fullVolume(commitDelay: Double) throws -> (small: SmallVolume, n: InodeNumber) {
         let clock = clock
-        let small = try SmallVolume(gather: gather, monotonicClock: { clock.now() })
+        let small = try SmallVolume(commitDelay: commitDelay, monotonicClock: { clock.now() })
         let n = try small.create("a"), filler = try small.create("filler")
         try small.volume.perform {
             try $0.allocate(filler, 0, $0.counters.freeBlocks * 512, .reserve(keepSize: false))
@@ -49,9 +49,9 @@ private final class HandClock: Sendable {
 
     @Test(arguments: [0, 3600] as [Double])
     func `a write to a full volume is attempted once where nothing is about to be freed`(
-        gather: Double
+        commitDelay: Double
     ) throws {
-        let (small, n) = try fullVolume(gather: gather)
+        let (small, n) = try fullVolume(commitDelay: commitDelay)
         // What the opening looks for is reclaimed by then.
         while small.volume.core.reclaims.load(ordering: .acquiring) > 0 { try small.volume.sync() }
         let before = small.volume.core.operations.load(ordering: .relaxed)
@@ -61,9 +61,9 @@ private final class HandClock: Sendable {
 
     @Test(arguments: [0, 3600] as [Double])
     func `a write that finds no space answers within 2 s, however much is reclaimed meanwhile`(
-        gather: Double
+        commitDelay: Double
     ) throws {
-        let (small, n) = try fullVolume(gather: gather)
+        let (small, n) = try fullVolume(commitDelay: commitDelay)
         let volume = small.volume
         var attempts = 0
         let error = #expect(throws: VolumeError.self) {
@@ -82,7 +82,7 @@ private final class HandClock: Sendable {
     }
 
     @Test func `whoever waits for space that does not come waits for one deadline`() throws {
-        let (small, n) = try fullVolume(gather: 0)
+        let (small, n) = try fullVolume(commitDelay: 0)
         let volume = small.volume, clock = clock
         let (entered, leave) = (DispatchSemaphore(value: 0), DispatchSemaphore(value: 0))
         let all = DispatchGroup()
@@ -122,11 +122,11 @@ private final class HandClock: Sendable {
 
     @Test(arguments: [0, 3600] as [Double])
     func `a write gets what a deleted file of many extents gives back piece by piece`(
-        gather: Double
+        commitDelay: Double
     ) throws {
         let clock = clock
         let small = try SmallVolume(
-            blocks: 16_384, gather: gather, monotonicClock: { clock.now() })
+            blocks: 16_384, commitDelay: commitDelay, monotonicClock: { clock.now() })
         let volume = small.volume
         let n = try small.create("a"), big = try small.create("big")
         let filler = try small.create("filler")

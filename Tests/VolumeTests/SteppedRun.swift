@@ -20,7 +20,7 @@ struct SteppedRun {
         options.strategy = strategy
         options.windowRecords = 16
         options.compareEntries = 5
-        options.stretchEntries = 4
+        options.batchEntries = 4
         options.sortBudget = 4096
         options.chunkBytes = 512
         change(&options)
@@ -43,8 +43,8 @@ struct SteppedRun {
                     if try !open[place].step() { open.remove(at: place) }
                     try between(.compare)
                 }
-            case .stretch(let merger):
-                coordinator.stretch = try merger.next(entries: 4)
+            case .loadBatch(let merger):
+                coordinator.loadBatch = try merger.next(entries: 4)
             }
             let step = coordinator.next
             coordinator.step()

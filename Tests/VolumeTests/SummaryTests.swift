@@ -1,4 +1,4 @@
-// Quota usage and link counts: kept up by every operation, checked and corrected while
+// Quota usage and link counts: maintained by every operation, checked and corrected while
 // operations go on.
 
 import Bytes

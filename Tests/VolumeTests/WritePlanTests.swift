@@ -33,7 +33,7 @@ import Glibc
     }
 
     @Test func `writes in an open group share its one commit`() throws {
-        let small = try SmallVolume(gather: 3600)
+        let small = try SmallVolume(commitDelay: 3600)
         let n = try small.create("a")
         let before = small.volume.core.environment.lastCommit
         try small.write(n, 0, [UInt8](repeating: 1, count: 3000))

@@ -239,7 +239,7 @@ final class Explorer {
         digest.removeAll()
         digest.add(stage.fingerprint)
         stage.describe(into: &digest)
-        if hasKept { stage.describeRuns(into: &digest) }
+        if hasResumable { stage.describeRuns(into: &digest) }
         try player.describe(into: &digest) { self.stage.fingerprint(of: $0) }
         let (a, b) = digest.finish()
         return State(a: a, b: b)
@@ -259,7 +259,7 @@ final class Explorer {
             for writer in player.writers { digest.add(writer.position) }
             digest.add(player.holder ?? -1)
             for run in player.runs { digest.add(run.isOver ? 1 : 0) }
-            if hasKept {
+            if hasResumable {
                 stage.describeRunsAfterCrash(isMachine: isMachine, into: &digest)
                 for run in player.runs { digest.add(run.begunCheckpoints) }
             }
@@ -299,7 +299,7 @@ final class Explorer {
         }
     }
 
-    private var hasKept: Bool { scenario.runs.contains(where: \.isKept) }
+    private var hasResumable: Bool { scenario.runs.contains(where: \.isResumable) }
 
     private func finish(_ player: Player) throws {
         try player.finish { lane in
@@ -312,11 +312,12 @@ final class Explorer {
 
     // MARK: Stops
 
-    /// Each run that is kept is stopped here, and goes on. What it goes on from, and the store,
+    /// Each resumable run is stopped here, and goes on. What it goes on from, and the store,
     /// are all that it sees of what was before.
     private func exploreStops(_ player: Player) throws {
-        guard hasKept, player.holder == nil else { return }
-        for run in player.runs where run.description.isKept && run.isAttached && !run.isAborted {
+        guard hasResumable, player.holder == nil else { return }
+        for run in player.runs where run.description.isResumable && run.isAttached && !run.isAborted
+        {
             try tryStop(run.description.name)
         }
     }

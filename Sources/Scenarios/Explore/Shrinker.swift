@@ -84,7 +84,7 @@ struct Shrinker {
         let plain = RunDescription()
         for place in runs.indices {
             for path in [
-                \RunDescription.scanners, \.window, \.spill, \.stretch, \.overlay, \.parts,
+                \RunDescription.scanners, \.window, \.spill, \.loadBatch, \.overlay, \.parts,
                 \.compare, \.patch, \.reap, \.queue, \.checkpoints, \.replay,
             ] where runs[place][keyPath: path] != plain[keyPath: path] {
                 if number == 0 {

@@ -47,7 +47,7 @@ final class Walk {
         throw Violation(rule: "liveness", text: "no end after \(Walk.bound) steps")
     }
 
-    /// Runs that are kept are stopped now and then, and go on a little later.
+    /// Resumable runs are stopped now and then, and go on a little later.
     private func stopNowAndThen() throws {
         guard player.holder == nil else { return }
         for name in player.suspended where player.isOver || !(random?.next(below: 4) ?? 0 > 0) {
@@ -56,7 +56,9 @@ final class Walk {
         guard crashRate > 0, let dice = random?.next(below: 1_000_000),
             Double(dice) < crashRate * 1e6
         else { return }
-        let working = player.runs.filter { $0.description.isKept && $0.isAttached && !$0.isAborted }
+        let working = player.runs.filter {
+            $0.description.isResumable && $0.isAttached && !$0.isAborted
+        }
         guard let run = working.first else { return }
         let name = run.description.name, isPause = dice % 2 == 0
         stops += 1
@@ -79,9 +81,9 @@ final class Walk {
         for name in player.lost { try goOn(name) }
     }
 
-    /// A run that is kept resumes, any other begins again.
+    /// A resumable run resumes, any other begins again.
     private func goOn(_ name: String) throws {
-        guard player.run(name).description.isKept else { return try restart(name) }
+        guard player.run(name).description.isResumable else { return try restart(name) }
         done.append(.turn(Turn(.resume(run: name), .steps(1))))
         try player.resume(name)
     }

@@ -117,7 +117,7 @@ public struct Transaction: Hashable, Sendable {
     public var isAborted = false
     /// Makes everything committed so far durable, instead of changing something.
     public var isSync = false
-    /// Makes the kept generations of these indexes active again, instead of changing something:
+    /// Makes the previous generations of these indexes active again, instead of changing something:
     /// by name; one that can't be is refused, and the writer goes on.
     public var rolledBack: [String] = []
 
@@ -194,10 +194,10 @@ public struct Fault: Hashable, Sendable {
         case entriesRead = "entries read"
         case room
         case createGeneration = "create generation"
-        case appendStretch = "append stretch"
+        case appendBatch = "append batch"
         case validate, activate, amend, discard, reap
         case rollBack = "roll back"
-        case forgetKept = "forget kept"
+        case forgetPrevious = "forget previous"
         case makeDurable = "make durable"
         case storeRun = "store run"
         case saveCheckpoint = "save checkpoint"
@@ -252,8 +252,8 @@ public struct RunDescription: Hashable, Sendable {
     public var window = 1
     /// Bytes that the assistant collects before it writes a sorted run.
     public var spill = 1 << 20
-    /// Entries of a stretch of a load.
-    public var stretch = 1
+    /// Entries of a batch of a load.
+    public var loadBatch = 1
     /// Bytes of changes over a load from which on the shadow is frozen again.
     public var overlay = 1 << 20
     /// Parts of a comparison, each a lane, and the entries of one step of it.
@@ -273,7 +273,7 @@ public struct RunDescription: Hashable, Sendable {
     /// Whether a writer that meets a full queue waits for good, or makes the run give way.
     public var isPatient = true
     /// Whether the run outlives its process: its owner keeps a record of it, and a hook log.
-    public var isKept = false
+    public var isResumable = false
     /// Checkpoints that its lane makes, at the most.
     public var checkpoints = 1
     /// Deltas of the hook log that are read in one step when the run goes on.
@@ -299,7 +299,7 @@ public struct Turn: Hashable, Sendable {
         case assistant(run: String)
         /// A part of the comparison, counted from 1.
         case compare(run: String, number: Int)
-        /// Merges stretches ahead of the load.
+        /// Merges batches ahead of the load.
         case merger(run: String)
         case coordinator(run: String)
         /// The process, or the machine, comes down; the store is opened again, and what the
@@ -311,7 +311,7 @@ public struct Turn: Hashable, Sendable {
         case feedEnds(String)
         /// A run begins once more, from the start.
         case restart(run: String)
-        /// The checkpoints of a run that is kept: each is begun, then what its owner has
+        /// The checkpoints of a resumable run: each is begun, then what its owner has
         /// committed becomes durable, then it is saved.
         case checkpoint(run: String)
         /// A run is asked to end, so that it can go on: by somebody, or because the store is
@@ -393,7 +393,7 @@ public struct Expectations: Hashable, Sendable {
     /// Of each run that has none of its own.
     public var run = RunExpectations()
     /// Whether at the end each index holds exactly what the primary records derive. Else each
-    /// is as the damage left it, kept up by the writers.
+    /// is as the damage left it, maintained by the writers.
     public var isExact = true
     /// By index: how it differs at the end: missing, stray, wrong.
     public var left: [String: [Discrepancy.Kind: Bounds]] = [:]

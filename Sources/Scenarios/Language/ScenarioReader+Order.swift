@@ -93,8 +93,9 @@ extension ScenarioReading {
                 number: try number(&words, scenario.store.buffers, "buffers", run))
         case "merger": lane = .merger(run: run.name)
         case "checkpoint":
-            guard run.isKept else {
-                throw words.error(part, expected: "it for a run that is kept: `kept: true`")
+            guard run.isResumable else {
+                throw words.error(
+                    part, expected: "it for a resumable run: `resumable: true`")
             }
             lane = .checkpoint(run: run.name)
         default: throw words.error(part, expected: unknownLane(part.raw, scenario))

@@ -5,9 +5,9 @@ internal import Yams
 
 extension ScenarioReading {
     static let runKeys = [
-        "indexes", "scope", "strategy", "scanners", "window", "spill", "stretch", "overlay",
+        "indexes", "scope", "strategy", "scanners", "window", "spill", "load-batch", "overlay",
         "parts",
-        "compare", "patch", "reap", "queue", "impatient", "keep-old", "kept",
+        "compare", "patch", "reap", "queue", "impatient", "keep-old", "resumable",
         "checkpoints", "replay", "candidates", "looks", "expect",
     ]
     static let runExpectationKeys = [
@@ -62,7 +62,7 @@ extension ScenarioReading {
         let numbers: [(String, WritableKeyPath<RunDescription, Int>, ClosedRange<Int>)] = [
             ("scanners", \.scanners, 1...16), ("window", \.window, ScenarioReading.amount),
             ("spill", \.spill, ScenarioReading.amount),
-            ("stretch", \.stretch, ScenarioReading.amount),
+            ("load-batch", \.loadBatch, ScenarioReading.amount),
             ("overlay", \.overlay, ScenarioReading.amount), ("parts", \.parts, 1...16),
             ("compare", \.compare, ScenarioReading.amount),
             ("patch", \.patch, ScenarioReading.amount), ("reap", \.reap, ScenarioReading.amount),
@@ -75,9 +75,10 @@ extension ScenarioReading {
             if let node = fields[key] { run[keyPath: path] = try integer(node, key, range) }
         }
         if let node = fields["impatient"] { run.isPatient = !(try bool(node)) }
-        if let node = fields["kept"] { run.isKept = try bool(node) }
-        if run.isKept, kind != .tree, let node = fields["kept"] {
-            throw source.error(node, "a run of a catalogue", expected: "kept runs of a tree only")
+        if let node = fields["resumable"] { run.isResumable = try bool(node) }
+        if run.isResumable, kind != .tree, let node = fields["resumable"] {
+            throw source.error(
+                node, "a run of a catalogue", expected: "resumable runs of a tree only")
         }
         if let node = fields["keep-old"] { run.keepsOld = try bool(node) }
         if let node = fields["expect"] {

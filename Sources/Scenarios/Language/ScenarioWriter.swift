@@ -116,7 +116,7 @@ public struct ScenarioWriter {
         if run.strategy != standard.strategy { lines.append("strategy: \(run.strategy.rawValue)") }
         let numbers: [(String, KeyPath<RunDescription, Int>)] = [
             ("scanners", \.scanners), ("window", \.window), ("spill", \.spill),
-            ("stretch", \.stretch), ("overlay", \.overlay), ("parts", \.parts),
+            ("load-batch", \.loadBatch), ("overlay", \.overlay), ("parts", \.parts),
             ("compare", \.compare), ("patch", \.patch), ("reap", \.reap), ("queue", \.queue),
             ("checkpoints", \.checkpoints), ("replay", \.replay),
             ("candidates", \.candidates), ("looks", \.looks),
@@ -125,7 +125,7 @@ public struct ScenarioWriter {
             lines.append("\(key): \(run[keyPath: path])")
         }
         if !run.isPatient { lines.append("impatient: true") }
-        if run.isKept { lines.append("kept: true") }
+        if run.isResumable { lines.append("resumable: true") }
         if run.keepsOld { lines.append("keep-old: true") }
         if let expect = run.expect {
             let expectations = runExpectations(expect)

@@ -54,8 +54,8 @@ extension Player {
             if let scope = run.scope {
                 let index = stage.indexed.indexes[slot.rawValue]
                 expected = expected.filter { scope.holds(index, $0) }
-                // Of a stretch it may know entries too that might have reached in.
-                if scope.stretch != nil { shadow = shadow.filter { scope.holds(index, $0) } }
+                // Of a range it may know entries too that might have reached in.
+                if scope.indexRange != nil { shadow = shadow.filter { scope.holds(index, $0) } }
             }
             guard shadow == expected else {
                 throw Violation(
@@ -66,7 +66,7 @@ extension Player {
         }
     }
 
-    /// What is loaded of a new generation is kept up: the same entries as derived, below the
+    /// What is loaded of a new generation is maintained: the same entries as derived, below the
     /// load cursor.
     private func checkLoading(_ run: Run) throws {
         // With records to be read again the load has no future: the commit refuses it.
@@ -74,7 +74,7 @@ extension Player {
         try checkLoad(load.slot, load.generation, load.cursor)
     }
 
-    /// What a crash or a stop has interrupted is kept up by the owner all the same.
+    /// What a crash or a stop has interrupted is maintained by the owner all the same.
     private func checkInterruptedLoads() throws {
         let slots = stage.indexed.indexes.indices.map { IndexSlot($0) }
         let loads = try stage.owner.atCommitBoundary { boundary in
@@ -193,7 +193,7 @@ extension Player {
         guard let owner = stage.indexed as? SteeredOwner else { return }
         let options = lanes.description
         let bounds = [
-            ("appended", owner.lastHold.appended, options.stretch + 1 + applied),
+            ("appended", owner.lastHold.appended, options.loadBatch + 1 + applied),
             ("amended", owner.lastHold.amended, options.patch),
             ("reaped", owner.lastHold.reaped, lanes.largestReap),
         ]
@@ -271,7 +271,7 @@ extension Player {
         }
     }
 
-    /// What a run could not load to the end it has given up, where that did not fail too.
+    /// What a run could not load to the end it has discarded, where that did not fail too.
     private func checkNothingLoads(_ slot: IndexSlot) throws {
         guard runs.allSatisfy({ !$0.isLost && !$0.isSuspended }) else { return }
         guard !stage.faults.struck.contains(where: { $0.point == .discard }) else { return }
@@ -308,7 +308,7 @@ extension Player {
                 throw Violation(
                     rule: "I4", text: "the \(report.outcome.rawValue) run changed \(index.name)")
             }
-            if lanes.description.keepsOld, index.generation != nil, index.kept == nil {
+            if lanes.description.keepsOld, index.generation != nil, index.previous == nil {
                 throw Violation(
                     rule: "keep", text: "what the rebuild of \(index.name) replaced is not kept")
             }

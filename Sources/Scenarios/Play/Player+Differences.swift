@@ -28,8 +28,10 @@ extension Player {
         guard let scope = run.scope else { return all }
         let index = stage.indexed.indexes[slot.rawValue]
         return all.filter {
-            // A stray entry below a stretch is another scope's, wherever it claims to reach.
-            if $0.kind == .stray, let stretch = scope.stretch, $0.key.precedes(stretch.lower) {
+            // A stray entry below a range is another scope's, wherever it claims to reach.
+            if $0.kind == .stray, let indexRange = scope.indexRange,
+                $0.key.precedes(indexRange.lower)
+            {
                 return false
             }
             return scope.holds(index, Entry(key: $0.key, value: $0.value))
@@ -65,7 +67,7 @@ extension Scope {
     /// Whether the entry is one of the scope.
     func holds(_ index: any SecondaryIndex, _ entry: Entry) -> Bool {
         let key = entry.key, value = entry.value
-        if let stretch { return stretch.holds(index, key: key.rawSpan, value: value.rawSpan) }
+        if let indexRange { return indexRange.holds(index, key: key.rawSpan, value: value.rawSpan) }
         let primary = index.primaryKey(of: key.rawSpan, value: value.rawSpan)
         return records.contains(primary.span)
     }

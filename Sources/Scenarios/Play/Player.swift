@@ -1,7 +1,7 @@
 // The player: steps the lanes of a scenario, one at a time, in an order that somebody else
 // chooses: the file (Replay), or the explorer. What it steps is the very code that a run
 // consists of elsewhere: `Coordinator`, `Scanner`, `Run.handleItem`, `ComparePart`,
-// `StretchMerger`. It decides nothing, it only knows which lanes can go on.
+// `LoadMerger`. It decides nothing, it only knows which lanes can go on.
 //
 // After each step it can check what must hold at every moment (Player+Checks.swift).
 
@@ -43,7 +43,7 @@ final class Player {
     private(set) var refusedRollbacks = 0
     private let clock: RunClock
     /// Runs so far whose owner keeps them: each gets the next number.
-    private var keptRuns: UInt64 = 0
+    private var resumableRuns: UInt64 = 0
     /// The run that came to its end in the last step, if one did.
     private var endedInStep: String?
     /// Moves of runs from one state to another, each once.
@@ -104,13 +104,13 @@ final class Player {
             } else {
                 lanes.append(.merger(run: run.name))
             }
-            if run.isKept { lanes.append(.checkpoint(run: run.name)) }
+            if run.isResumable { lanes.append(.checkpoint(run: run.name)) }
             lanes.append(.coordinator(run: run.name))
         }
         return lanes
     }
 
-    /// - Parameter going: what the run goes on from; nil: a new one, or one that is not kept.
+    /// - Parameter going: what the run goes on from; nil: a new one, or one that is not resumable.
     private func begin(
         _ description: RunDescription, going: (record: RunRecord, checkpoint: Checkpoint?)? = nil,
         on store: (any SideStore)? = nil, begunCheckpoints: Int = 0
@@ -128,12 +128,13 @@ final class Player {
             number = record.number
             keeping =
                 checkpoint.map { Keeping(record, from: $0) } ?? Keeping(new: record)
-        } else if description.isKept {
+        } else if description.isResumable {
             guard try stage.owner.atCommitBoundary({ $0.journal != nil }) else {
-                throw StageError.refused("\(description.name) is kept, and the store keeps no runs")
+                throw StageError.refused(
+                    "\(description.name) is resumable, and the store keeps no runs")
             }
-            keptRuns += 1
-            number = keptRuns
+            resumableRuns += 1
+            number = resumableRuns
             keeping = Keeping(
                 new: RunRecord(
                     number: number, indexes: slots.map { name($0) },
@@ -154,7 +155,7 @@ final class Player {
         _ description: RunDescription, _ options: RunOptions, _ slots: [IndexSlot],
         on stage: UnlockedStage
     ) throws -> RunLanes {
-        guard !description.isKept else {
+        guard !description.isResumable else {
             throw StageError.refused("\(description.name): the store keeps no runs")
         }
         let findings = Findings()
@@ -406,11 +407,11 @@ final class Player {
     /// Runs that a crash has ended and that nobody has begun again.
     var lost: [String] { runs.filter(\.isLost).map(\.description.name) }
 
-    /// Runs that have ended so that they can go on, and that nobody has gone on with.
+    /// Runs that have ended so that they can go on, and that nobody has resumed.
     var suspended: [String] { runs.filter(\.isSuspended).map(\.description.name) }
 }
 
-// MARK: Runs that are kept
+// MARK: Resumable runs
 
 /// A move of a run from one state to another.
 struct RunMove: Hashable, Sendable {
@@ -418,10 +419,10 @@ struct RunMove: Hashable, Sendable {
 }
 
 extension Player {
-    /// Whoever goes on with what has ended before its end: a run that is kept resumes, any
+    /// Whoever goes on with what has ended before its end: a resumable run resumes, any
     /// other begins again.
     func goOn(_ name: String) throws {
-        try run(name).description.isKept ? resume(name) : restart(name)
+        try run(name).description.isResumable ? resume(name) : restart(name)
     }
 
     /// Goes on with a run from its checkpoint, or begins it again where that can't be; a run
@@ -432,8 +433,8 @@ extension Player {
         }
         let place = try place(ofEnded: name, "resumed")
         let lanes = runs[place], number = lanes.number
-        guard lanes.description.isKept else {
-            throw StageError.refused("\(name) is not kept: it can only be restarted")
+        guard lanes.description.isResumable else {
+            throw StageError.refused("\(name) is not resumable: it can only be restarted")
         }
         let (record, commit) = try stage.owner.atCommitBoundary { boundary in
             (
@@ -501,7 +502,7 @@ extension Player {
         }
     }
 
-    /// Notes a move, which must be one that there is, and of a run that is kept looks whether
+    /// Notes a move, which must be one that there is, and of a resumable run looks whether
     /// its owner knows.
     func note(_ lanes: RunLanes, from state: RunState) throws {
         let next = lanes.run.state
@@ -537,7 +538,7 @@ protocol Observer: AnyObject {
     func stepped(_ lane: Int, _ event: StepEvent, _ player: Player)
     func willCrash(_ player: Player, isMachine: Bool)
     func crashed(_ player: Player)
-    /// A run is gone on with, from `checkpoint` or again from the start.
+    /// A run is resumed, from `checkpoint` or again from the start.
     func resumes(_ run: RunLanes, _ checkpoint: Checkpoint?, _ player: Player)
 }
 
@@ -598,7 +599,7 @@ extension RunDescription {
         options.batchBytes = 512
         options.queueBytes = queue
         options.patience = isPatient ? 1e9 : 1e-9
-        options.stretchEntries = stretch
+        options.batchEntries = loadBatch
         options.overlayBytes = overlay
         options.compareEntries = compare
         options.compareParts = parts

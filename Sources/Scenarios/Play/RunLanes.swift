@@ -29,9 +29,9 @@ final class RunLanes {
     private var partsDone: [Bool] = []
     private var partSteps: [Int] = []
     private var comparison: Comparison?
-    /// What merges for the load under way, and the stretches that it has merged ahead.
-    private var merger: StretchMerger?
-    private var merged: [Stretch] = []
+    /// What merges for the load under way, and the batches that it has merged ahead.
+    private var merger: LoadMerger?
+    private var merged: [LoadBatch] = []
     private var isMerged = false
     /// The active generations when the run began, by index of the owner.
     let initial: [UInt32]
@@ -60,7 +60,7 @@ final class RunLanes {
     /// seen it at its beginning.
     var memory: UInt64 = 0
 
-    /// Stretches that are merged ahead at the most.
+    /// Batches that are merged ahead at the most.
     private static let mergedAhead = 2
 
     init(
@@ -154,7 +154,7 @@ final class RunLanes {
         case .scan: return run.isScanned
         case .comparison: return partsDone.allSatisfy { $0 }
         case .watermark: return run.isDelivered
-        case .stretch: return coordinator.stretch != nil || !merged.isEmpty
+        case .loadBatch: return coordinator.loadBatch != nil || !merged.isEmpty
         case .ended: return false
         }
     }
@@ -167,7 +167,7 @@ final class RunLanes {
     /// The next step of its checkpoints, where one is possible. As in the driver, a run that
     /// was marked as aborted and has not noticed yet may still get there.
     var nextCheckpointStep: CheckpointStep? {
-        guard description.isKept, isAttached else { return nil }
+        guard description.isResumable, isAttached else { return nil }
         if run.checkpointUnderWay != nil { return run.maySaveCheckpoint ? .save : .sync }
         guard run.mayBeginCheckpoint, begunCheckpoints < description.checkpoints else {
             return nil
@@ -215,11 +215,11 @@ final class RunLanes {
 
     func merge() -> StepEvent {
         aborting {
-            guard let stretch = try merger?.next(entries: run.stretchEntries) else {
+            guard let loadBatch = try merger?.next(entries: run.batchEntries) else {
                 isMerged = true
                 return
             }
-            merged.append(stretch)
+            merged.append(loadBatch)
         }
         return .merged
     }
@@ -228,8 +228,8 @@ final class RunLanes {
         let step = coordinator.next
         if step == .reap { hasReaped = true }
         if step == .compared, let slot = coordinator.slot { comparedSlots.insert(slot) }
-        if case .stretch = coordinator.need, coordinator.stretch == nil, !merged.isEmpty {
-            coordinator.stretch = merged.removeFirst()
+        if case .loadBatch = coordinator.need, coordinator.loadBatch == nil, !merged.isEmpty {
+            coordinator.loadBatch = merged.removeFirst()
         }
         coordinator.step()
         if run.state != .prepared, !isOver { hasBegun = true }
@@ -245,7 +245,7 @@ final class RunLanes {
             partsDone = comparison.parts.map { _ in false }
             partSteps = comparison.parts.map { _ in 0 }
         }
-        if case .stretch(let merger) = coordinator.need, merger !== self.merger {
+        if case .loadBatch(let merger) = coordinator.need, merger !== self.merger {
             self.merger = merger
             merged = []
             isMerged = false
@@ -259,7 +259,7 @@ final class RunLanes {
     // MARK: For those who watch
 
     func isIdle(_ number: Int) -> Bool { !scanners[number].hasWindow }
-    var hasMerged: Bool { !merged.isEmpty || coordinator.stretch != nil }
+    var hasMerged: Bool { !merged.isEmpty || coordinator.loadBatch != nil }
     func isInOpenWindow(_ key: KeyBytes) -> Bool { scanners.contains { $0.isOpen(at: key) } }
 
     // MARK: State
@@ -301,7 +301,7 @@ final class RunLanes {
         }
         digest.add(coordinator.slot?.rawValue ?? -1)
         digest.add(coordinator.isRecheck ? 1 : 0)
-        digest.add(coordinator.stretch == nil ? 0 : 1)
+        digest.add(coordinator.loadBatch == nil ? 0 : 1)
         digest.add(merged.count)
         digest.add(isMerged ? 1 : 0)
         for steps in partSteps { digest.add(steps) }

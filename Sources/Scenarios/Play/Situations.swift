@@ -13,7 +13,7 @@ public enum Situation: String, CaseIterable, Sendable {
     case lateRead = "window read after a later commit"
     case manyWindows = "several windows open at once"
     case reread = "records read again"
-    case cutRefused = "cut put off by records to be read again"
+    case cutRefused = "cut deferred by records to be read again"
     case applied = "delta applied"
     case elided = "delta elided"
     case bothSides = "transaction on both sides of the cursor"
@@ -26,18 +26,18 @@ public enum Situation: String, CaseIterable, Sendable {
     case severalRuns = "index in several sorted runs"
     case duringSettle = "delta between settle and cut"
     case duringCompare = "delta while the cut is compared"
-    case beforeStretch = "delta for a stretch that is merged and not yet loaded"
+    case beforeBatch = "delta for a load batch that is merged and not yet loaded"
     case duringLoad = "delta while a generation is loaded"
-    case beforeCommit = "delta between the last stretch and the commit"
+    case beforeCommit = "delta between the last load batch and the commit"
     case refrozen = "shadow frozen again during a load"
     case duringPatch = "delta between a patch's look and its transaction"
     case duringReap = "delta while the old generation is reaped"
     case damageTouched = "damaged entry changed by a writer during a run"
-    case keptUp = "transaction while a generation is kept"
+    case previousMaintained = "transaction with a previous generation"
     case rolledBack = "generation rolled back"
     case rolledForward = "rollback undone by a second one"
     case rollbackRefused = "rollback refused while a run is at work"
-    case rollbackWithoutKept = "rollback refused for want of a kept generation"
+    case rollbackWithoutPrevious = "rollback refused without a previous generation"
     case fullQueue = "writer meets a full queue"
     case refused = "second run on an index refused"
     case twoRuns = "two runs at work at once"
@@ -68,7 +68,7 @@ public enum Situation: String, CaseIterable, Sendable {
     case replayed = "delta of the hook log applied"
     case replayedAbove = "delta of the hook log elided"
     case writtenBetween = "transaction while a run is interrupted"
-    case positionGivenUp = "position of a run given up"
+    case positionDiscarded = "position of a run discarded"
     case startedAgain = "run started again for want of a position"
     case superseded = "interrupted run gives way to another"
     case counterMoved = "delta between the comparison of counters and their correction"
@@ -81,7 +81,7 @@ public enum Situation: String, CaseIterable, Sendable {
     case lossComparing = "loss told while the index is compared"
     case lossBehindLook = "loss told between a look and its watermark"
     case lookedUpAgain = "key looked up again"
-    case judgementPutOff = "judgement put off by records to be read again"
+    case judgementDeferred = "judgement deferred by records to be read again"
     case comparisonPaused = "comparison paused to judge its candidates"
     case unsettled = "key that never stands still"
 }
@@ -184,7 +184,7 @@ final class SituationCounter: Observer {
             return
         }
         guard player.unlocked == nil else { return }
-        if part == .report, player.keepsGeneration { count(.keptUp) }
+        if part == .report, player.keepsGeneration { count(.previousMaintained) }
         if part == .report { countInterrupted(player) }
         guard part == .report, player.runs.contains(where: \.isAttached) else { return }
         if transaction.isAborted { count(.abortedTransaction) }
@@ -207,7 +207,7 @@ final class SituationCounter: Observer {
             let isBusy = player.runs.contains { run in
                 run.isAttached && run.run.slots.contains { names.contains(player.name($0)) }
             }
-            return count(isBusy ? .rollbackRefused : .rollbackWithoutKept)
+            return count(isBusy ? .rollbackRefused : .rollbackWithoutPrevious)
         }
         count(.rolledBack)
         if wasRolledBack.contains(where: { names.contains(player.name($0)) }) {
@@ -221,7 +221,7 @@ final class SituationCounter: Observer {
             count(.writtenBetween)
         }
         if records.contains(where: { $0.state.isResumable && $0.logFrom == nil }) {
-            count(.positionGivenUp)
+            count(.positionDiscarded)
         }
     }
 
@@ -308,7 +308,7 @@ final class SituationCounter: Observer {
         switch step {
         case .lookUp: count(.lookedUpAgain)
         case .judge:
-            if lanes.coordinator.next == .mark { count(.judgementPutOff) }
+            if lanes.coordinator.next == .mark { count(.judgementDeferred) }
             if lanes.coordinator.next == .compare { count(.comparisonPaused) }
             if lanes.run.report.indexes.contains(where: { $0.unsettled > 0 }) {
                 count(.unsettled)
@@ -403,7 +403,7 @@ extension RunLanes {
         case .cut: .duringSettle
         case .compare, .compared, .plan: .duringCompare
         case .beginPatch, .beginLoad, .resumeLoad: .duringCompare
-        case .drain: hasMerged ? .beforeStretch : .duringLoad
+        case .drain: hasMerged ? .beforeBatch : .duringLoad
         case .load, .refreeze: .duringLoad
         case .patch: .duringPatch
         case .commit: .beforeCommit

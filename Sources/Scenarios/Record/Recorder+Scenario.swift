@@ -62,8 +62,8 @@ private struct Order {
     private let writerName: (Int) -> String
     /// Appends of each load, by the event that began it.
     private var loads: [Int: Int] = [:]
-    /// Stretches of the load under way that are still to be told.
-    private var stretches = 0
+    /// Batches of the load under way that are still to be told.
+    private var batches = 0
     /// Runs whose comparisons have been told.
     private var compared: Set<Int> = []
 
@@ -133,18 +133,18 @@ private struct Order {
         case .step(let run, let step):
             if step == "begin load" { beginLoad(of: run, appends: loads[number] ?? 0) }
             if step == "load" {
-                guard stretches > 0 else { return }
-                stretches -= 1
+                guard batches > 0 else { return }
+                batches -= 1
             }
             turns.append(Turn(.coordinator(run: runs[run].name), .step(step)))
         }
     }
 
     /// How many deltas had been handled when the shadow was frozen for a load is not recorded.
-    /// A replay handles all there are before the first; should it need fewer stretches all the
+    /// A replay handles all there are before the first; should it need fewer batches all the
     /// same, then the last ones are not told, and the commit takes them along.
     private mutating func beginLoad(of run: Int, appends: Int) {
-        stretches = max(0, appends - 2 - appends / 8)
+        batches = max(0, appends - 2 - appends / 8)
         guard compared.insert(run).inserted else { return }
         let name = runs[run].name
         for _ in runs[run].indexes {

@@ -145,7 +145,7 @@ public final class Recorder: Sendable {
         description.strategy = strategy
         description.window = Recorder.window
         description.spill = 24 << 20
-        description.stretch = 256
+        description.loadBatch = 256
         // Never frozen again, never too full: neither is part of the order.
         description.overlay = 1 << 30
         description.queue = 1 << 28

@@ -124,7 +124,7 @@ struct ScenarioGenerator {
         run.scanners = number(1...3)
         run.window = number(1...4)
         run.spill = pick([1, 64, 300, 1 << 20])
-        run.stretch = number(1...4)
+        run.loadBatch = number(1...4)
         run.overlay = pick([1, 100, 1 << 20])
         run.parts = number(1...3)
         run.compare = number(1...5)
@@ -133,7 +133,7 @@ struct ScenarioGenerator {
         run.queue = pick([1, 200, 1 << 20, 1 << 20])
         run.isPatient = chance(80)
         run.keepsOld = chance(50)
-        run.isKept = chance(60)
+        run.isResumable = chance(60)
         run.checkpoints = number(0...4)
         run.replay = number(1...3)
         return run

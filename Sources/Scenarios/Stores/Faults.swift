@@ -87,7 +87,7 @@ extension Fault.Point {
         case .entriesRead: 5
         case .room: 6
         case .createGeneration: 7
-        case .appendStretch: 8
+        case .appendBatch: 8
         case .validate: 9
         case .activate: 10
         case .amend: 11
@@ -95,7 +95,7 @@ extension Fault.Point {
         case .reap: 13
         case .makeDurable: 14
         case .rollBack: 15
-        case .forgetKept: 16
+        case .forgetPrevious: 16
         case .storeRun: 17
         case .saveCheckpoint: 18
         case .logRead: 19

@@ -112,8 +112,8 @@ class ForwardingSnapshot: OwnerSnapshot {
     }
 
     func readDirectly(
-        _ stretch: Scope.Stretch, of index: IndexSlot, into sink: WindowSink
-    ) throws -> Bool { try inner.readDirectly(stretch, of: index, into: sink) }
+        _ range: Scope.IndexRange, of index: IndexSlot, into sink: WindowSink
+    ) throws -> Bool { try inner.readDirectly(range, of: index, into: sink) }
 
     func entries(
         of index: IndexSlot, from key: KeyBytes, limit: Int, into batch: EntryBatch

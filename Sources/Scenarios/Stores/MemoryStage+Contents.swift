@@ -128,7 +128,7 @@ extension MemoryStage {
             func key(_ block: UInt64) -> [UInt8] { FreeRecord.key(start: block).span.array }
             return Scope(
                 label: "blocks \(start):\(count)",
-                stretch: Scope.Stretch(
+                indexRange: Scope.IndexRange(
                     lower: key(start), upper: key(start + count),
                     lowest: key(start - min(start, reach))))
         }

@@ -1,6 +1,6 @@
 // What a run does to the tree in memory at a commit boundary. A generation lives as it does in
 // a volume (Sources/Volume/Engine/Operations+Generations.swift): made empty, loaded in
-// stretches, validated, made active; the one before it is deleted in steps.
+// batches, validated, made active; the one before it is deleted in steps.
 
 internal import Bytes
 internal import GenerationLife
@@ -53,7 +53,7 @@ struct MemoryBoundary: CommitBoundary, Generations, Amending, Correcting, RunJou
     }
 
     func forgetPrevious(of indexes: [IndexSlot]) throws {
-        try tree.change { for index in indexes { $0.forgetKept(of: index) } }
+        try tree.change { for index in indexes { $0.forgetPrevious(of: index) } }
     }
 
     func discard(generation: UInt32, of index: IndexSlot) throws {
@@ -86,7 +86,7 @@ struct MemoryBoundary: CommitBoundary, Generations, Amending, Correcting, RunJou
     func keepLog() { tree.keepLog() }
 
     func loading(of index: IndexSlot) -> (generation: UInt32, cursor: KeyBytes?)? {
-        guard let load = tree.current.state[index].load, load.spoilt == nil else { return nil }
+        guard let load = tree.current.state[index].load, load.invalidity == nil else { return nil }
         return (load.generation.number, load.end.map { KeyBytes($0) })
     }
 }
@@ -107,7 +107,7 @@ extension MemoryOperations {
 
     /// Appends sorted entries above all that are there, and moves the load cursor.
     mutating func load(
-        _ stretch: EntryBatch, into number: UInt32, of slot: IndexSlot, end: KeyBytes?
+        _ batch: EntryBatch, into number: UInt32, of slot: IndexSlot, end: KeyBytes?
     ) throws {
         let load = try state[slot].loading(number)
         guard let cursor = load.end else {
@@ -117,18 +117,18 @@ extension MemoryOperations {
         precondition(isOrdered, "the load cursor moves forward only")
         hasChanged = true
         if slot == VolumeSlots.quota {
-            state[slot].load = loadUsage(stretch, into: load, end: end?.array)
+            state[slot].load = loadUsage(batch, into: load, end: end?.array)
             return
         }
-        var position = stretch.startPosition
-        while position < stretch.endPosition {
+        var position = batch.startPosition
+        while position < batch.endPosition {
             let entry = MemoryEntry(
-                key: stretch.key(at: position).array, value: stretch.value(at: position).array)
+                key: batch.key(at: position).array, value: batch.value(at: position).array)
             guard state[slot].load?.generation.table.append(entry) == true else {
                 throw VolumeError.invalid("appending an entry that is not above all others")
             }
             state[slot].load?.expected += 1
-            position = stretch.position(after: position)
+            position = batch.position(after: position)
         }
         state[slot].load?.end = end?.array
     }
@@ -161,7 +161,7 @@ extension MemoryOperations {
         hasChanged = true
     }
 
-    mutating func forgetKept(of slot: IndexSlot) {
+    mutating func forgetPrevious(of slot: IndexSlot) {
         guard let old = state[slot].forgetPrevious() else { return }
         hasChanged = true
         state.retired.append(MemoryState.Retired(slot: slot, generation: old))

@@ -1,6 +1,6 @@
 // A secondary index of the tree in memory: the active generation, at most one that a run is
-// loading, which below the load cursor is kept up by every transaction, and at most one that
-// was replaced and is kept, and kept up as the active one is.
+// loading, which below the load cursor is maintained by every transaction, and at most one that
+// was replaced and is kept, and maintained as the active one is.
 
 internal import Bytes
 internal import GenerationLife
@@ -30,10 +30,9 @@ struct MemoryLoad: GenerationLoad {
     /// active.
     var usageCorrection = QuotaUsage.zero
     /// Why the generation can't be used, once that is so. Never cleared.
-    private(set) var spoilt: String?
+    private(set) var invalidity: String?
 
     var isWhole: Bool { end == nil }
-    var invalidity: String? { spoilt }
 
     func covers(_ entry: MemoryEntry) -> Bool { covers(entry.key) }
 
@@ -43,14 +42,14 @@ struct MemoryLoad: GenerationLoad {
     }
 
     mutating func spoil(_ reason: String) {
-        if spoilt == nil { spoilt = reason }
+        if invalidity == nil { invalidity = reason }
     }
 
     func add(to hash: inout StateHash) {
         generation.add(to: &hash)
         hash.add(
             UInt64(bitPattern: Int64(expected)) << 2 | (end == nil ? 2 : 0)
-                | (spoilt == nil ? 0 : 1))
+                | (invalidity == nil ? 0 : 1))
         if let end { hash.add(end) }
         hash.add(usageCorrection.blocks)
         hash.add(usageCorrection.inodes)
@@ -70,8 +69,8 @@ struct MemoryIndex: IndexGenerations {
 
     mutating func add(_ entry: MemoryEntry, _ mutants: OwnerMutants = OwnerMutants()) {
         active.table.put(entry)
-        if !mutants.have(.keptNotKeptUp) { previous?.table.put(entry) }
-        guard load != nil, load!.covers(entry), !mutants.have(.loadNotKeptUp) else { return }
+        if !mutants.have(.previousNotMaintained) { previous?.table.put(entry) }
+        guard load != nil, load!.covers(entry), !mutants.have(.loadNotMaintained) else { return }
         if let found = load!.generation.table.put(entry) {
             load!.generation.table.put(found)
             load!.spoil("an entry that was added was there already")
@@ -82,8 +81,8 @@ struct MemoryIndex: IndexGenerations {
     mutating func remove(_ entry: MemoryEntry, _ mutants: OwnerMutants) {
         let key = entry.key
         active.table.remove(key.rawSpan)
-        if !mutants.have(.keptNotKeptUp) { previous?.table.remove(key.rawSpan) }
-        guard load != nil, load!.covers(entry), !mutants.have(.loadNotKeptUp) else { return }
+        if !mutants.have(.previousNotMaintained) { previous?.table.remove(key.rawSpan) }
+        guard load != nil, load!.covers(entry), !mutants.have(.loadNotMaintained) else { return }
         if load!.generation.table.remove(key.rawSpan) == nil {
             load!.spoil("an entry that was removed was not there")
         }
@@ -93,8 +92,8 @@ struct MemoryIndex: IndexGenerations {
     /// Gives an entry another value.
     mutating func change(_ entry: MemoryEntry, _ mutants: OwnerMutants) {
         active.table.put(entry)
-        if !mutants.have(.keptNotKeptUp) { previous?.table.put(entry) }
-        guard load != nil, load!.covers(entry), !mutants.have(.loadNotKeptUp) else { return }
+        if !mutants.have(.previousNotMaintained) { previous?.table.put(entry) }
+        guard load != nil, load!.covers(entry), !mutants.have(.loadNotMaintained) else { return }
         if load!.generation.table.put(entry) == nil {
             load!.spoil("an entry that was changed was not there")
         }

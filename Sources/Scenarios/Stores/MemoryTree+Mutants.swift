@@ -6,10 +6,10 @@ internal import Catalogue
 
 enum OwnerMutant: String, CaseIterable, Sendable {
     case reportedBeforeCommit = "hooks are told of a commit before it is visible"
-    case keptOnAbort = "the deltas of an aborted transaction are reported"
+    case reportedOnAbort = "the deltas of an aborted transaction are reported"
     case exchangeReportedHalf = "of an exchange only the first half is reported"
-    case loadNotKeptUp = "what is loaded is not kept up by transactions"
-    case keptNotKeptUp = "a kept generation is not kept up by transactions"
+    case loadNotMaintained = "what is loaded is not maintained by transactions"
+    case previousNotMaintained = "the previous generation is not maintained by transactions"
     case reapBeforeFlip = "the old generation is deleted before the new one is active"
     case forgetsReapingInCrash = "a generation that waits to be deleted is forgotten in a crash"
     case replacedNameNotReported = "the entry that a rename replaces is not reported as removed"

@@ -1,6 +1,6 @@
 // The changes of one transaction of the tree in memory. They are those of a volume
 // (Sources/Volume/Operations), in the same order, with the same answers: a scenario must be
-// the same race on both. What derives from a record, index entries and deltas, is kept up
+// the same race on both. What derives from a record, index entries and deltas, is maintained
 // here and nowhere else.
 
 internal import Bytes

@@ -133,7 +133,7 @@ extension MemoryOperations {
 
     /// Whether a run can go on with what it was loading.
     func isResumable(_ load: MemoryLoad, of slot: IndexSlot) -> Bool {
-        guard load.spoilt == nil else { return false }
+        guard load.invalidity == nil else { return false }
         return state.runs.contains {
             $0.state.isResumable && $0.logFrom != nil
                 && $0.loading?.index == indexes[slot.rawValue].name

@@ -2,7 +2,7 @@
 //
 // What can be many lies in sorted arrays of small immutable objects. A transaction copies an
 // array that it changes, which for the few records of a scenario costs less than anything
-// cleverer. Each part carries the sum of its elements' hashes, kept up with every change, so
+// cleverer. Each part carries the sum of its elements' hashes, maintained with every change, so
 // that two states are told apart in a few operations however they came about.
 
 internal import Bytes

@@ -107,15 +107,15 @@ extension QuotaUsage {
 }
 
 extension MemoryIndex {
-    /// A counter changes by the same in every generation that is kept up.
+    /// A counter changes by the same in every generation that is maintained.
     fileprivate mutating func count(
         _ key: [UInt8], _ change: QuotaUsage, _ mutants: OwnerMutants
     ) {
         active.table.store((active.table.usage(key) ?? .zero) + change, at: key)
-        if previous != nil, !mutants.have(.keptNotKeptUp) {
+        if previous != nil, !mutants.have(.previousNotMaintained) {
             previous!.table.store((previous!.table.usage(key) ?? .zero) + change, at: key)
         }
-        guard load != nil, load!.covers(key), !mutants.have(.loadNotKeptUp),
+        guard load != nil, load!.covers(key), !mutants.have(.loadNotMaintained),
             !mutants.have(.usageNotLoaded)
         else { return }
         let loaded = load!.generation.table.usage(key)
@@ -144,29 +144,29 @@ extension MemoryOperations {
     }
 
     /// The load with the active generation's counters from its cursor to `end`, each with its
-    /// correction in `stretch`, and with the corrections that find none.
-    func loadUsage(_ stretch: EntryBatch, into load: MemoryLoad, end: [UInt8]?) -> MemoryLoad {
+    /// correction in `batch`, and with the corrections that find none.
+    func loadUsage(_ batch: EntryBatch, into load: MemoryLoad, end: [UInt8]?) -> MemoryLoad {
         var load = load
         var corrected = MemoryTable<MemoryEntry>()
         for entry in state.quota.active.table where !load.covers(entry) {
             if let end, entry.compare(end.rawSpan) >= 0 { continue }
             corrected.put(entry)
         }
-        var position = stretch.startPosition
-        while position < stretch.endPosition {
-            let key = stretch.key(at: position).array
-            let correction = QuotaUsage(stretch.value(at: position)) ?? .zero
+        var position = batch.startPosition
+        while position < batch.endPosition {
+            let key = batch.key(at: position).array
+            let correction = QuotaUsage(batch.value(at: position)) ?? .zero
             if QuotaKey(key.rawSpan) == .volume {
                 load.usageCorrection = load.usageCorrection + correction
             } else {
                 let found = mutants.have(.usageSet) ? nil : corrected.usage(key)
                 corrected.store((found ?? .zero) + correction, at: key)
             }
-            position = stretch.position(after: position)
+            position = batch.position(after: position)
         }
         for entry in corrected {
             let isAbove = load.generation.table.append(entry)
-            precondition(isAbove, "a stretch of counters lies above those before it")
+            precondition(isAbove, "a batch of counters lies above those before it")
         }
         load.expected += corrected.count
         load.end = end

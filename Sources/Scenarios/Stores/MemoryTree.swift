@@ -160,7 +160,7 @@ final class MemoryTree: ExactOwner, @unchecked Sendable {
             throw StageError.refused("\(error)")
         }
         if transaction.isAborted { takeBack() }
-        if transaction.isAborted, !operations.mutants.have(.keptOnAbort) {
+        if transaction.isAborted, !operations.mutants.have(.reportedOnAbort) {
             phase = .committed(nil)
         } else {
             commitTransaction()

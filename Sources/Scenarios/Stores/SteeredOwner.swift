@@ -24,7 +24,7 @@ final class SteeredOwner: ForwardingOwner, @unchecked Sendable {
         /// Called with the number of a commit before a hook is told of it, on the thread on
         /// which the owner reports. With several hooks attached, once for each.
         var gate: (@Sendable (UInt64) -> Void)?
-        /// Called when the commit boundary has been let go of: what the owner has put off is done
+        /// Called when the commit boundary has been let go of: what the owner has deferred is done
         /// before the step ends, and not at any moment of a later one.
         var afterHold: (@Sendable () -> Void)?
 
@@ -140,7 +140,7 @@ private final class SteeredBoundary: ForwardingBoundary {
     override func append(
         _ batch: EntryBatch, to generation: UInt32, of index: IndexSlot, end: KeyBytes?
     ) throws {
-        try owner.faults.check(.appendStretch)
+        try owner.faults.check(.appendBatch)
         owner.lastHold.appended += batch.count
         try super.append(batch, to: generation, of: index, end: end)
     }
@@ -163,7 +163,7 @@ private final class SteeredBoundary: ForwardingBoundary {
     }
 
     override func forgetPrevious(of indexes: [IndexSlot]) throws {
-        try owner.faults.check(.forgetKept)
+        try owner.faults.check(.forgetPrevious)
         try super.forgetPrevious(of: indexes)
     }
 
@@ -259,12 +259,12 @@ final class SteeredSnapshot: ForwardingSnapshot {
     }
 
     override func readDirectly(
-        _ stretch: Scope.Stretch, of index: IndexSlot, into sink: WindowSink
+        _ range: Scope.IndexRange, of index: IndexSlot, into sink: WindowSink
     ) throws -> Bool {
         try owner.faults.check(.windowRead)
         // What can't be read is found by reading it.
         guard owner.unreadable.isEmpty || !owner.faults.haveUnreadable else { return false }
-        return try super.readDirectly(stretch, of: index, into: sink)
+        return try super.readDirectly(range, of: index, into: sink)
     }
 
     override func entries(

@@ -10,14 +10,14 @@ struct Check: ServableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Compare the live indexes with the primary records; change nothing.",
         discussion: """
-            Every primary record is read, every entry derived from it, and the result is compared \
-            with what the volume serves. The volume is opened for reading only: several checks \
-            may run at a time, and nothing in it is changed (a side file lies in its directory \
-            runs/ as long as the check lasts).
+            Reads every primary record, derives every entry from it, and compares the result with \
+            the live indexes. The volume is opened for reading only: several checks may run at a \
+            time, and nothing in it is changed (there is a side file in its directory runs/ during \
+            the check).
 
-            With --inode, --subtree or --blocks only a part is looked at: what the records of that \
-            part derive. All else is neither judged nor told of. Without --index such a run is \
-            about rmap and parents, or, with --blocks, about rmap.
+            With --inode, --subtree or --blocks only a part is checked: what the records of that \
+            part derive. Everything else is neither compared nor reported. Without --index such a \
+            run is about rmap and parents, or, with --blocks, about rmap.
 
             Where the target is a mounted XFS, that is checked while it is in use, and nothing is \
             written to it: rmap, parents and link counts, as far as it has them. \

@@ -7,10 +7,11 @@ internal import VolumeFormat
 
 struct Create: TidemarkSubcommand {
     static let configuration = CommandConfiguration(
-        abstract: "Make an empty volume.",
+        abstract: "Create an empty volume.",
         discussion: """
             VOLUME must not exist, or be an empty directory. The data area is a sparse file: it \
-            takes room on the disk only as it is filled. Nothing is left behind where this fails.
+            takes space on the disk only as it is filled. If the command fails, nothing is left \
+            behind.
 
             Example: tidemark create /tmp/v --size 64G
             """)

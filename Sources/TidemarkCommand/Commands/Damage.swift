@@ -8,16 +8,16 @@ struct Damage: ServableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Damage a live index, or primary records, on purpose, to try checks and repairs.",
         discussion: """
-            Exactly N discrepancies are made in the index that the volume serves, never two at one \
-            key: entries are deleted (missing), added (stray) or given another value (wrong); \
-            mixed is a third of each. Link counts stand in the inodes, where they can only be \
-            wrong. Other primary records are not touched. The same seed does the same \
-            to the same volume.
+            Makes exactly N discrepancies in the live index, never two at one key: entries are \
+            deleted (missing), added (stray) or given another value (wrong); mixed is a third of \
+            each. Link counts are stored in the inodes, where they can only be wrong. Other \
+            primary records are not touched. The same seed makes the same damage in the same \
+            volume.
 
             With --primary, instead of --index, exactly N defects of primary records are made, of \
             a kind that verify and check report: two owners of one block, an owned block that is \
-            free, a block that is free twice, a block that nobody has. The indexes follow; no \
-            repair of an index takes such a defect away.
+            free, a block that is free twice, a block that is neither owned nor free. The indexes \
+            follow; no repair of an index removes such a defect.
 
             Example: tidemark damage /tmp/v --index rmap --count 1000 --kind mixed
             """)
@@ -52,8 +52,8 @@ struct Damage: ServableCommand {
     func validate() throws {
         if index?.name == "links", let kind, kind != .wrong {
             throw ValidationError(
-                "--kind \(kind.rawValue) is not for links: the counts stand in the inodes, and can "
-                    + "only be wrong.")
+                "--kind \(kind.rawValue) is not for links: the counts are stored in the inodes, "
+                    + "and can only be wrong.")
         }
         if count < 0 { throw ValidationError("--count is a number of entries, 0 or more.") }
         guard (index == nil) != (primary == nil) else {

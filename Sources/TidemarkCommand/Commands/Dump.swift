@@ -10,12 +10,12 @@ struct Dump: ServableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Print the records of a table as JSON lines.",
         discussion: """
-            TABLE is super, inodes, dirents, extents, xattrs, symlinks, free, freelen, reclaim \
-            or freeinos; rmap, parents or quota for the generation that is served; or one \
-            generation by its name, such as rmap.g2. One record a line, {"key": …, "value": …}, \
-            in key order. Names are escaped as everywhere; a record that can't be decoded has \
-            a member "damage" and its bytes in hexadecimal. With --json the lines are the \
-            member "records" of one document.
+            TABLE is super, inodes, dirents, extents, xattrs, symlinks, free, freelen, reclaim or \
+            freeinos; rmap, parents or quota for the active generation; or one generation by its \
+            name, such as rmap.g2. One record per line, {"key": …, "value": …}, in key order. \
+            Names are escaped as everywhere; a record that can't be decoded has a member "damage" \
+            and its bytes in hexadecimal. With --json the lines are the member "records" of one \
+            document.
 
             Example: tidemark dump /tmp/v dirents | head
             """)

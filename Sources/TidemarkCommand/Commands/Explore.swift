@@ -9,20 +9,19 @@ struct Explore: TidemarkSubcommand {
     static let configuration = CommandConfiguration(
         abstract: "Try every order of a scenario's lanes, a crash at every state, every fault.",
         discussion: """
-            The order in a file is disregarded: all orders of its lanes are tried, in memory, by \
-            the code that checks and repairs volumes. States that are equal are continued once, \
-            so the number of interleavings, which is that of the ways through the graph of \
-            states, is far larger than that of executions. At every state the store comes down, \
-            as if the process had died and as if the machine had, is opened again, and the run \
-            starts anew. Every call that can fail fails once, for one cause after the other, in \
-            three orders. Where a scenario has too many \
-            states (--states), walks at random follow; SEED= is printed with what they find. \
-            --volume walks at random on a real volume too.
+            The order in a file is ignored: all orders of its lanes are tried, in memory, by the \
+            code that checks and repairs volumes. Equal states are continued once, so the number \
+            of interleavings, which is that of the paths through the graph of states, is far \
+            larger than that of executions. At every state the store crashes, as if the process \
+            had died and as if the machine had, is opened again, and the run restarts. Every call \
+            that can fail fails once, for one cause after the other, in three orders. If a \
+            scenario has too many states (--states), random walks follow; SEED= is printed with \
+            what they find. --volume also makes random walks on a real volume.
 
-            A failure is made as small as it can be and written as a scenario to be replayed.
+            A failing scenario is shrunk and written to be replayed.
 
-            With --all-situations it is a failure too if a situation that the suite is to meet \
-            was met by none of the files.
+            With --all-situations it is also a failure if a situation of the suite was reached by \
+            none of the files.
 
             Exit status: 0 nothing found; 1 something failed; 4 a file could not be understood.
 
@@ -43,10 +42,10 @@ struct Explore: TidemarkSubcommand {
     @Option(help: "Seconds for a scenario at the most.")
     var seconds: Double?
 
-    @Flag(inversion: .prefixedNo, help: "Let the store come down at every state.")
+    @Flag(inversion: .prefixedNo, help: "Crash the store at every state.")
     var crashes = true
 
-    @Flag(inversion: .prefixedNo, help: "Let every call that can fail fail.")
+    @Flag(inversion: .prefixedNo, help: "Make every call that can fail fail.")
     var faults = true
 
     @Option(help: ArgumentHelp("Walks at random on a real volume.", valueName: "walks"))

@@ -18,9 +18,9 @@ struct Import: TidemarkSubcommand {
             DIRECTORY. Without --data no contents are copied: blocks are reserved for them, and \
             they read as zeroes.
 
-            The import stays on the file system of DIRECTORY, follows no symbolic link, and \
-            leaves out the volume itself. What can't be read, or vanishes meanwhile, is counted \
-            and named, and the exit status is then 4; what was imported stays.
+            The import stays on the filesystem of DIRECTORY, follows no symbolic link, and omits \
+            the volume itself. Files that can't be read, or disappear meanwhile, are counted and \
+            named, and the exit status is then 4; what was imported stays.
 
             Example: tidemark import /tmp/v /usr
             """)
@@ -37,7 +37,7 @@ struct Import: TidemarkSubcommand {
     @Flag(help: "Copy the contents of files too.")
     var data = false
 
-    @Flag(help: "Go into other file systems that are mounted in the tree.")
+    @Flag(help: "Descend into other filesystems that are mounted in the tree.")
     var crossMounts = false
 
     @OptionGroup var common: CommonOptions

@@ -21,16 +21,15 @@ struct Mount: TidemarkSubcommand {
     static let configuration = CommandConfiguration(
         abstract: "Mount a volume as a filesystem, through FUSE.",
         discussion: """
-            The command returns when the filesystem is in use, or has told what is in the way; a \
-            process in the background serves it until it is unmounted, or is sent SIGTERM. The \
-            mount of a server that has died is cleared away first. Mounted by root it is open to \
-            all users, as permissions allow.
+            The command returns when the filesystem is ready, or reports what prevents the mount; \
+            a background process serves it until it is unmounted, or is sent SIGTERM. The mount of \
+            a server that has died is removed first. Mounted by root it is open to all users, as \
+            permissions allow.
 
-            fsync(2) means it. What was not synced is on the disk after a few seconds; after a \
-            crash the volume is as it was at one moment before it.
+            What fsync(2) acknowledged survives any failure. Other changes are on the disk after a \
+            few seconds; after a crash the volume is as it was at one moment before it.
 
-            Exit status: 0 it is mounted (with --foreground: it was, and is unmounted); 4 it is \
-            not.
+            Exit status: 0 it is mounted (with --foreground: it was, and is unmounted); 4 it is not.
 
             Example: tidemark mount /srv/vol /mnt
             """)
@@ -51,7 +50,7 @@ struct Mount: TidemarkSubcommand {
     @Flag(help: "Open the volume for reading only.")
     var readOnly = false
 
-    @Flag(help: "Let other users in where it is not root who mounts (see fuse.conf(5)).")
+    @Flag(help: "Let other users access a mount that was not made by root (see fuse.conf(5)).")
     var allowOther = false
 
     @Option(
@@ -60,7 +59,7 @@ struct Mount: TidemarkSubcommand {
             valueName: "file"), completion: .file(), transform: Arguments.path)
     var record: String?
 
-    @Option(help: "Requests that are worked on at a time.")
+    @Option(help: "Requests that are processed at a time.")
     var workers = MountOptions().workers
 
     @Option(
@@ -72,15 +71,15 @@ struct Mount: TidemarkSubcommand {
 
     @Option(
         help: ArgumentHelp(
-            "The most that metadata may take: where it is full, programs are told that there is "
-                + "no space. Without it, what the disk holds.", valueName: "size"))
+            "The most space that metadata may take: if it is full, programs get ENOSPC. "
+                + "Without it, what the disk holds.", valueName: "size"))
     var metadataLimit: SizeArgument?
 
     @Option(
         help: ArgumentHelp(
             "Milliseconds for which changes wait for others to be committed with them; 0: each "
                 + "is committed before the program is answered.", valueName: "ms"))
-    var gather = 5
+    var commitDelay = 5
 
     /// Set by `mount` itself, for the process that it starts.
     @Flag(help: .hidden)
@@ -93,12 +92,16 @@ struct Mount: TidemarkSubcommand {
 
     func validate() throws {
         guard (1...256).contains(workers) else { throw ValidationError("--workers is 1 to 256.") }
-        guard (0...100).contains(gather) else { throw ValidationError("--gather is 0 to 100.") }
+        guard (0...100).contains(commitDelay) else {
+            throw ValidationError("--commit-delay is 0 to 100.")
+        }
     }
 
     func execute(_ output: Output) throws -> ExitStatus {
         if foreground || behind { return try serve(output) }
-        var arguments = ["mount", "--behind", "--workers", "\(workers)", "--gather", "\(gather)"]
+        var arguments = [
+            "mount", "--behind", "--workers", "\(workers)", "--commit-delay", "\(commitDelay)",
+        ]
         if readOnly { arguments.append("--read-only") }
         if allowOther { arguments.append("--allow-other") }
         if let metadataLimit { arguments += ["--metadata-limit", "\(metadataLimit.bytes)"] }
@@ -127,7 +130,7 @@ struct Mount: TidemarkSubcommand {
             absolutePath(volume), mode, output, logger, pages: pages.pages,
             options: {
                 if let metadataLimit { $0.metadataLimit = Int(clamping: metadataLimit.bytes) }
-                $0.groupCommitSeconds = Double(gather) / 1000
+                $0.groupCommitSeconds = Double(commitDelay) / 1000
             }
         ) { opened in
             let served = ServedVolume(
@@ -239,8 +242,8 @@ struct Unmount: TidemarkSubcommand {
         abstract: "End the mount of a volume.",
         discussion: """
             What programs have written is written out first, and the command returns when the \
-            volume is closed: another command can open it then. A mount that is in use stays, \
-            unless --force is given.
+            volume is closed: another command can open it then. If programs use the mount, it \
+            stays, unless --force is given.
 
             Exit status: 0 it is unmounted; 4 it is in use, or no volume is mounted there.
 

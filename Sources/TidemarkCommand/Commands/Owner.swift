@@ -10,9 +10,9 @@ struct Owner: ServableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Say who owns blocks: a file with all its paths, the volume itself, or nobody.",
         discussion: """
-            Answered by the live reverse map and the live parent pointers; where they are \
-            damaged the answer says so, as far as that can be seen. The part of the blocks that \
-            is neither owned nor free is named too: `tidemark check` finds the reason.
+            Answered from the live reverse map and the live parent pointers; if they are damaged \
+            the answer says so, as far as that can be detected. Blocks that are neither owned nor \
+            free are named too: `tidemark check` finds the reason.
 
             Examples: tidemark owner /tmp/v --block 4711
                       tidemark owner /tmp/v --sector 37688

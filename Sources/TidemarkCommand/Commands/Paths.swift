@@ -9,10 +9,9 @@ struct Paths: ServableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Print every path that leads to an inode.",
         discussion: """
-            Answered by the live parent pointers, each checked against the directory entry that \
-            it mirrors. Control characters, backslashes and bytes that are no UTF-8 are printed \
-            as \\xHH. Where parent pointers are missing or wrong that is said, and the exit \
-            status is 1.
+            Answered from the live parent pointers, each checked against its directory entry. \
+            Control characters, backslashes and bytes that are not UTF-8 are printed as \\xHH. \
+            Missing or wrong parent pointers are reported, and the exit status is then 1.
 
             Example: tidemark paths /tmp/v --inode 4711
             """)

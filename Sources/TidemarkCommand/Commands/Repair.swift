@@ -11,24 +11,24 @@ struct Repair: ServableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Check, and patch or rebuild the indexes that are wrong.",
         discussion: """
-            What a check finds is mended. `patch` changes the entries that are wrong, `rebuild` \
-            loads a new generation of the index, beside the old one, and makes it the one that is \
-            served in a single transaction. `auto` takes whichever costs less, for each index. \
-            `patch` and `rebuild` do so even where `auto` would take the other. At the end the \
-            indexes are checked again. What an earlier run left behind is reaped first.
+            Repairs what a check finds. `patch` changes the entries that are wrong, `rebuild` \
+            loads a new generation of the index and activates it in a single transaction. `auto` \
+            takes whichever costs less, for each index. At the end the indexes are checked again. \
+            What an earlier run left behind is reaped first.
 
             With --keep-old the generation that a rebuild replaces is kept, and kept up by \
             everything that is written afterwards, until `tidemark rollback` makes it active \
-            again or gives it up, or the next rebuild takes its place. A patch keeps nothing.
+            again or discards it, or the next rebuild takes its place. A patch keeps nothing.
 
             With --inode, --subtree or --blocks only a part is repaired, by patching it: what the \
-            records of that part derive. All else is neither judged nor changed. Without --index \
-            such a run is about rmap and parents, or, with --blocks, about rmap.
+            records of that part derive. Everything else is neither compared nor changed. Without \
+            --index such a run is about rmap and parents, or, with --blocks, about rmap.
 
-            Exit status: 0 clean, or repaired and clean when checked again; 1 discrepancies are \
-            left (after --dry-run: those that were found); 4 the repair could not be made or is \
-            incomplete. An incomplete run changes nothing that is served. An aborted one does not \
-            either, unless it is about two indexes and had finished one of them: it says so then.
+            Exit status: 0 clean, or repaired and clean when checked again; 1 discrepancies remain \
+            (after --dry-run: those that were found); 4 the repair could not be made or is \
+            incomplete. An incomplete run changes no live index. Neither does an aborted one, \
+            unless it is about several indexes and had finished one of them, which it then \
+            reports.
 
             Example: tidemark repair /tmp/v --index rmap --strategy rebuild
             """)
@@ -44,13 +44,13 @@ struct Repair: ServableCommand {
     )
     var index: [IndexName] = []
 
-    @Option(help: "How to mend.")
+    @Option(help: "How to repair.")
     var strategy = StrategyArgument.auto
 
     @Flag(help: "Keep the generation that a rebuild replaces, for `tidemark rollback`.")
     var keepOld = false
 
-    @Flag(help: "Say what would be done, and change nothing.")
+    @Flag(help: "Report what would be done, and change nothing.")
     var dryRun = false
 
     @Option(
@@ -107,8 +107,8 @@ extension Repair {
     private func sayWhatIsNotKept(_ report: RunReport, _ output: Output) {
         for index in report.indexes where index.patched > 0 {
             output.line(
-                "  \(index.name): nothing was kept: a patch changes entries in place "
-                    + "(--strategy rebuild keeps the old generation)")
+                "  \(index.name): there is no previous generation: a patch changes entries in "
+                    + "place (--strategy rebuild keeps the old generation)")
         }
     }
 }

@@ -10,16 +10,15 @@ struct Replay: TidemarkSubcommand {
     static let configuration = CommandConfiguration(
         abstract: "Play scenario files: one line each, then how many passed and failed.",
         discussion: """
-            A scenario is a race as a file: a store, a run, what writers do meanwhile, an order \
-            of steps, and what must come of it. It is played step by step by the code that \
-            checks and repairs volumes, in memory and on a volume that is made for it and \
-            removed again. After each step all that must hold is checked by plain code. \
-            Docs/scenarios.md describes the language.
+            A scenario is a race as a file: a store, a run, concurrent writers, an order of steps, \
+            and the expected result. It is played step by step by the code that checks and repairs \
+            volumes, in memory and on a temporary volume. After each step separate code checks the \
+            invariants. Docs/scenarios.md describes the language.
 
             Folders are searched for files that end in .yaml.
 
-            Exit status: 0 all passed; 1 some failed; 4 a file could not be read, \
-            understood or played; both: 5.
+            Exit status: 0 all passed; 1 some failed; 4 a file could not be read, understood or \
+            played; both: 5.
 
             Example: tidemark replay Scenarios/names/rename-file-ahead.yaml --trace
             """)

@@ -9,24 +9,24 @@ internal import Volume
 
 struct Resume: ServableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Go on with a run that was paused, stopped, or interrupted.",
+        abstract: "Resume a run that was paused, stopped, or interrupted.",
         discussion: """
-            Where a process is at work on the volume, its run that was paused goes on there.
+            If a process is at work on the volume, this ends the pause of its run.
 
-            A repair that was stopped, or whose process or machine died, is remembered by the \
-            volume with its position, and so is everything that has changed since. It goes on \
-            from there: what was read is not read again. Where the position can't be used (the \
-            side file is gone or damaged, or so much has changed that the volume has given the \
-            position up), that is said, and the run starts again from the beginning.
+            The volume records a repair that was stopped, or whose process or machine died, with \
+            its position and with everything that has changed since. The repair resumes from \
+            there: what was read is not read again. If the position can't be used (the side file \
+            is gone or damaged, or so much has changed that the volume has discarded the \
+            position), the command says so, and the run restarts from the beginning.
 
-            It has the limits that it had, but for a number of discrepancies to stop after; those \
-            that are given here come in their place. A duration begins anew. On a mount it gives \
-            way to programs, whether it did before or not, unless --no-background is given.
+            The run keeps its limits, except --stop-after; limits that are given here replace \
+            them. A maximum duration starts anew. On a mount it yields to programs, whether it did \
+            before or not, unless --no-background is given.
 
-            Without RUN it is the last one that was interrupted. `tidemark status` lists them.
+            Without RUN the last interrupted run is resumed. `tidemark status` lists them.
 
-            Exit status: that of the run, as for `tidemark repair`; 4 also where there is nothing \
-            to go on with.
+            Exit status: that of the run, as for `tidemark repair`; 4 also if there is nothing to \
+            resume.
 
             Example: tidemark resume /tmp/v
             """)

@@ -1,4 +1,4 @@
-// `tidemark rollback`: the generation that a rebuild replaced, and that was kept, serves again.
+// `tidemark rollback`: the previous generation, which a rebuild replaced, serves again.
 
 internal import ArgumentParser
 internal import Reports
@@ -8,19 +8,19 @@ internal import Volume
 
 struct Rollback: ServableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Make the generation active again that a rebuild replaced.",
+        abstract: "Make the generation that a rebuild replaced active again.",
         discussion: """
-            `tidemark repair --keep-old` keeps the generation of an index that a rebuild replaces, \
-            and everything that is written afterwards changes it as it changes the active one. \
-            A rollback makes the two change places in one transaction, for all the indexes that \
-            are named, or for none. So the index is as it was, wrong entries included, but for \
-            what was written since; and a second rollback undoes the first.
+            `tidemark repair --keep-old` keeps the generation of an index that a rebuild replaces \
+            as the previous one, and every later change maintains it like the active one. A \
+            rollback exchanges the two in one transaction, for all the indexes that are named, or \
+            for none. The index is then as it was, wrong entries included, except for what was \
+            written since; a second rollback undoes the first.
 
-            With --forget the kept generation is given up instead, and its storage returned: \
+            With --forget the previous generation is discarded instead, and its storage returned: \
             until then it costs storage, and time with every change.
 
-            Exit status: 0 done; 4 refused: nothing is kept (a patch keeps nothing), a run is at \
-            work on the index, or another process has the volume open.
+            Exit status: 0 done; 4 refused: there is no previous generation (a patch keeps \
+            nothing), a run is at work on the index, or another process has the volume open.
 
             Example: tidemark rollback /tmp/v --index rmap
             """)
@@ -32,11 +32,11 @@ struct Rollback: ServableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "The index: rmap, parents or quota. May be given several times; without it: all of "
-                + "which a generation is kept."))
+            "The index: rmap, parents or quota. May be given several times; without it: all "
+                + "that have a previous generation."))
     var index: [IndexName] = []
 
-    @Flag(help: "Give the kept generations up instead.")
+    @Flag(help: "Discard the previous generations instead.")
     var forget = false
 
     @OptionGroup var common: CommonOptions
@@ -63,14 +63,15 @@ struct Rollback: ServableCommand {
         let indexes = done.map { done in
             JSONValue.object([
                 ("name", .string(IndexName.all[done.index.rawValue])),
-                ("generation", .integer(Int(done.active))), ("kept", .integer(Int(done.kept))),
+                ("generation", .integer(Int(done.active))),
+                ("previous", .integer(Int(done.previous))),
             ])
         }
         output.json(ifAsked: document([("indexes", .array(indexes))]))
         for done in done {
             output.line(
                 "\(volume): \(IndexName.all[done.index.rawValue]): generation \(done.active) is "
-                    + "active again; generation \(done.kept) is kept")
+                    + "active again; generation \(done.previous) is kept for a rollback")
         }
     }
 
@@ -88,8 +89,8 @@ struct Rollback: ServableCommand {
         for given in given {
             output.line(
                 "\(volume): \(IndexName.all[given.index.rawValue]): generation "
-                    + "\(given.generation) is given up")
+                    + "\(given.generation) is discarded")
         }
-        if given.isEmpty { output.line("\(volume): no generation is kept") }
+        if given.isEmpty { output.line("\(volume): there is no previous generation") }
     }
 }

@@ -22,14 +22,14 @@ struct Simulate: TidemarkSubcommand {
             "Play scenarios that seeds choose, with faults and crashes, for as long as asked.",
         discussion: """
             For each seed: a tree, damage, one or two runs with their options, writers, an order \
-            of steps, calls that fail and moments at which the store comes down. In the first \
-            phase anything may go wrong at any time, and after every step all invariants are \
-            checked by plain code. In the second nothing fails any more: every run must come to \
-            its end, and a new one must come to a good end: all exact, where it repairs. Every so \
-            many seeds one is played on a real volume (--volume-every).
+            of steps, calls that fail and moments at which the store crashes. In the first phase \
+            anything may fail at any time, and after every step separate code checks all \
+            invariants. In the second nothing fails any more: every run must end, and a new one \
+            must succeed: all exact, if it repairs. Some seeds are also played on a real volume \
+            (--volume-every).
 
             The first seed that fails ends the simulation. It is written as a scenario to be \
-            replayed, and printed as SEED=N: simulate with --seeds N-N shows it again.
+            replayed, and printed as SEED=N; --seeds N-N reproduces it.
 
             With --store unlocked the store is one that nobody can lock: writers hold locks of \
             single objects, events come late from several buffers and are lost, and the \

@@ -35,7 +35,7 @@ extension GenerationState {
         case .active: "active"
         case .loading: "loading"
         case .reaping: "to be reaped"
-        case .kept: "kept"
+        case .previous: "previous"
         }
     }
 }

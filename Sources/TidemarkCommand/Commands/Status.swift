@@ -10,16 +10,16 @@ internal import Volume
 
 struct Status: TidemarkSubcommand {
     static let configuration = CommandConfiguration(
-        abstract: "Show the run that is at work, runs that can go on, and the last results.",
+        abstract: "Show the run that is at work, resumable runs, and the last results.",
         discussion: """
-            The process that is at work on the volume is asked through control.sock in the \
-            volume's directory; nothing is opened, and nothing waits for it. With --watch it is \
-            asked again each second, until the run that was found, or the next one, has ended. A \
-            terminal is redrawn, with curves of the last minutes, and a mount is watched until \
-            Ctrl-C; anything else gets a line each second (with --json one document a line).
+            Asks the process that is at work on the volume through control.sock in the volume's \
+            directory; nothing is opened, and nothing waits for it. With --watch it asks again \
+            each second, until the run that was found, or the next one, has ended. A terminal is \
+            redrawn, with curves of the last minutes, and a mount is watched until Ctrl-C; other \
+            outputs get one line each second (with --json one document per line).
 
-            Exit status: 0 it was said what there is to say; 4 the process that is at work could \
-            not be asked, or this is no volume.
+            Exit status: 0 the status was printed; 4 the process that is at work could not be \
+            asked, or this is not a volume.
 
             Example: tidemark status /tmp/v --watch
             """)

@@ -25,8 +25,8 @@ struct Stop: TidemarkSubcommand {
     static let configuration = CommandConfiguration(
         abstract: "Stop the run that is at work, at its next step.",
         discussion: """
-            What the run has not committed is not committed, and its position is kept: `tidemark \
-            resume` goes on from there. A stress ends with its run. Waits until the run has ended.
+            Nothing more is committed, and `tidemark resume` continues from the run's position. A \
+            stress ends with its run. Waits until the run has ended.
 
             Exit status: 0 it has ended; 4 no process is at work on the volume, or it could not be \
             asked, or it has not ended within 30 seconds.
@@ -67,13 +67,13 @@ extension LiveStatus {
 
 struct Pause: TidemarkSubcommand {
     static let configuration = CommandConfiguration(
-        abstract: "Let the run that is at work rest, until `tidemark resume`.",
+        abstract: "Pause the run that is at work, until `tidemark resume`.",
         discussion: """
-            Writers go on, and what they change is noted as before: the run loses nothing. A run \
-            that is paused while it compares keeps a snapshot of the volume, so that the metadata \
+            Writers continue, and their changes are recorded as before: the run loses nothing. A \
+            run that is paused while it compares holds a snapshot of the volume, so the metadata \
             file grows by what writers change meanwhile.
 
-            Exit status: 0 it rests; 4 no process is at work on the volume, or it could not be \
+            Exit status: 0 it is paused; 4 no process is at work on the volume, or it could not be \
             asked.
 
             Example: tidemark pause /tmp/v
@@ -95,8 +95,8 @@ struct SetLimits: TidemarkSubcommand {
         abstract: "Change the limits of the run that is at work.",
         discussion: """
             A change takes effect within a second, and holds for the runs that follow in the same \
-            process. What is not given stays as it is. The options are those with which `repair`, \
-            `check` and `stress` begin.
+            process. Limits that are not given stay unchanged. The options are those of `repair`, \
+            `check` and `stress`.
 
             Exit status: 0 it was changed; 4 no process is at work on the volume, or it could not \
             be asked.

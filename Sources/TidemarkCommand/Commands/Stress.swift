@@ -12,18 +12,17 @@ struct Stress: TidemarkSubcommand {
         abstract: "Write at full speed; with --index, repair those indexes meanwhile.",
         discussion: """
             Writers create, write, extend, truncate, punch, rename, link, exchange and delete: in \
-            directories of their own, in one that all of them share, and, without touching \
-            contents, with what is in the volume already. All that they make is below the \
-            directory stress-SEED; it stays. With --index these indexes are repaired again and \
-            again, with pauses as long as the runs, and operations per second and latencies are \
-            reported with and without a run in progress. `tidemark verify` says afterwards whether \
-            all is right.
+            directories of their own, in one that they share, and, without touching contents, with \
+            what is in the volume already. Everything that they create is below the directory \
+            stress-SEED and stays. With --index these indexes are repaired repeatedly, with pauses \
+            as long as the runs, and operations per second and latencies are reported with and \
+            without a run in progress. Check the result with `tidemark verify`.
 
             With --record the operations, and the order in which they and the steps of the repairs \
             happened, are written to a file as a scenario, which `tidemark replay` plays to the \
-            same end. Contents and extended attributes are left out meanwhile, everything is of \
-            whole blocks, and the volume must be small at the start: a fresh one is best. Phases \
-            of runs and holds of the commit lock are not timed then.
+            same end. Contents and extended attributes are omitted, everything is of whole blocks, \
+            and the volume must be small at the start: a fresh one is best. Phases of runs and \
+            holds of the commit lock are then not timed.
 
             Operations that may fail in such a mix (a name that exists, no space) are counted; any \
             other failure ends the stress.
@@ -57,7 +56,7 @@ struct Stress: TidemarkSubcommand {
     @Option(help: "How the indexes are repaired.")
     var strategy = StrategyArgument.rebuild
 
-    @Option(help: "Plant this many mixed discrepancies in each index before each run.")
+    @Option(help: "Make this many mixed discrepancies in each index before each run.")
     var damage = 0
 
     @Option(

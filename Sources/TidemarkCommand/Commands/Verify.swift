@@ -21,7 +21,8 @@ struct Verify: TidemarkSubcommand {
             witness. It looks at one commit and changes nothing, also beside another process that \
             has the volume, a mount among them.
 
-            Exit status: 0 everything agrees; 1 defects were found; 4 it could not look.
+            Exit status: 0 everything agrees; 1 defects were found; 4 the volume could not be \
+            verified.
 
             Example: tidemark verify /tmp/v --list defects.jsonl
             """)
@@ -169,7 +170,7 @@ extension VerifyReport {
         }
         let shown = output.isVerbose ? pages.findings[...] : pages.findings.prefix(20)
         for finding in shown { output.line("  e.g. \(finding)") }
-        output.line("  restore the volume from a copy: no command mends pages")
+        output.line("  restore the volume from a copy: no command repairs pages")
     }
 }
 

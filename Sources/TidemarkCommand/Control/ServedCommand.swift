@@ -138,7 +138,7 @@ struct Server: ~Copyable {
             return nil
         } catch ControlError.abandoned {
             throw CommandFailure(
-                "\(command.target): not waited for; what the command does goes on in the process "
+                "\(command.target): no longer waited for; the command continues in the process "
                     + "that serves it, until `tidemark stop \(command.target)`")
         }
     }

@@ -74,7 +74,7 @@ struct LimitOptions: ParsableArguments {
 
     @Flag(
         inversion: .prefixedNo,
-        help: "Give way to writers wherever they are at work; what a run on a mount does anyway.")
+        help: "Yield to writers while they are at work; the default on a mount.")
     var background: Bool?
 
     var change: LimitChange {

@@ -27,7 +27,7 @@ final class DashboardProcess {
         logger.info("dashboard", metadata: ["at": "\(page)"])
         if !address.isLoopback {
             logger.notice(
-                "the dashboard is open to other machines: whoever reaches it sees names of files",
+                "the dashboard is open to other machines: everybody who reaches it sees file names",
                 metadata: ["at": "\(page)"])
         }
     }
@@ -45,11 +45,11 @@ final class DashboardProcess {
     func lookAfter() {
         guard monotonicNanoseconds() > restarted + 5_000_000_000, !process.isRunning else { return }
         restarted = monotonicNanoseconds()
-        logger.error("the process of the dashboard has died; it is started again")
+        logger.error("the process of the dashboard has died; it is restarted")
         do {
             process = try DashboardProcess.start(arguments, page)
         } catch {
-            logger.error("the dashboard could not be started again: \(explanation(of: error))")
+            logger.error("the dashboard could not be restarted: \(explanation(of: error))")
         }
     }
 

@@ -18,11 +18,11 @@ struct WatchHistory {
     }
 
     private(set) var samples: [Sample] = []
-    private static let kept = 300
+    private static let limit = 300
 
     mutating func note(_ live: LiveStatus, at time: Double) {
         let run = live.runs.first
-        if samples.count == WatchHistory.kept { samples.removeFirst() }
+        if samples.count == WatchHistory.limit { samples.removeFirst() }
         samples.append(
             Sample(
                 time: time, operationsPerSecond: live.writers?.perSecond ?? 0,

@@ -153,7 +153,7 @@ extension Operations {
     }
 
     /// Where the log is beyond its bound, and nothing is left to be trimmed, the run that needs
-    /// most of it gives its position up.
+    /// most of it loses its position.
     private mutating func boundLog() throws(LMDBError) {
         guard state.log.since != nil, state.log.isTrimmed else { return }
         let size = try transaction.statistics(core.tables.hookLog)
@@ -170,14 +170,14 @@ extension Operations {
         return hasRoom(beside: GroupLimits.logReservePages + wanted + later)
     }
 
-    /// Runs give their positions up: their part of the log is trimmed.
+    /// The positions of runs are discarded: their part of the log is trimmed.
     private mutating func giveUp(
         _ reason: String, where isMeant: (RunRecord) -> Bool
     ) throws(LMDBError) {
         for place in state.runs.indices
         where state.runs[place].logFrom != nil && isMeant(state.runs[place]) {
             core.logger.info(
-                "a run's position is given up: \(reason)",
+                "a run's position is discarded: \(reason)",
                 metadata: ["path": "\(core.path)", "run": "\(state.runs[place].number)"])
             state.runs[place].logFrom = nil
             try put(state.runs[place])

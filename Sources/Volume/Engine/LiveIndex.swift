@@ -1,17 +1,17 @@
 // One secondary index as the writer keeps it up: the active generation, at most one that
-// a run is loading, and at most one that a rebuild has replaced and that is kept.
+// a run is loading, and at most one previous one.
 //
 // The cursor rule in index-key order: an entry below the load cursor is changed in both
 // generations, in the same transaction; one at or above it only in the active one, because
-// the next stretch that is loaded has it.
+// the next batch that is loaded has it.
 //
 // The active generation may be damaged, and no operation fails because of that: adding an
 // entry that is there already replaces it, removing one that is missing does nothing, and
 // both are counted. Its `entries` and `sum` follow what the primary records say, so they
 // are those of the right index, whatever the table holds. The loading generation, by
-// contrast, must be right: there, each of these marks it as spoilt.
+// contrast, must be right: there, each of these marks it as invalid.
 //
-// A kept generation is changed as the active one is, so that the two can change places: it
+// A previous generation is changed as the active one is, so that the two can change places: it
 // differs from the right index where it did when it was replaced, less what writers have
 // touched since. Whatever it lacks or has too much was counted while it was active.
 
@@ -47,7 +47,7 @@ struct Generation: IndexGeneration, Sendable {
 /// The generation that a run is loading.
 struct Load: GenerationLoad, Sendable {
     var generation: Generation
-    /// The load cursor. What lies below it is kept up by every transaction.
+    /// The load cursor. What lies below it is maintained by every transaction.
     var end: KeyBytes
     /// Whether the load cursor is beyond every key.
     var isWhole = false
@@ -56,21 +56,19 @@ struct Load: GenerationLoad, Sendable {
     /// Of quota usage: what the volume's own counters lack. Added when it becomes active.
     var volumeCorrection = QuotaUsage.zero
     /// Why the generation can't be used, once that is so. Never cleared.
-    var spoilt: String?
-
-    var invalidity: String? { spoilt }
+    var invalidity: String?
 
     func covers(_ key: RawSpan) -> Bool {
         isWhole || compareBytes(key, end.span) < 0
     }
 
     mutating func spoil(_ reason: String) {
-        if spoilt == nil { spoilt = reason }
+        if invalidity == nil { invalidity = reason }
     }
 
     /// What is stored of it besides the generation.
     var cursor: GenerationRecord.LoadCursor {
-        .init(key: end.array, isWhole: isWhole, isSpoilt: spoilt != nil)
+        .init(key: end.array, isWhole: isWhole, isInvalid: invalidity != nil)
     }
 }
 
@@ -79,11 +77,7 @@ struct LiveIndex: IndexGenerations, Sendable {
     let name: String
     var active: Generation
     var load: Load?
-    var kept: Generation?
-    var previous: Generation? {
-        get { kept }
-        set { kept = newValue }
-    }
+    var previous: Generation?
     /// Additions that found an entry, and removals that found none.
     var anomalies: UInt64 = 0
 
@@ -97,9 +91,9 @@ struct LiveIndex: IndexGenerations, Sendable {
             anomalies += 1
         }
         active.count(added: value.checksum)
-        if let kept {
-            try transaction.put(kept.table, key, value.span)
-            self.kept?.count(added: value.checksum)
+        if let previous {
+            try transaction.put(previous.table, key, value.span)
+            self.previous?.count(added: value.checksum)
         }
         guard load != nil, load!.covers(key) else { return }
         if try !transaction.insert(load!.generation.table, key, value.span) {
@@ -115,9 +109,9 @@ struct LiveIndex: IndexGenerations, Sendable {
         let checksum = CRC32C.checksum(key, payload)
         if try !transaction.delete(active.table, key) { anomalies += 1 }
         active.count(removed: checksum)
-        if let kept {
-            _ = try transaction.delete(kept.table, key)
-            self.kept?.count(removed: checksum)
+        if let previous {
+            _ = try transaction.delete(previous.table, key)
+            self.previous?.count(removed: checksum)
         }
         guard load != nil, load!.covers(key) else { return }
         if try !transaction.delete(load!.generation.table, key) {
@@ -136,10 +130,10 @@ struct LiveIndex: IndexGenerations, Sendable {
         try transaction.put(active.table, key, value.span)
         active.count(removed: before)
         active.count(added: value.checksum)
-        if let kept {
-            try transaction.put(kept.table, key, value.span)
-            self.kept?.count(removed: before)
-            self.kept?.count(added: value.checksum)
+        if let previous {
+            try transaction.put(previous.table, key, value.span)
+            self.previous?.count(removed: before)
+            self.previous?.count(added: value.checksum)
         }
         guard load != nil, load!.covers(key) else { return }
         if try transaction.insert(load!.generation.table, key, value.span) {

@@ -58,11 +58,11 @@ extension LiveIndex {
         let found = try usage(bytes.span, in: active.table, transaction)
         try store(key, found.usage + change, in: active.table, &transaction)
         active.count(change, of: key)
-        // By the same increment: what a kept counter lacks, it lacks for as long as it is kept.
-        if let table = kept?.table {
+        // By the same increment: what a counter there lacks, it goes on lacking.
+        if let table = previous?.table {
             let old = try usage(bytes.span, in: table, transaction)
             try store(key, old.usage + change, in: table, &transaction)
-            kept?.count(change, of: key)
+            previous?.count(change, of: key)
         }
         guard let covering = load, covering.covers(bytes.span) else { return }
         let table = covering.generation.table
@@ -175,16 +175,16 @@ extension Operations {
     }
 
     /// Appends the active generation's counters from the load cursor to `end`, with the
-    /// corrections in `stretch`, and moves the load cursor.
+    /// corrections in `batch`, and moves the load cursor.
     mutating func loadUsage(
-        _ stretch: EntryBatch, into number: UInt32, end: KeyBytes?
+        _ batch: EntryBatch, into number: UInt32, end: KeyBytes?
     ) throws {
         var load = try loadable(number, of: GroupState.quotaSlot, end: end)
         var usage = try activeUsage(from: load.end, to: end)
-        var position = stretch.startPosition
-        while position < stretch.endPosition {
-            if let key = QuotaKey(stretch.key(at: position)),
-                let correction = QuotaUsage(stretch.value(at: position))
+        var position = batch.startPosition
+        while position < batch.endPosition {
+            if let key = QuotaKey(batch.key(at: position)),
+                let correction = QuotaUsage(batch.value(at: position))
             {
                 if key == .volume {
                     load.volumeCorrection = load.volumeCorrection + correction
@@ -192,7 +192,7 @@ extension Operations {
                     usage[key.number, default: .zero].add(correction)
                 }
             }
-            position = stretch.position(after: position)
+            position = batch.position(after: position)
         }
         var generation = load.generation
         var rows: UInt64 = 0

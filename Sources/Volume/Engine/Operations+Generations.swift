@@ -1,4 +1,4 @@
-// The life of a generation: made empty, loaded in stretches while the operations keep up
+// The life of a generation: made empty, loaded in batches while the operations keep up
 // what is loaded, validated, made active, and the one before it reaped, or kept to be made
 // active again.
 
@@ -30,21 +30,21 @@ extension Operations {
 
     /// Appends sorted entries above all that are there, and moves the load cursor.
     mutating func load(
-        _ stretch: EntryBatch, into number: UInt32, of slot: IndexSlot, end: KeyBytes?
+        _ batch: EntryBatch, into number: UInt32, of slot: IndexSlot, end: KeyBytes?
     ) throws {
         guard slot != GroupState.quotaSlot else {
-            return try loadUsage(stretch, into: number, end: end)
+            return try loadUsage(batch, into: number, end: end)
         }
         var load = try loadable(number, of: slot, end: end)
         var generation = load.generation
         try transaction.withCursor(generation.table) { cursor in
-            var position = stretch.startPosition
-            while position < stretch.endPosition {
-                let key = stretch.key(at: position)
-                let value = SealedValue(key: key, payload: stretch.value(at: position))
+            var position = batch.startPosition
+            while position < batch.endPosition {
+                let key = batch.key(at: position)
+                let value = SealedValue(key: key, payload: batch.value(at: position))
                 try cursor.append(key, value.span)
                 generation.count(added: value.checksum)
-                position = stretch.position(after: position)
+                position = batch.position(after: position)
             }
         }
         // The load cursor is stored with it.
@@ -83,8 +83,8 @@ extension Operations {
                 try store(move.generation, of: name, .active)
                 state[slot].active.isChanged = false
             case .previous:
-                try store(move.generation, of: name, .kept)
-                state[slot].kept?.isChanged = false
+                try store(move.generation, of: name, .previous)
+                state[slot].previous?.isChanged = false
             case .retired: try retire(move.generation, of: name)
             }
         }
@@ -99,7 +99,7 @@ extension Operations {
         try store(try state[slot].rollBack(), of: slot)
     }
 
-    mutating func forgetKept(of slot: IndexSlot) throws {
+    mutating func forgetPrevious(of slot: IndexSlot) throws {
         guard let old = state[slot].forgetPrevious() else { return }
         try retire(old, of: state[slot].name)
     }
@@ -117,7 +117,7 @@ extension Operations {
             GroupState.Retired(index: name, generation: generation, since: transaction.commit))
     }
 
-    /// A generation that can take a stretch up to `end`.
+    /// A generation that can take a batch up to `end`.
     func loadable(_ number: UInt32, of slot: IndexSlot, end: KeyBytes?) throws -> Load {
         let load = try state[slot].loading(number)
         precondition(!load.isWhole, "a whole generation takes no more")

@@ -69,7 +69,7 @@ enum Runs {
 
         /// The load that one of the runs can go on with, if the generation is one.
         func resumableLoad(_ record: GenerationRecord, _ generation: Generation) -> Load? {
-            guard record.state == .loading, let cursor = record.load, !cursor.isSpoilt,
+            guard record.state == .loading, let cursor = record.load, !cursor.isInvalid,
                 records.contains(where: {
                     $0.logFrom != nil && $0.loading?.index == record.index
                         && $0.loading?.generation == record.number

@@ -86,11 +86,11 @@ final class VolumeBoundary: CommitBoundary, Generations, Amending, Correcting, R
     func previousGeneration(of index: IndexSlot) throws -> UInt32? {
         guard index != GroupState.linksSlot else { return nil }
         if let operations = unsafe operations {
-            return unsafe operations.pointee.state[index].kept?.number
+            return unsafe operations.pointee.state[index].previous?.number
         }
         let name = VolumeCore.indexes[index.rawValue].name
         return try VolumeSnapshot(core).generations()
-            .first { $0.index == name && $0.state == .kept }?.number
+            .first { $0.index == name && $0.state == .previous }?.number
     }
 
     func rollBack(_ indexes: [IndexSlot]) throws {
@@ -98,7 +98,7 @@ final class VolumeBoundary: CommitBoundary, Generations, Amending, Correcting, R
     }
 
     func forgetPrevious(of indexes: [IndexSlot]) throws {
-        try change { for index in indexes { try $0.forgetKept(of: index) } }
+        try change { for index in indexes { try $0.forgetPrevious(of: index) } }
     }
 
     func discard(generation: UInt32, of index: IndexSlot) throws {
@@ -147,7 +147,7 @@ final class VolumeBoundary: CommitBoundary, Generations, Amending, Correcting, R
 
     func loading(of index: IndexSlot) -> (generation: UInt32, cursor: KeyBytes?)? {
         guard index != GroupState.linksSlot,
-            let load = unsafe operations?.pointee.state[index].load, load.spoilt == nil
+            let load = unsafe operations?.pointee.state[index].load, load.invalidity == nil
         else { return nil }
         return (load.generation.number, load.isWhole ? nil : load.end)
     }

@@ -1,9 +1,9 @@
 // Changing a file's map: blocks are taken for gaps, given back, or change their state.
 //
-// Every change is made the same way: read the extents of the stretch and its neighbours,
+// Every change is made the same way: read the extents of the range and its neighbours,
 // work out the new list, put the difference. So neighbours are joined wherever they can be.
 //
-// A long stretch is worked on in pieces of at most `mapPiece` extents, and the group may
+// A long range is worked on in pieces of at most `mapPiece` extents, and the group may
 // roll over between them, so no transaction grows with the size of a file. At the end of
 // each piece the inode's block count agrees with its extents.
 
@@ -165,7 +165,7 @@ extension Operations {
         try rollOverIfLarge()
     }
 
-    /// Takes the blocks of `range` away from the file. A stretch that is free already, or in
+    /// Takes the blocks of `range` away from the file. A range that is free already, or in
     /// part, has two owners: it stays where it is and reads as zeroes.
     mutating func punch(
         _ n: InodeNumber, _ inode: inout InodeRecord, _ fork: Fork, _ range: Range<UInt64>

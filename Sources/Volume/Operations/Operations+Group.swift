@@ -234,9 +234,9 @@ extension Operations {
             state[slot].active.isChanged = false
             try store(index.active, of: index.name, .active)
         }
-        if let kept = index.kept, kept.isChanged {
-            state[slot].kept?.isChanged = false
-            try store(kept, of: index.name, .kept)
+        if let previous = index.previous, previous.isChanged {
+            state[slot].previous?.isChanged = false
+            try store(previous, of: index.name, .previous)
         }
         if let load = index.load, load.generation.isChanged {
             state[slot].load?.generation.isChanged = false

@@ -1,5 +1,5 @@
 // Primitives: one record of one table each. What is derived from a record, the entries of
-// the live indexes and the deltas for the hooks, is kept up here and nowhere else.
+// the live indexes and the deltas for the hooks, is maintained here and nowhere else.
 
 internal import Bytes
 internal import LMDB

@@ -83,7 +83,7 @@ extension VolumeSnapshot {
             let reach = UInt64(ExtentRecord.maximumLength) - 1
             return Scope(
                 label: scope.description,
-                stretch: Scope.Stretch(
+                indexRange: Scope.IndexRange(
                     lower: FreeRecord.key(start: start).span.array,
                     upper: FreeRecord.key(start: start + count).span.array,
                     lowest: FreeRecord.key(start: start - min(start, reach)).span.array))

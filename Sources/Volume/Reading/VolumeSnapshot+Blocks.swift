@@ -109,7 +109,7 @@ public struct OwnerReport: Hashable, Sendable {
     /// Every entry of the reverse map that covers one of the blocks, in the order of their
     /// starts. `inode` is `.volume` for the volume's own areas.
     public internal(set) var owners: [ExtentRecord] = []
-    /// Entries of the stretch that can't be decoded, in words.
+    /// Entries of the range that can't be decoded, in words.
     public internal(set) var damaged: [String] = []
     /// Whether entries that begin so far ahead that they were not looked at could reach the
     /// blocks: only a damaged reverse map has such.

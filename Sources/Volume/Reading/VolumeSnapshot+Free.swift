@@ -8,7 +8,7 @@ public import VolumeFormat
 public struct FreeReport: Hashable, Sendable {
     /// Free runs that overlap the blocks, in order.
     public internal(set) var runs: [FreeRecord] = []
-    /// Records of the stretch that can't be decoded.
+    /// Records of the range that can't be decoded.
     public internal(set) var damaged = 0
 }
 

@@ -1,6 +1,6 @@
-// The extents of a stretch of blocks without a pass over all extents, which are kept by inode.
+// The extents of a range of blocks without a pass over all extents, which are kept by inode.
 //
-// Where the entries that the reverse map has for the stretch, each confirmed by its own extent
+// Where the entries that the reverse map has for the range, each confirmed by its own extent
 // record, and the free space cover it exactly, block by block, there can be no other extent in
 // it: it would lie over one of these extents or over free space. (That volumes have no such is
 // what every check without a scope looks at.) Where they do not, something is wrong, with the
@@ -17,12 +17,13 @@ extension VolumeSnapshot {
     private static let tiles = 1 << 16
 
     public func readDirectly(
-        _ stretch: Scope.Stretch, of index: IndexSlot, into sink: WindowSink
+        _ indexRange: Scope.IndexRange, of index: IndexSlot, into sink: WindowSink
     ) throws -> Bool {
-        guard index == VolumeSnapshot.rmapSlot, stretch.lower.count == 8, stretch.upper.count == 8
+        guard index == VolumeSnapshot.rmapSlot, indexRange.lower.count == 8,
+            indexRange.upper.count == 8
         else { return false }
-        let start: UInt64 = stretch.lower.rawSpan.integer(at: 0)
-        let end: UInt64 = stretch.upper.rawSpan.integer(at: 0)
+        let start: UInt64 = indexRange.lower.rawSpan.integer(at: 0)
+        let end: UInt64 = indexRange.upper.rawSpan.integer(at: 0)
         guard start < end, let extents = try tiling(start..<end) else { return false }
         for extent in extents {
             let key = ReverseMap.key(extent), value = ReverseMap.value(extent)

@@ -29,9 +29,9 @@ extension Volume {
     fileprivate var hasAnswered: Bool { core.hasAcknowledged.load(ordering: .relaxed) }
 }
 
-@Suite(.temporaryDirectory) struct GatheringTests {
+@Suite(.temporaryDirectory) struct GroupCommitTests {
     @Test func `changes are seen by whoever asks before they are committed`() throws {
-        let small = try SmallVolume(gather: longTime), volume = small.volume
+        let small = try SmallVolume(commitDelay: longTime), volume = small.volume
         let before = volume.lastCommit
         let n = try small.create("a")
         #expect(try volume.attributes(n).record.links == 1)
@@ -51,7 +51,7 @@ extension Volume {
     }
 
     @Test func `what was not changed is read from the last commit, and commits nothing`() throws {
-        let small = try SmallVolume(gather: longTime), volume = small.volume
+        let small = try SmallVolume(commitDelay: longTime), volume = small.volume
         let a = try small.create("a"), b = try small.create("b")
         try small.write(b, 0, [1, 2, 3])
         try volume.sync()
@@ -69,12 +69,12 @@ extension Volume {
     }
 
     @Test func `the clock commits, and so do a boundary, a sync and the end`() throws {
-        let small = try SmallVolume(gather: 0.05), volume = small.volume
+        let small = try SmallVolume(commitDelay: 0.05), volume = small.volume
         let before = volume.lastCommit
         try small.create("a")
         try until { volume.lastCommit > before }
         #expect(volume.lastCommit == before + 1)
-        let slow = try SmallVolume(gather: longTime)
+        let slow = try SmallVolume(commitDelay: longTime)
         try slow.create("a")
         try slow.volume.atCommitBoundary { boundary in
             let snapshot = try boundary.snapshot() as? VolumeSnapshot
@@ -91,7 +91,7 @@ extension Volume {
     }
 
     @Test func `many changes are few commits, and a large group ends by itself`() throws {
-        let small = try SmallVolume(gather: longTime), volume = small.volume
+        let small = try SmallVolume(commitDelay: longTime), volume = small.volume
         let before = volume.lastCommit
         for number in 0..<100 { _ = try volume.perform { try $0.create(.root, numbered(number)) } }
         #expect(volume.lastCommit == before)
@@ -105,7 +105,7 @@ extension Volume {
     @Test func `a long job of one caller ends the group of all, on the thread that began it`()
         throws
     {
-        let small = try SmallVolume(gather: longTime), volume = small.volume
+        let small = try SmallVolume(commitDelay: longTime), volume = small.volume
         try small.create("first")
         try volume.perform { operations in
             for number in 0..<5000 { _ = try operations.create(.root, numbered(number)) }
@@ -118,9 +118,9 @@ extension Volume {
     @Test func `a long job that comes to where room is short has committed when it is answered`()
         throws
     {
-        // Room for a group that is gathered, and not after the first thousand names.
+        // Room for a group that stays open, and not after the first thousand names.
         let pages = GroupLimits.openGroupPages + 100
-        let small = try SmallVolume(metadataLimit: pages * 4096, gather: longTime)
+        let small = try SmallVolume(metadataLimit: pages * 4096, commitDelay: longTime)
         let volume = small.volume
         try small.create("first")
         #expect(volume.hasAnswered)
@@ -191,7 +191,7 @@ extension Volume {
     }
 
     @Test func `damage that is met in the middle of a change fails that change alone`() throws {
-        let small = try SmallVolume(gather: longTime), volume = small.volume
+        let small = try SmallVolume(commitDelay: longTime), volume = small.volume
         let a = try small.create("a")
         try small.write(a, 0, [UInt8](repeating: 1, count: 3000))
         // The free space claims its blocks: to give them back is refused half way.
@@ -211,7 +211,7 @@ extension Volume {
     }
 
     @Test func `where room is short changes are committed before they are answered`() throws {
-        let small = try SmallVolume(metadataLimit: 8 << 20, gather: longTime)
+        let small = try SmallVolume(metadataLimit: 8 << 20, commitDelay: longTime)
         let before = small.volume.lastCommit
         try small.create("a")
         #expect(small.volume.lastCommit == before + 1)
@@ -224,7 +224,7 @@ extension Volume {
     func `an overwrite that was planned in an open group never touches blocks of another file`(
         touching: Bool
     ) throws {
-        let small = try SmallVolume(blocks: 40, gather: longTime), volume = small.volume
+        let small = try SmallVolume(blocks: 40, commitDelay: longTime), volume = small.volume
         let a = try small.create("a"), size = 37 * 512
         try small.write(a, 0, [UInt8](repeating: 1, count: size))
         try volume.sync()
@@ -256,7 +256,7 @@ extension Volume {
     // MARK: Side by side
 
     @Test func `who reads waits for a commit, and not for the long job that made it`() throws {
-        let small = try SmallVolume(gather: longTime), volume = small.volume
+        let small = try SmallVolume(commitDelay: longTime), volume = small.volume
         try small.create("a")
         let isIn = Gate(), go = Gate(), rolled = Gate(), end = Gate()
         let job = ThreadTask {
@@ -280,7 +280,7 @@ extension Volume {
     }
 
     @Test func `a closed volume is not looked into`() throws {
-        let small = try SmallVolume(gather: longTime)
+        let small = try SmallVolume(commitDelay: longTime)
         let n = try small.create("a")
         try small.volume.close()
         #expect(throws: VolumeError.self) {
@@ -290,7 +290,7 @@ extension Volume {
     }
 
     @Test func `who watches is told of all changes from the beginning to the end`() throws {
-        let small = try SmallVolume(gather: longTime), volume = small.volume
+        let small = try SmallVolume(commitDelay: longTime), volume = small.volume
         let told = Atomic<Int>(0)
         try small.create("before")
         try volume.watchChanges { changes, _ in told.add(changes.count, ordering: .relaxed) }
@@ -304,7 +304,7 @@ extension Volume {
 
     @Test(arguments: UInt64(1)...4)
     func `threads see what they were answered, whatever others do`(seed: UInt64) throws {
-        let small = try SmallVolume(blocks: 4096, gather: 0.001), volume = small.volume
+        let small = try SmallVolume(blocks: 4096, commitDelay: 0.001), volume = small.volume
         let problems = Mutex<[String]>([])
         DispatchQueue.concurrentPerform(iterations: 4) { thread in
             var worker = Worker(volume, thread, ModelRandom(state: seed &* 100 &+ UInt64(thread)))
@@ -397,7 +397,7 @@ extension Volume {
 
     @Test(arguments: UInt64(1)...6)
     func `a repair beside writers whose jobs fail now and then ends exact`(seed: UInt64) throws {
-        let small = try SmallVolume(blocks: 4096, gather: 0.001), volume = small.volume
+        let small = try SmallVolume(blocks: 4096, commitDelay: 0.001), volume = small.volume
         var first = SummaryWriter(seed: seed)
         first.unlinks = false
         try first.write(volume, operations: 300)
@@ -433,7 +433,7 @@ extension Volume {
 
 #if TIDEMARK_MUTANTS
 /// Calls of liblmdb that fail below a group with answers.
-@Suite(.temporaryDirectory) struct GatheringFailureTests {
+@Suite(.temporaryDirectory) struct GroupCommitFailureTests {
     private func withFailures(_ body: (Volume, CallFailures) throws -> Void) throws {
         try withDirectory { directory in
             let failures = CallFailures()
