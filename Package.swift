@@ -19,6 +19,8 @@ let package = Package(
     products: [
         .executable(name: "tidemark", targets: ["TidemarkCommand"]),
         .library(name: "Tidemark", targets: ["Tidemark", "GenerationLife"]),
+        // To explore a store of one's own: Docs/adopting.md.
+        .library(name: "Scenarios", targets: ["Scenarios", "Inspection", "Catalogue"]),
         .library(name: "Volume", targets: ["Volume", "VolumeService", "VolumeVerify"]),
         .library(name: "RunService", targets: ["RunService", "Control", "Meters"]),
         .library(
@@ -67,6 +69,12 @@ let package = Package(
             ],
             swiftSettings: pointers),
         .target(name: "GenerationLife", swiftSettings: strict),
+        // What explores and tests need to know of a run. Nothing of a release stands on it but the
+        // commands that play scenarios.
+        .target(
+            name: "Inspection",
+            dependencies: ["Bytes", "Threads", "Entries", "Contract", "Feed", "Shadow", "Engine"],
+            swiftSettings: pointers),
         .target(
             name: "Tidemark",
             dependencies: [
@@ -115,9 +123,8 @@ let package = Package(
         .target(
             name: "Scenarios",
             dependencies: [
-                "Bytes", "Catalogue", "GenerationLife", "LMDB", "Threads", "Tidemark", "Volume",
-                "VolumeFormat",
-                "VolumeIndexes", "VolumeVerify",
+                "Bytes", "Catalogue", "GenerationLife", "Inspection", "LMDB", "Threads", "Tidemark",
+                "Volume", "VolumeFormat", "VolumeIndexes", "VolumeVerify",
                 .product(name: "Yams", package: "Yams"),
             ],
             swiftSettings: strict),
@@ -196,13 +203,18 @@ let package = Package(
             name: "VolumeTests",
             dependencies: [
                 "Volume", "VolumeFormat", "VolumeIndexes", "VolumeVerify", "Tidemark", "Bytes",
-                "LMDB", "TestSupport", "Threads",
+                "Inspection", "LMDB", "TestSupport", "Threads",
             ],
             swiftSettings: strict),
         .testTarget(
             name: "VolumeMountTests",
             dependencies: ["VolumeMount", "Bytes", "Meters", "TestSupport", "Threads"],
             swiftSettings: strict),
+        // As somebody outside the package would see it.
+        .testTarget(
+            name: "AdoptingTests",
+            dependencies: ["Bytes", "Catalogue", "Inspection", "Scenarios", "Tidemark"],
+            packageAccess: false, swiftSettings: strict),
         .testTarget(
             name: "ScenariosTests",
             dependencies: [

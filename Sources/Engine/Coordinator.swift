@@ -83,9 +83,9 @@ public final class Coordinator {
     var toCompare: [IndexSlot] = []
     // Of owners that nobody can lock: the step behind a mark, the shadow as of the last one, and
     // the comparison under work.
-    var behindMark = Step.cut
+    package internal(set) var behindMark = Step.cut
     var settledShadow: SettledShadow?
-    var looking: Looking?
+    package internal(set) var looking: Looking?
     /// Marks in a row behind which something was to be read again.
     var unsettledMarks = 0
     /// Indexes in which more was wrong than a patch remembers, and no rebuild is possible: they

@@ -5,26 +5,26 @@
 // shadow was frozen, and that differs, is always among them. Candidates are bounded in number: at
 // the bound the part pauses, its candidates are judged, and it goes on with a newer shadow.
 
-internal import Bytes
-internal import Contract
-internal import Entries
+package import Bytes
+package import Contract
+package import Entries
 internal import Feed
 internal import Shadow
 
 /// A key at which shadow and live index differ, as far as they are known.
-struct Candidate: Sendable {
-    let key: KeyBytes
+package struct Candidate: Sendable {
+    package let key: KeyBytes
     /// Whether the live index had an entry when it was looked at, and its value, nil where it can't
     /// be decoded.
-    var isThere: Bool
-    var found: [UInt8]?
+    package var isThere: Bool
+    package var found: [UInt8]?
     /// The time before that look.
-    var looked: SequenceNumber
+    package var looked: SequenceNumber
     /// Looks so far.
-    var looks = 1
+    package var looks = 1
 }
 
-final class LookPart: ComparePart, @unchecked Sendable {
+package final class LookPart: ComparePart, @unchecked Sendable {
     private let slot: IndexSlot
     private let index: any SecondaryIndex
     private let owner: any UnlockedOwner
@@ -35,8 +35,8 @@ final class LookPart: ComparePart, @unchecked Sendable {
     private let most: Int
     private var shadow: ShadowMerge
     /// Where it goes on; nil at its end.
-    private(set) var next: KeyBytes?
-    private(set) var candidates: [Candidate] = []
+    package private(set) var next: KeyBytes?
+    package private(set) var candidates: [Candidate] = []
 
     private let expected: EntryBatch
     private var expectedPosition = 0

@@ -10,7 +10,7 @@
 // clean nor a finding.
 
 internal import Bytes
-internal import Contract
+package import Contract
 internal import Entries
 internal import Feed
 internal import Mutation
@@ -24,15 +24,15 @@ struct SettledShadow {
 }
 
 /// What is under work of one index.
-struct Looking {
-    let slot: IndexSlot
-    var comparison: Comparison
+package struct Looking {
+    package let slot: IndexSlot
+    package var comparison: Comparison
     /// To be judged, in key order.
-    var candidates: [Candidate] = []
+    package var candidates: [Candidate] = []
     /// To be looked up again: `candidates[..<looked]` have been, since they were last judged.
-    var looked = 0
+    package var looked = 0
 
-    var parts: [LookPart] { comparison.parts.compactMap { $0 as? LookPart } }
+    package var parts: [LookPart] { comparison.parts.compactMap { $0 as? LookPart } }
 }
 
 extension Run {

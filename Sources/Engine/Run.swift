@@ -18,7 +18,7 @@
 
 internal import Bytes
 public import Contract
-internal import Entries
+package import Entries
 package import Feed
 internal import Mutation
 public import Shadow
@@ -31,7 +31,7 @@ public final class Run: @unchecked Sendable {
     /// Its feed, where nobody can lock it.
     package let unlocked: UnlockedAccess?
     /// Up to where the feed is to be delivered.
-    var watermark = SequenceNumber.none
+    package internal(set) var watermark = SequenceNumber.none
     public let options: RunOptions
     package let hook: HookPoint
     package let clock: RunClock

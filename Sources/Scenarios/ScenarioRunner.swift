@@ -30,22 +30,20 @@ public struct ScenarioRunner: Sendable {
     public func replay(
         _ scenario: Scenario, on kind: StageKind, isTraced: Bool = false
     ) -> ReplayResult {
-        let start = RunClock.system.now()
-        var result = ReplayResult()
         do {
-            let stage = try makeStage(scenario, kind)
-            let player = try Player(
-                scenario, on: stage, mutants: mutants, isOwnerMutant: isOwnerMutant)
-            result = Replay(player, isTraced: isTraced).play()
-            result.failures += try stage.close()
-        } catch let error as StageError {
-            result.failures.append("\(error)")
+            return play(
+                scenario, on: try makeStage(scenario, kind), named: kind.rawValue,
+                isTraced: isTraced, isOwnerMutant: isOwnerMutant)
         } catch {
+            var result = ReplayResult()
+            result.stage = kind.rawValue
+            if let error = error as? StageError {
+                result.failures.append("\(error)")
+                return result
+            }
             result.obstacle = "\(error)"
+            return result
         }
-        result.stage = kind.rawValue
-        result.seconds = Double(RunClock.system.now() - start) / 1e9
-        return result
     }
 
     /// Explores `scenario` in memory.
@@ -55,6 +53,50 @@ public struct ScenarioRunner: Sendable {
             scenario, on: stage, spare: spare, options: options, mutants: mutants,
             isOwnerMutant: isOwnerMutant
         ).explore()
+    }
+
+    /// Explores `scenario` on a stage of the caller's: all orders of its lanes, a crash at each
+    /// state, a failure of each call.
+    /// - Parameter makeStage: called twice: crashes are tried on a second stage while an order
+    ///   goes on.
+    /// - Throws: what `makeStage` throws. What is found is in the result.
+    public func explore(
+        _ scenario: Scenario, _ options: ExploreOptions,
+        on makeStage: (Scenario) throws -> any ExplorableStage
+    ) throws -> Exploration {
+        Explorer(
+            scenario, on: try makeStage(scenario), spare: try makeStage(scenario), options: options,
+            mutants: mutants, isOwnerMutant: false
+        ).explore()
+    }
+
+    /// Plays `scenario` once, in its order, on a stage of the caller's.
+    /// - Parameter name: of the stage, for the result.
+    public func replay(
+        _ scenario: Scenario, on stage: any Stage, named name: String, isTraced: Bool = false
+    ) -> ReplayResult {
+        play(scenario, on: stage, named: name, isTraced: isTraced, isOwnerMutant: false)
+    }
+
+    private func play(
+        _ scenario: Scenario, on stage: any Stage, named name: String, isTraced: Bool,
+        isOwnerMutant: Bool
+    ) -> ReplayResult {
+        let start = RunClock.system.now()
+        var result = ReplayResult()
+        do {
+            let player = try Player(
+                scenario, on: stage, mutants: mutants, isOwnerMutant: isOwnerMutant)
+            result = Replay(player, isTraced: isTraced).play()
+            result.failures += try stage.close()
+        } catch let error as StageError {
+            result.failures.append("\(error)")
+        } catch {
+            result.obstacle = "\(error)"
+        }
+        result.stage = name
+        result.seconds = Double(RunClock.system.now() - start) / 1e9
+        return result
     }
 
     /// Walks at random through `scenario` on a real volume, with a crash in every other walk.

@@ -8,7 +8,7 @@ import Testing
     /// The layers of the framework, bottom up: a layer imports those before it, and no others.
     static let framework = [
         "Mutation", "Entries", "Contract", "Feed", "Shadow", "SideFile", "Engine", "Driver",
-        "Tidemark",
+        "Inspection", "Tidemark",
     ]
     /// What stands on the framework, bottom up, and knows it by the umbrella or by its layers.
     static let owners = [

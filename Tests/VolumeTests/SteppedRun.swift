@@ -1,6 +1,7 @@
 // A run whose steps are called one by one, with something else happening between them.
 
 import Bytes
+import Inspection
 import Tidemark
 
 @testable import Volume

@@ -1,6 +1,7 @@
 // Races of writers with a run about summaries, one by one, and the fold's passes.
 
 import Bytes
+import Inspection
 import TestSupport
 import Testing
 import VolumeFormat

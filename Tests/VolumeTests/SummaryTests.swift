@@ -2,6 +2,7 @@
 // operations go on.
 
 import Bytes
+import Inspection
 import LMDB
 import TestSupport
 import Testing

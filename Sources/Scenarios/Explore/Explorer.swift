@@ -13,6 +13,7 @@
 // repeats the way to the last branching, and takes another lane from there.
 
 internal import Bytes
+internal import Inspection
 internal import Tidemark
 
 /// What is to be explored, and how far.

@@ -2,6 +2,7 @@
 // seen from outside, by plain code.
 
 internal import Bytes
+internal import Inspection
 internal import Tidemark
 internal import VolumeFormat
 internal import VolumeIndexes

@@ -2,6 +2,7 @@
 // scope looks.
 
 internal import Bytes
+internal import Inspection
 internal import Tidemark
 
 extension Player {

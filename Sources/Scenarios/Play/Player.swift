@@ -6,6 +6,7 @@
 // After each step it can check what must hold at every moment (Player+Checks.swift).
 
 internal import Bytes
+internal import Inspection
 internal import Tidemark
 
 final class Player {

@@ -7,6 +7,7 @@
 // again; then runs come to their ends, and then writers to theirs.
 
 internal import Bytes
+internal import Inspection
 internal import Tidemark
 
 /// What came of playing a scenario once.

@@ -3,6 +3,7 @@
 // aborted.
 
 internal import Bytes
+internal import Inspection
 internal import Synchronization
 internal import Tidemark
 

@@ -2,6 +2,7 @@
 // lanes are stepped; one that no scenario ever meets is a hole in the suite.
 
 internal import Bytes
+internal import Inspection
 internal import Tidemark
 
 public enum Situation: String, CaseIterable, Sendable {

@@ -2,6 +2,7 @@
 // the left how far the scan has come.
 
 internal import Bytes
+internal import Inspection
 internal import Tidemark
 
 final class Trace: Observer {

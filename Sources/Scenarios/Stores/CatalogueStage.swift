@@ -197,7 +197,7 @@ final class CatalogueStage: ExplorableStage {
     }
 
     func fingerprint(of snapshot: any OwnerSnapshot) -> UInt64 {
-        let real = (snapshot as? SteeredSnapshot)?.inner ?? snapshot
+        let real = SteeredOwner.snapshot(in: snapshot)
         guard let fingerprint = Catalogue.fingerprint(of: real) else {
             preconditionFailure("a catalogue's snapshot is one of its own")
         }

@@ -2,11 +2,13 @@
 // fail; counts the calls of each point, so that an explorer learns which there are.
 
 internal import Bytes
+public import Inspection
 internal import LMDB
 internal import Tidemark
 internal import Volume
 
-final class Faults {
+/// The failures of a scenario, which a stage lets happen at the calls that can fail.
+public final class Faults {
     /// Those that are in force.
     var planned: [Fault]
     /// Calls so far, by the point's number.
@@ -18,10 +20,10 @@ final class Faults {
     /// While false nothing fails and nothing is counted: when the stage looks for itself.
     var isArmed = false
 
-    init(_ planned: [Fault]) { self.planned = planned }
+    public init(_ planned: [Fault]) { self.planned = planned }
 
     /// Begins anew, with these faults.
-    func begin(_ planned: [Fault]) {
+    public func begin(_ planned: [Fault]) {
         self.planned = planned
         for place in counts.indices { counts[place] = 0 }
         struck = []
@@ -37,7 +39,7 @@ final class Faults {
     }
 
     /// How far it is to each fault that has not struck: a part of a state.
-    func describe(into digest: inout StateDigest) {
+    public func describe(into digest: inout StateDigest) {
         for fault in planned where fault.call > 0 {
             digest.add(min(counts[fault.point.number], fault.call))
         }
@@ -47,7 +49,7 @@ final class Faults {
     func calls(of point: Fault.Point) -> Int { counts[point.number] }
 
     /// Throws where this call is to fail.
-    func check(_ point: Fault.Point) throws {
+    public func check(_ point: Fault.Point) throws {
         guard isArmed else { return }
         counts[point.number] += 1
         let number = counts[point.number]

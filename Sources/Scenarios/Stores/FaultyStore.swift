@@ -1,36 +1,37 @@
 // A side file under the scenario's hand: every append and every read may fail.
 
 internal import Bytes
-internal import Tidemark
+public import Tidemark
 
-final class FaultyStore: SideStore, @unchecked Sendable {
+/// A side file whose appends and reads fail where the scenario says so.
+public final class FaultyStore: SideStore, @unchecked Sendable {
     private let inner: any SideStore
     private let faults: Faults
 
-    init(_ inner: any SideStore, _ faults: Faults) {
+    public init(_ inner: any SideStore, _ faults: Faults) {
         self.inner = inner
         self.faults = faults
     }
 
-    func append(_ chunks: borrowing ChunkList, to number: UInt32) throws {
+    public func append(_ chunks: borrowing ChunkList, to number: UInt32) throws {
         try faults.check(.sideFileAppend)
         try inner.append(chunks, to: number)
     }
 
-    func readers(of numbers: [UInt32]) throws -> [any RunReader] {
+    public func readers(of numbers: [UInt32]) throws -> [any RunReader] {
         try faults.check(.sideFileRead)
         return try inner.readers(of: numbers).map { FaultyReader($0, faults) }
     }
 
-    func drop(_ numbers: [UInt32]) throws { try inner.drop(numbers) }
-    func stage(_ checkpoint: Checkpoint) throws { try inner.stage(checkpoint) }
+    public func drop(_ numbers: [UInt32]) throws { try inner.drop(numbers) }
+    public func stage(_ checkpoint: Checkpoint) throws { try inner.stage(checkpoint) }
 
-    func makeDurable() throws {
+    public func makeDurable() throws {
         try faults.check(.saveCheckpoint)
         try inner.makeDurable()
     }
 
-    func remove() { inner.remove() }
+    public func remove() { inner.remove() }
 }
 
 private final class FaultyReader: RunReader {

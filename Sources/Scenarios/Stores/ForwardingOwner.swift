@@ -3,25 +3,25 @@
 // nothing that an owner offers is lost on the way.
 
 internal import Bytes
-internal import Tidemark
+public import Tidemark
 
 /// What is wrapped in it must be as safe between threads as an owner is.
-class ForwardingOwner: ExactOwner, @unchecked Sendable {
+public class ForwardingOwner: ExactOwner, @unchecked Sendable {
     let inner: any ExactOwner
 
     init(_ inner: any ExactOwner) { self.inner = inner }
 
-    var label: String { inner.label }
-    var indexes: [any SecondaryIndex] { inner.indexes }
+    public var label: String { inner.label }
+    public var indexes: [any SecondaryIndex] { inner.indexes }
 
-    func atCommitBoundary<R: Sendable>(
+    public func atCommitBoundary<R: Sendable>(
         _ body: @Sendable (any CommitBoundary) throws -> R
     ) throws -> R { try inner.atCommitBoundary(body) }
 
-    func snapshot() throws -> any OwnerSnapshot { try inner.snapshot() }
-    func makeDurable() throws { try inner.makeDurable() }
-    var durableCommit: UInt64 { inner.durableCommit }
-    func askForDurability() { inner.askForDurability() }
+    public func snapshot() throws -> any OwnerSnapshot { try inner.snapshot() }
+    public func makeDurable() throws { try inner.makeDurable() }
+    public var durableCommit: UInt64 { inner.durableCommit }
+    public func askForDurability() { inner.askForDurability() }
 }
 
 /// Good as long as the boundary that it wraps, of which it offers the same parts.

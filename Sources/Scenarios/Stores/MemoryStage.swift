@@ -1,6 +1,7 @@
 // The stage that is a tree in memory, with a side file in memory.
 
 internal import Bytes
+internal import Inspection
 internal import Tidemark
 internal import Volume
 internal import VolumeFormat

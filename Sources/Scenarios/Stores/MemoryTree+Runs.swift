@@ -4,6 +4,7 @@
 // small that a transaction of a scenario fills several.
 
 internal import Bytes
+internal import Inspection
 internal import Tidemark
 
 /// Some deltas of one commit.

@@ -10,6 +10,7 @@
 // last one. Used by one thread at a time.
 
 internal import Bytes
+internal import Inspection
 internal import Tidemark
 internal import Volume
 internal import VolumeFormat

@@ -4,11 +4,12 @@
 // Two kinds: in memory, where a race costs microseconds and all orders can be tried, and a
 // real volume on real LMDB files. Both serve the run the same seams: `Owner` and `SideStore`.
 
-internal import Bytes
-internal import Tidemark
+public import Bytes
+public import Inspection
+public import Tidemark
 
 /// A store under the player's hand. Used by one thread.
-protocol Stage: AnyObject {
+public protocol Stage: AnyObject {
     /// The owner that runs are given: windows end exactly where they should, and the
     /// scenario's faults are in force.
     var indexed: any Owner { get }
@@ -89,7 +90,7 @@ protocol Stage: AnyObject {
 }
 
 /// A stage whose states can be told apart, and that can start again: for the explorer.
-protocol ExplorableStage: Stage {
+public protocol ExplorableStage: Stage {
     /// As it was before the first transaction; nothing of what happened since is kept.
     func rewind()
 
@@ -127,15 +128,15 @@ protocol ExplorableStage: Stage {
 }
 
 extension ExplorableStage {
-    func describeRuns(into digest: inout StateDigest) {}
-    func describe(into digest: inout StateDigest) {}
-    func describeRunsAfterCrash(isMachine: Bool, into digest: inout StateDigest) {}
+    public func describeRuns(into digest: inout StateDigest) {}
+    public func describe(into digest: inout StateDigest) {}
+    public func describeRunsAfterCrash(isMachine: Bool, into digest: inout StateDigest) {}
 }
 
 /// Why the stage can't do what a scenario says: a mistake in the scenario.
-enum StageError: Error, CustomStringConvertible {
+public enum StageError: Error, CustomStringConvertible {
     case refused(String)
-    var description: String {
+    public var description: String {
         switch self {
         case .refused(let why): why
         }
@@ -143,19 +144,21 @@ enum StageError: Error, CustomStringConvertible {
 }
 
 extension Stage {
-    func folded(_ slot: IndexSlot) throws -> [Entry] { try expected(slot, below: nil) }
+    public func folded(_ slot: IndexSlot) throws -> [Entry] { try expected(slot, below: nil) }
 
-    func scope(_ description: ScopeDescription) throws -> Scope {
+    public func scope(_ description: ScopeDescription) throws -> Scope {
         throw StageError.refused("a scope is one of a tree")
     }
 
-    func openSideStore(_ run: UInt64) throws -> (store: any SideStore, checkpoint: Checkpoint) {
+    public func openSideStore(_ run: UInt64) throws -> (
+        store: any SideStore, checkpoint: Checkpoint
+    ) {
         throw SideFileError.lost(path: "of run \(run)")
     }
 
-    func harmSideStore(_ run: UInt64, isLost: Bool) throws {
+    public func harmSideStore(_ run: UInt64, isLost: Bool) throws {
         throw StageError.refused("this store keeps no runs")
     }
 
-    var reusedInodes: [UInt64] { [] }
+    public var reusedInodes: [UInt64] { [] }
 }

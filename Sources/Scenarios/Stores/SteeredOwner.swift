@@ -10,46 +10,47 @@
 
 internal import Bytes
 internal import Threads
-internal import Tidemark
+public import Tidemark
 #if canImport(Glibc)
 internal import Glibc
 #endif
 
-final class SteeredOwner: ForwardingOwner, @unchecked Sendable {
-    struct Options {
+/// An owner whose windows end exactly where a scenario says, and whose calls fail where it says so.
+public final class SteeredOwner: ForwardingOwner, @unchecked Sendable {
+    public struct Options {
         /// For an owner whose own window ends are guesses: records are counted by reading.
-        var exactBoundaries = false
+        public var exactBoundaries = false
         /// Whether holds of the commit boundary are measured.
-        var measuresHolds = true
+        public var measuresHolds = true
         /// Called with the number of a commit before a hook is told of it, on the thread on
         /// which the owner reports. With several hooks attached, once for each.
-        var gate: (@Sendable (UInt64) -> Void)?
+        public var gate: (@Sendable (UInt64) -> Void)?
         /// Called when the commit boundary has been let go of: what the owner has deferred is done
         /// before the step ends, and not at any moment of a later one.
-        var afterHold: (@Sendable () -> Void)?
+        public var afterHold: (@Sendable () -> Void)?
 
-        init() {}
+        public init() {}
     }
 
     /// Primary records that can't be read, as long as a fault says so.
-    struct Unreadable {
-        var range: KeyRange
+    public struct Unreadable {
+        public var range: KeyRange
         /// What is told of them.
-        var damage: PrimaryDamage
+        public var damage: PrimaryDamage
 
         /// - Parameter object: which records, in words.
-        init(_ range: KeyRange, object: String) {
+        public init(_ range: KeyRange, object: String) {
             self.range = range
             damage = PrimaryDamage(object: object, problem: "unreadable, says the scenario")
         }
     }
 
     /// Told when everything has been made durable: for a stage that keeps what is.
-    var madeDurable: (() -> Void)?
+    public var madeDurable: (() -> Void)?
     let faults: Faults
     let options: Options
     /// Set by the stage, in the order of their keys.
-    var unreadable: [Unreadable] = []
+    public var unreadable: [Unreadable] = []
     /// Entries that a holder of the commit boundary has touched.
     struct Hold {
         var appended = 0, amended = 0, reaped = 0
@@ -60,13 +61,13 @@ final class SteeredOwner: ForwardingOwner, @unchecked Sendable {
     /// Nanoseconds of processor time of the longest hold of the commit boundary.
     private(set) var longestHold: UInt64 = 0
 
-    init(_ inner: any ExactOwner, faults: Faults, options: Options = Options()) {
+    public init(_ inner: any ExactOwner, faults: Faults, options: Options = Options()) {
         self.faults = faults
         self.options = options
         super.init(inner)
     }
 
-    override func atCommitBoundary<R: Sendable>(
+    public override func atCommitBoundary<R: Sendable>(
         _ body: @Sendable (any CommitBoundary) throws -> R
     ) throws -> R {
         defer { options.afterHold?() }
@@ -80,19 +81,24 @@ final class SteeredOwner: ForwardingOwner, @unchecked Sendable {
         }
     }
 
-    override func makeDurable() throws {
+    public override func makeDurable() throws {
         try faults.check(.makeDurable)
         try inner.makeDurable()
         madeDurable?()
     }
 
-    override func snapshot() throws -> any OwnerSnapshot {
+    /// The snapshot of the real owner that `snapshot` stands before.
+    public static func snapshot(in snapshot: any OwnerSnapshot) -> any OwnerSnapshot {
+        (snapshot as? SteeredSnapshot)?.inner ?? snapshot
+    }
+
+    public override func snapshot() throws -> any OwnerSnapshot {
         try faults.check(.snapshot)
         return SteeredSnapshot(try inner.snapshot(), self)
     }
 
     /// Nothing becomes durable by itself: a checkpoint's lane asks again, and waits.
-    override func askForDurability() {}
+    public override func askForDurability() {}
 }
 
 /// What the calling thread has run: what others have of the machine meanwhile is no hold's doing.
@@ -127,7 +133,7 @@ private final class SteeredBoundary: ForwardingBoundary {
         inner.detach(wrapper ?? hook)
     }
 
-    override func snapshot() throws -> any OwnerSnapshot {
+    public override func snapshot() throws -> any OwnerSnapshot {
         try owner.faults.check(.snapshot)
         return SteeredSnapshot(try inner.snapshot(), owner)
     }

@@ -4,6 +4,7 @@
 
 internal import Bytes
 internal import Catalogue
+internal import Inspection
 internal import Synchronization
 internal import Tidemark
 

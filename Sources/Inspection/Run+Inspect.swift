@@ -3,15 +3,16 @@
 
 package import Bytes
 package import Contract
-package import Entries
+public import Entries
 package import Feed
-internal import Shadow
+package import Engine
+package import Shadow
 internal import Synchronization
 internal import Threads
 
 /// Collects what makes up a state. Commit numbers count only by their order: of two states
 /// that differ in nothing else the same can follow.
-package struct StateDigest {
+public struct StateDigest {
     private var words: [UInt64] = []
     /// Places of commit numbers in `words`.
     private var commits: [Int] = []
@@ -19,28 +20,28 @@ package struct StateDigest {
     /// Whether sequences are times, all of whose bits count by their order only.
     var isStamped = false
 
-    package init() {}
+    public init() {}
 
     package mutating func removeAll() {
         words.removeAll(keepingCapacity: true)
         commits.removeAll(keepingCapacity: true)
     }
 
-    package mutating func add(_ word: UInt64) { words.append(word) }
-    package mutating func add(_ number: Int) { words.append(UInt64(bitPattern: Int64(number))) }
+    public mutating func add(_ word: UInt64) { words.append(word) }
+    public mutating func add(_ number: Int) { words.append(UInt64(bitPattern: Int64(number))) }
 
-    package mutating func add(commit: UInt64) {
+    public mutating func add(commit: UInt64) {
         commits.append(words.count)
         words.append(commit)
     }
 
-    package mutating func add(_ sequence: SequenceNumber) {
+    public mutating func add(_ sequence: SequenceNumber) {
         guard !isStamped else { return add(commit: sequence.raw) }
         add(commit: sequence.commit)
         add(sequence.ordinal)
     }
 
-    package mutating func add(_ bytes: RawSpan) {
+    public mutating func add(_ bytes: RawSpan) {
         words.append(UInt64(truncatingIfNeeded: bytes.byteCount))
         var word: UInt64 = 0
         for index in 0..<bytes.byteCount {
