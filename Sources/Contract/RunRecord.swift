@@ -47,20 +47,30 @@ public struct RunRecord: Sendable, Hashable, Codable {
 
     public struct IndexResult: Sendable, Hashable, Codable {
         public var name: String
+        /// Entries of the shadow at the cut.
         public var entries = 0
         public var found = DiscrepancyCounts()
+        /// What was done, or in a dry run what would be, and why that.
         public var action = MendAction.none
         public var reason = ""
+        /// The new generation, where there is one.
         public var generation: UInt32?
         /// The generation that it replaced, where that is kept, and one that was discarded.
         public var previous: UInt32?
         public var forgotten: UInt32?
+        /// Entries that a patch changed.
         public var patched = 0
         public var recheck: DiscrepancyCounts?
         /// Whether all that was to be done about it has been done.
         public var isMended = false
 
         public init(name: String) { self.name = name }
+
+        /// Names in stored records. `kept` is that of the first version.
+        private enum CodingKeys: String, CodingKey {
+            case name, entries, found, action, reason, generation, previous = "kept", forgotten
+            case patched, recheck, isMended
+        }
     }
 
     /// As of the last checkpoint, or of the end.

@@ -402,28 +402,9 @@ extension Run {
 }
 
 extension IndexReport {
-    package var result: RunRecord.IndexResult {
-        var result = RunRecord.IndexResult(name: name)
-        result.entries = entries
-        result.found = found
-        result.action = action
-        result.reason = reason
-        result.generation = generation
-        result.previous = previous
-        result.forgotten = forgotten
-        result.patched = patched
-        result.recheck = recheck
-        return result
-    }
-
+    /// What was found and done before the run was interrupted. A recheck is made anew.
     package mutating func take(_ result: RunRecord.IndexResult) {
-        entries = result.entries
-        found = result.found
-        action = result.action
-        reason = result.reason
-        generation = result.generation
-        previous = result.previous
-        forgotten = result.forgotten
-        patched = result.patched
+        self.result = result
+        self.result.recheck = nil
     }
 }

@@ -2,29 +2,17 @@
 
 public import Contract
 
+/// What a run tells of one index: what its owner keeps of that (`RunRecord.IndexResult`), and what
+/// is only told.
+@dynamicMemberLookup
 public struct IndexReport: Sendable {
     public typealias Action = MendAction
 
     public let slot: IndexSlot
-    public let name: String
-    /// Entries of the shadow at the cut.
-    public var entries = 0
-    public var found = DiscrepancyCounts()
-    /// What was done, or in a dry run what would be.
-    public var action = Action.none
-    /// Why that.
-    public var reason = ""
-    /// How long that was to take, by the plan.
+    /// Read and changed as if its members were the report's own.
+    package var result: RunRecord.IndexResult
+    /// How long what was done was to take, by the plan.
     public var estimatedSeconds: Double?
-    /// The new generation, where there is one.
-    public var generation: UInt32?
-    /// The generation that it replaced, where that is kept.
-    public var previous: UInt32?
-    /// The previous generation of before, which is discarded.
-    public var forgotten: UInt32?
-    /// Entries that a patch changed.
-    public var patched = 0
-    public var recheck: DiscrepancyCounts?
     /// Keys that differed and never stood still long enough to be judged, and the first of them as
     /// they were seen last. Only with an owner that nobody can lock.
     public var unsettled = 0
@@ -32,6 +20,18 @@ public struct IndexReport: Sendable {
 
     /// Unsettled keys that are remembered.
     public static let rememberedUnsettled = 1000
+
+    init(slot: IndexSlot, name: String) {
+        self.slot = slot
+        result = RunRecord.IndexResult(name: name)
+    }
+
+    public subscript<Member>(
+        dynamicMember member: WritableKeyPath<RunRecord.IndexResult, Member>
+    ) -> Member {
+        get { result[keyPath: member] }
+        set { result[keyPath: member] = newValue }
+    }
 
     mutating func noteUnsettled(_ difference: Discrepancy) {
         unsettled += 1

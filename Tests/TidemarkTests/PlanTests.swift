@@ -2,6 +2,7 @@
 
 import Bytes
 import Catalogue
+import Foundation
 import Testing
 
 import Tidemark
@@ -96,5 +97,20 @@ import Tidemark
         #expect(costs == PlanCosts())
         costs.note(compared: 2000, 1, loaded: 4000, 1, patched: 100, 1)
         #expect(costs.compare == 1 / 2000 && costs.load == 1 / 4000 && costs.patch == 0.01)
+    }
+}
+
+@Suite struct RunRecordTests {
+    @Test func `a result that the first version has stored is read, by its names`() throws {
+        let stored = """
+            {"name": "rmap", "entries": 3, "found": {"missing": 1, "stray": 0, "wrong": 0},
+             "action": "rebuild", "reason": "", "generation": 5, "kept": 4, "patched": 0,
+             "isMended": true}
+            """
+        let result = try JSONDecoder().decode(
+            RunRecord.IndexResult.self, from: Data(stored.utf8))
+        #expect(result.previous == 4 && result.generation == 5 && result.found.missing == 1)
+        let again = String(decoding: try JSONEncoder().encode(result), as: UTF8.self)
+        #expect(again.contains("\"kept\":4"))
     }
 }
