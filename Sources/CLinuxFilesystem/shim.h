@@ -47,6 +47,14 @@ _Static_assert(offsetof(struct lfs_bulkstat, nlink) == 112, "bs_nlink");
 _Static_assert(offsetof(struct lfs_bulkstat, mode) == 132, "bs_mode");
 _Static_assert(offsetof(struct lfs_bulkstat, extents64) == 136, "bs_extents64");
 
+/* ---- XFS_IOC_INUMBERS; the request is that of bulkstat ---- */
+
+struct lfs_inumbers {
+	uint64_t start, allocated;
+	uint8_t count, version, padding[6];
+};
+_Static_assert(sizeof(struct lfs_inumbers) == 24, "xfs_inumbers");
+
 /* ---- XFS_IOC_FSGEOMETRY ---- */
 
 struct lfs_geometry {
@@ -153,6 +161,7 @@ _Static_assert(sizeof(struct lfs_scrub) == 64, "xfs_scrub_metadata");
 static const unsigned long LFS_XFS_SCRUB = _IOWR('X', 60, struct lfs_scrub);
 static const unsigned long LFS_XFS_GEOMETRY = _IOR('X', 126, struct lfs_geometry);
 static const unsigned long LFS_XFS_BULKSTAT = _IOR('X', 127, struct lfs_bulk_request);
+static const unsigned long LFS_XFS_INUMBERS = _IOR('X', 128, struct lfs_bulk_request);
 static const unsigned long LFS_XFS_GETPARENTS = _IOWR('X', 63, struct lfs_getparents);
 static const unsigned long LFS_XFS_GETBMAPX = _IOWR('X', 56, int64_t[4]);
 static const unsigned long LFS_XFS_FD_TO_HANDLE = _IOWR('X', 106, struct lfs_handle_request);

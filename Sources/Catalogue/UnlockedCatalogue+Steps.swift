@@ -51,6 +51,9 @@ extension UnlockedCatalogue {
         }
     }
 
+    /// Items that nobody may read now.
+    package var withheld: Set<UInt64> { state.withLock { $0.withheld } }
+
     package var subscriptions: Int { state.withLock { $0.subscriptions } }
 
     /// A number for what the buffer holds, and the times in it, in order: what of it matters is how
@@ -104,6 +107,11 @@ extension UnlockedCatalogue {
                 }
             }
             for change in state.pending.values { sum &+= change.fingerprint &* 3 }
+            for item in state.withheld {
+                var hash = Fingerprint()
+                hash.add(item)
+                sum &+= hash.value &* 7
+            }
             for item in state.locked.keys {
                 var hash = Fingerprint()
                 hash.add(item)

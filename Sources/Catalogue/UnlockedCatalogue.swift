@@ -42,6 +42,8 @@ public final class UnlockedCatalogue: UnlockedOwner {
 
     struct State {
         var records: [Tagging: UInt32] = [:]
+        /// Items that nobody may read, as long as they have a record.
+        var withheld: Set<UInt64> = []
         /// The live indexes: key → value.
         var entries: [[[UInt8]: [UInt8]]] = [[:], [:]]
         /// Items that somebody has locked, by the number of the operation.
@@ -65,6 +67,8 @@ public final class UnlockedCatalogue: UnlockedOwner {
     let knowsChanges: Bool
     /// Records that are read in one hold of the lock of a catalogue.
     let pieces: Int
+    /// Whether items may be withheld.
+    private let withholds: Bool
     /// The time. It goes on by this much each time it is read: numbers in between are nobody's.
     private let clock = Atomic<UInt64>(UnlockedCatalogue.tick)
     static let tick: UInt64 = 16
@@ -76,16 +80,19 @@ public final class UnlockedCatalogue: UnlockedOwner {
     ///   - capacity: events that one holds, before what follows is lost.
     ///   - knowsChanges: whether it says, after a loss, which items have changed since.
     ///   - pieces: records that one call of `read` returns at the most.
+    ///   - withheld: items whose records nobody may read, as long as they have one.
     public init(
         label: String = "catalogue", buffers: Int = 2, capacity: Int = 1024,
-        knowsChanges: Bool = false, pieces: Int = .max
+        knowsChanges: Bool = false, pieces: Int = .max, withheld: Set<UInt64> = []
     ) {
         precondition(buffers > 0 && capacity > 0 && pieces > 0, "each is one at least")
         self.label = label
         self.capacity = capacity
         self.knowsChanges = knowsChanges
         self.pieces = pieces
-        state = Monitor(State(buffers: Array(repeating: Buffer(), count: buffers)))
+        withholds = !withheld.isEmpty
+        state = Monitor(
+            State(withheld: withheld, buffers: Array(repeating: Buffer(), count: buffers)))
     }
 
     package var bufferCount: Int { state.withLock { $0.buffers.count } }
@@ -135,7 +142,8 @@ public final class UnlockedCatalogue: UnlockedOwner {
         after key: KeyBytes, records: Int, wants: (IndexSlot) -> Bool
     ) throws -> KeyBytes? {
         state.withLock { state in
-            let keys = state.records.keys.map(\.primaryKey).filter { !($0 < key) }.sorted()
+            let keys = state.records.keys.filter { !state.withheld.contains($0.item) }
+                .map(\.primaryKey).filter { !($0 < key) }.sorted()
             return records < keys.count ? keys[records] : nil
         }
     }
@@ -210,6 +218,24 @@ public final class UnlockedCatalogue: UnlockedOwner {
                 let value = KeyBytes(bytes)
                 batch.append(key: key.span, value: value.span)
             }
+        }
+    }
+
+    /// The item whose record an entry is derived from.
+    package func item(of key: KeyBytes, _ index: IndexSlot) -> UInt64? {
+        let value = [UInt8]()
+        let primary = indexes[index.rawValue].primaryKey(of: key.span, value: value.rawSpan)
+        return primary.span.byteCount >= 8 ? primary.span.integer(at: 0) : nil
+    }
+
+    public func mayWithhold(_ index: IndexSlot) -> Bool { withholds }
+
+    public func withheld(_ keys: [KeyBytes], of index: IndexSlot) throws -> Set<Int> {
+        state.withLock { state in
+            Set(
+                keys.indices.filter { place in
+                    item(of: keys[place], index).map(state.withheld.contains) ?? true
+                })
         }
     }
 
@@ -309,6 +335,12 @@ extension UnlockedCatalogue {
                 preconditionFailure("an event comes before its change")
             }
             state.records[change.tagging] = change.isPresent ? change.weight : nil
+            let item = change.tagging.item
+            if state.withheld.contains(item),
+                !state.records.keys.contains(where: { $0.item == item })
+            {
+                state.withheld.remove(item)
+            }
             for slot in state.entries.indices {
                 let entry = derive(slot, change.tagging, change.weight)
                 state.entries[slot][entry.key] = change.isPresent ? entry.value : nil
@@ -350,7 +382,9 @@ extension UnlockedCatalogue.State {
 
     /// The first record of `range`.
     func first(of range: KeyRange) -> (Tagging, UInt32)? {
-        let found = records.keys.filter { range.contains($0.primaryKey.span) }.min()
+        let found = records.keys.filter {
+            !withheld.contains($0.item) && range.contains($0.primaryKey.span)
+        }.min()
         return found.flatMap { tagging in records[tagging].map { (tagging, $0) } }
     }
 

@@ -76,6 +76,17 @@ public protocol UnlockedOwner: Owner {
     /// - Throws: what makes the run fail.
     func lookUp(_ keys: [KeyBytes], of index: IndexSlot, into batch: EntryBatch) throws
 
+    /// Whether records of `index` may be withheld: the owner has them, and lets nobody read them (a
+    /// file that nobody has a name for any more, until its blocks are freed). Where they may, a
+    /// stray entry is a finding only if its record was not withheld before the look that found it.
+    func mayWithhold(_ index: IndexSlot) -> Bool
+
+    /// Which of `keys`, by their places, are of entries whose records are withheld. Asked before
+    /// each look at them. Of a record that is not withheld at that moment a stray entry has none to
+    /// come from: a later one is told by an event. Where the owner can't tell, they are.
+    /// - Throws: what makes the run fail.
+    func withheld(_ keys: [KeyBytes], of index: IndexSlot) throws -> Set<Int>
+
     /// Events from now on. The feed is in force when this returns: a change whose event is stamped
     /// later than the return is delivered to `receiver`, or lies within a loss.
     /// - Throws: where the owner can't report changes, with what to do about it.
@@ -84,6 +95,8 @@ public protocol UnlockedOwner: Owner {
 
 extension UnlockedOwner {
     public func changed(in range: KeyRange, since: SequenceNumber) throws -> RecordRanges? { nil }
+    public func mayWithhold(_ index: IndexSlot) -> Bool { false }
+    public func withheld(_ keys: [KeyBytes], of index: IndexSlot) throws -> Set<Int> { [] }
 }
 
 /// The owner's side of a subscription: several buffers, each in order within itself only, late, and

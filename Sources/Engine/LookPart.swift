@@ -22,6 +22,8 @@ package struct Candidate: Sendable {
     package var looked: SequenceNumber
     /// Looks so far.
     package var looks = 1
+    /// Whether the owner has said before that look that the record of the entry is not withheld.
+    package var isVouched = false
 }
 
 package final class LookPart: ComparePart, @unchecked Sendable {

@@ -6,6 +6,12 @@
 // changed the key between s1 and the mark. So what was read is what is there, and if it is not what
 // is derived, that is a finding. Else the key is looked up again, with a new s1.
 //
+// One thing the shadow can't know: a record that the owner has and lets nobody read (a file that is
+// removed and not yet freed). Its entries are in the index and derived from nothing that was read.
+// So a stray entry is a finding only where the owner has said, before the look, that the record is
+// not withheld: then either there is none, or it has been read, or it is younger and events tell
+// of it. A difference that was found without that question is looked up again behind it.
+//
 // A key that never stands still is *unsettled* after so many looks: told and counted, neither
 // clean nor a finding.
 
@@ -172,7 +178,8 @@ extension Run {
             guard let difference = difference(candidate, known?.value, looking.slot) else {
                 continue
             }
-            guard !isNews(candidate, known, index, settled.stamps) else {
+            let isOpen = try difference.kind == .stray && !isVouched(candidate, looking.slot)
+            guard !isOpen, !isNews(candidate, known, index, settled.stamps) else {
                 if candidate.looks >= options.looks {
                     report.indexes[place].noteUnsettled(difference)
                 } else {
@@ -188,6 +195,15 @@ extension Run {
         looking.candidates = again
         looking.looked = 0
         hook.keepStamps(from: hook.time())
+    }
+
+    private func isVouched(_ candidate: Candidate, _ slot: IndexSlot) throws -> Bool {
+        let owner = unlockedOwner.owner
+        if options.mutants.have(.withheldIsGone) || !owner.mayWithhold(slot) { return true }
+        if options.mutants.have(.withheldAskedLate) {
+            return try owner.withheld([candidate.key], of: slot).isEmpty
+        }
+        return candidate.isVouched
     }
 
     private func difference(
@@ -232,12 +248,16 @@ extension Run {
         let end = min(looking.candidates.count, looking.looked + options.compareEntries)
         let part = looking.looked..<end
         let time = hook.time(), batch = EntryBatch()
-        try unlockedOwner.owner.lookUp(
-            looking.candidates[part].map(\.key), of: looking.slot, into: batch)
+        let owner = unlockedOwner.owner, keys = looking.candidates[part].map(\.key)
+        let isAsked = owner.mayWithhold(looking.slot)
+        let withheld = isAsked ? try owner.withheld(keys, of: looking.slot) : []
+        try owner.lookUp(keys, of: looking.slot, into: batch)
         var position = batch.startPosition
         for place in part {
             looking.candidates[place].looked = time
             looking.candidates[place].looks += 1
+            looking.candidates[place].isVouched =
+                isAsked && !withheld.contains(place - part.lowerBound)
             looking.candidates[place].isThere = false
             looking.candidates[place].found = nil
             guard position < batch.endPosition else { continue }

@@ -20,7 +20,7 @@ public final class DirectoryReader {
 
     /// Reads the next entries of `directory`. The directory is locked for the call alone: of one
     /// that changes meanwhile, each entry that stays is seen, others may be.
-    /// - Returns: false at the end.
+    /// - Returns: false at the end, and where the directory has been removed.
     public func read(
         _ directory: borrowing Descriptor, object: @autoclosure () -> String
     ) throws(LinuxCallError) -> Bool {
@@ -29,7 +29,11 @@ public final class DirectoryReader {
         while size < 0, Glibc.errno == EINTR {
             size = unsafe lfs_getdents(directory.number, buffer.pointer, buffer.capacity)
         }
-        guard size >= 0 else { throw LinuxCallError("getdents64", object()) }
+        guard size >= 0 else {
+            let error = LinuxCallError("getdents64", object())
+            if error.isVanished { return false }
+            throw error
+        }
         let buffer = self.buffer
         guard size <= buffer.capacity else {
             throw .malformed("getdents64", object(), "\(size) bytes")

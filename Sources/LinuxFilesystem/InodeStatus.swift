@@ -21,6 +21,8 @@ public struct InodeStatus: Hashable, Sendable {
     public let attributeExtents: UInt32
     /// Of the last change of the inode, in nanoseconds since 1970.
     public let changed: Int64
+    /// The kernel can't read it, and nothing is known of it but its number.
+    public let isDamaged: Bool
 
     public enum Kind: UInt16, Sendable {
         case fifo = 0o010000, characterDevice = 0o020000, directory = 0o040000
@@ -42,6 +44,14 @@ public struct InodeStatus: Hashable, Sendable {
         attributeExtents = raw.aextents
         let (seconds, overflow) = raw.ctime.multipliedReportingOverflow(by: 1_000_000_000)
         changed = overflow ? .max : seconds &+ Int64(raw.ctime_nsec)
+        isDamaged = false
+    }
+
+    /// An inode that the kernel can't read.
+    init(damaged inode: UInt64) {
+        self.inode = inode
+        (generation, mode, links, size, blocks) = (0, 0, 0, 0, 0)
+        (extents, attributeExtents, changed, isDamaged) = (0, 0, 0, true)
     }
 }
 
@@ -89,7 +99,9 @@ public final class InodeBatch {
 
 extension XFSFilesystem {
     /// Reads up to `batch.capacity` inodes from number `first` on, in ascending order. Each is
-    /// as it was at some time during the call.
+    /// as it was at some time during the call. One that the kernel can't read comes alone, as
+    /// `isDamaged`. Not among them: inodes that are removed, closed and not freed yet, and the
+    /// kernel's own files.
     /// - Returns: false where there is none.
     public func readInodes(
         from first: UInt64, limit: Int = .max, into batch: InodeBatch
@@ -104,12 +116,49 @@ extension XFSFilesystem {
         guard
             unsafe lfs_ioctl(mount.root.number, LFS_XFS_BULKSTAT, batch.buffer.pointer) == 0
         else {
-            throw LinuxCallError("XFS_IOC_BULKSTAT", "the inodes from \(first) on")
+            let error = LinuxCallError("XFS_IOC_BULKSTAT", "the inodes from \(first) on")
+            // It stops at an inode that it can't read, and says not at which.
+            guard error.isDamaged, let inode = try allocated(from: first) else { throw error }
+            batch.inodes.append(InodeStatus(damaged: inode))
+            return true
         }
         let buffer = batch.buffer
         let answer = buffer.bytes(buffer.capacity)
         try batch.parse(answer, from: first)
         return !batch.inodes.isEmpty
+    }
+
+    /// Whether the number `inode` is given to an inode, shown or not: XFS_IOC_INUMBERS.
+    public func isAllocated(_ inode: UInt64) throws(LinuxCallError) -> Bool {
+        guard let group = try inodeNumbers(from: inode) else { return false }
+        return group.start <= inode && inode - group.start < 64
+            && group.allocated >> (inode - group.start) & 1 != 0
+    }
+
+    /// The first number from `first` on that is given to an inode.
+    private func allocated(from first: UInt64) throws(LinuxCallError) -> UInt64? {
+        var next = first
+        while let group = try inodeNumbers(from: next) {
+            for place in 0..<64 as Range<UInt64> where group.allocated >> place & 1 != 0 {
+                let (inode, isBeyond) = group.start.addingReportingOverflow(place)
+                if !isBeyond, inode >= first { return inode }
+            }
+            let (behind, isBeyond) = group.start.addingReportingOverflow(64)
+            guard !isBeyond, behind > next else { return nil }
+            next = behind
+        }
+        return nil
+    }
+
+    /// The group of 64 numbers that holds `first` or is the next one behind it.
+    private func inodeNumbers(from first: UInt64) throws(LinuxCallError) -> lfs_inumbers? {
+        var request = (lfs_bulk_request(), lfs_inumbers())
+        request.0.ino = first
+        request.0.icount = 1
+        guard unsafe lfs_ioctl(mount.root.number, LFS_XFS_INUMBERS, &request) == 0 else {
+            throw LinuxCallError("XFS_IOC_INUMBERS", "the numbers from \(first) on")
+        }
+        return request.0.ocount == 1 ? request.1 : nil
     }
 
     /// One inode; nil where it is not in use.

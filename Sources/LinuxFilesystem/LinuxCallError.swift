@@ -41,6 +41,9 @@ public struct LinuxCallError: Error, Hashable, Sendable {
     /// Whether the object was there a moment ago, and is gone.
     public var isVanished: Bool { errno == ENOENT || errno == ESTALE || errno == ENXIO }
 
+    /// Whether somebody holds what the call needs, and it may do later: a lease on a file.
+    public var isBusy: Bool { errno == EAGAIN || errno == EBUSY }
+
     /// Whether the process lacks the privilege for the call.
     public var isForbidden: Bool { errno == EPERM || errno == EACCES }
 

@@ -11,9 +11,13 @@
 // entry is not true, and that is to be said too. Leaving the entry out would not do: a look at the
 // live index that saw it would find no news of it, and take it for a stray one.
 //
-// A name that is not in the book when it is replaced, and any when the book is full, costs a
-// reading of its directory. Names are told apart by 128 bits of two hashes with seeds of the
-// process.
+// Each inode of a name is known with the time of its statement. A replacement ends those that are
+// older than itself. One that is younger may have arrived before it, from another buffer: that one
+// stays in the book for the next replacement.
+//
+// A name that is not in the book when it is replaced, any when the book is full, and one of which
+// inodes were forgotten, costs a reading of its directory. Names are told apart by 128 bits of two
+// hashes with seeds of the process.
 
 internal import Bytes
 internal import Synchronization
@@ -25,17 +29,25 @@ final class NameBook: Sendable {
         func hash(into hasher: inout Hasher) { hasher.combine(first) }
     }
 
+    /// That the name led to `inode` at `stamp`.
+    private struct Claim {
+        let inode: UInt64
+        var stamp: UInt64
+    }
+
     private struct Entry {
-        var inode: UInt64
+        var claim: Claim
         /// The last replacement, and what it led to. 0: none.
         var replaced: UInt64 = 0
         var replacement: UInt64 = 0
+        /// The newest of the claims that are forgotten. 0: none is.
+        var forgotten: UInt64 = 0
     }
 
     private struct Shard {
         var entries: [Key: Entry] = [:]
-        /// Further inodes of a name.
-        var more: [Key: [UInt64]] = [:]
+        /// Further claims of a name.
+        var more: [Key: [Claim]] = [:]
     }
 
     /// A mutex each.
@@ -76,10 +88,10 @@ final class NameBook: Sendable {
         let key = key(directory, name)
         return shelf(key).shard.withLock { shard in
             guard let entry = shard.entries[key] else {
-                enter(Entry(inode: inode), key, &shard)
+                enter(Entry(claim: Claim(inode: inode, stamp: stamp)), key, &shard)
                 return nil
             }
-            add(inode, key, entry, &shard)
+            add(Claim(inode: inode, stamp: stamp), key, entry, &shard)
             return entry.replaced > stamp && entry.replacement != inode ? entry.replaced : nil
         }
     }
@@ -94,22 +106,25 @@ final class NameBook: Sendable {
     ) -> (isKnown: Bool, untrueSince: UInt64?) {
         let key = key(directory, name)
         return shelf(key).shard.withLock { shard in
-            guard var entry = shard.entries[key] else {
-                enter(
-                    Entry(inode: inode, replaced: stamp, replacement: inode), key, &shard)
+            let claim = Claim(inode: inode, stamp: stamp)
+            guard let entry = shard.entries[key] else {
+                enter(Entry(claim: claim, replaced: stamp, replacement: inode), key, &shard)
                 return (false, nil)
             }
-            if entry.inode != inode { body(entry.inode) }
-            for other in shard.more[key] ?? [] where other != inode { body(other) }
+            let claims = [entry.claim] + (shard.more[key] ?? [])
+            for other in claims where other.inode != inode { body(other.inode) }
+            let isKnown = entry.forgotten == 0
             if entry.replaced > stamp {
-                add(inode, key, entry, &shard)
-                return (true, entry.replacement == inode ? nil : entry.replaced)
+                add(claim, key, entry, &shard)
+                return (isKnown, entry.replacement == inode ? nil : entry.replaced)
             }
-            // Of the others it has been said: who is entered from now on is told of this one.
-            entry = Entry(inode: inode, replaced: stamp, replacement: inode)
-            shard.entries[key] = entry
-            shard.more[key] = nil
-            return (true, nil)
+            // Of what is older it has been said: who is entered from now on is told of this one.
+            shard.entries[key] = Entry(
+                claim: claim, replaced: stamp, replacement: inode,
+                forgotten: entry.forgotten > stamp ? entry.forgotten : 0)
+            let younger = claims.filter { $0.stamp > stamp && $0.inode != inode }
+            shard.more[key] = younger.isEmpty ? nil : younger
+            return (isKnown, nil)
         }
     }
 
@@ -117,17 +132,27 @@ final class NameBook: Sendable {
         if shard.entries.count < limit { shard.entries[key] = entry }
     }
 
-    private func add(_ inode: UInt64, _ key: Key, _ entry: Entry, _ shard: inout Shard) {
-        guard entry.inode != inode else { return }
-        var more = shard.more[key] ?? []
-        if more.contains(inode) { return }
-        // Of a name that has led to very many the first are forgotten with all that is known.
-        if more.count >= 256 {
-            shard.entries[key] = nil
-            shard.more[key] = nil
+    private func add(_ claim: Claim, _ key: Key, _ entry: Entry, _ shard: inout Shard) {
+        if entry.claim.inode == claim.inode {
+            if entry.claim.stamp < claim.stamp { shard.entries[key]?.claim.stamp = claim.stamp }
             return
         }
-        more.append(inode)
+        var more = shard.more[key] ?? []
+        if let place = more.firstIndex(where: { $0.inode == claim.inode }) {
+            more[place].stamp = max(more[place].stamp, claim.stamp)
+        } else {
+            // Of a name that has led to very many the oldest are forgotten.
+            if more.count >= NameBook.claims {
+                more.sort { $0.stamp < $1.stamp }
+                let half = more.count / 2
+                shard.entries[key]?.forgotten = max(entry.forgotten, more[half - 1].stamp)
+                more.removeFirst(half)
+            }
+            more.append(claim)
+        }
         shard.more[key] = more
     }
+
+    /// Claims of one name, beside the first.
+    static let claims = 256
 }

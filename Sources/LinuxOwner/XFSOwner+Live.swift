@@ -30,6 +30,37 @@ extension XFSOwner {
         }
     }
 
+    // MARK: What is withheld
+
+    /// Blocks stay with a file that is removed and closed until the kernel has freed them, in its
+    /// own time (inodegc): bulkstat does not tell of such a file, and it can't be opened.
+    public func mayWithhold(_ index: IndexSlot) -> Bool { index == rmap }
+
+    /// The number is given to an inode, and nobody is told of that. The number is asked for first:
+    /// an inode is shown from when it gets its number until it is removed and closed.
+    public func withheld(_ keys: [KeyBytes], of index: IndexSlot) throws -> Set<Int> {
+        guard index == rmap else { return [] }
+        return try reading { readers in
+            var known: [UInt64: Bool] = [:]
+            var withheld = Set<Int>()
+            for (place, key) in keys.enumerated() {
+                guard let inode = MappingKey(key.span)?.owner else { continue }
+                let isWithheld: Bool
+                if let answer = known[inode] {
+                    isWithheld = answer
+                } else {
+                    let isShown = try xfs.isAllocated(inode)
+                        ? xfs.status(of: inode, using: readers.one).map { !$0.isDamaged } ?? false
+                        : true
+                    isWithheld = !isShown
+                    known[inode] = isWithheld
+                }
+                if isWithheld { withheld.insert(place) }
+            }
+            return withheld
+        }
+    }
+
     // MARK: The reverse map
 
     private func mappings(

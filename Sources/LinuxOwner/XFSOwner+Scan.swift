@@ -136,6 +136,12 @@ private final class XFSScan {
     private func read(_ inode: InodeStatus, _ readers: XFSReaders) throws -> XFSPosition? {
         let from = max(lower, XFSPosition(inode.inode))
         if from.kind == 0 { count(1) }
+        if inode.isDamaged {
+            sink.skip(
+                PrimaryDamage(
+                    object: "inode \(inode.inode)", problem: "the kernel can't read it"))
+            return nil
+        }
         let hasBlocks = inode.extents > 0 || inode.attributeExtents > 0
         guard inode.isReadable else {
             if hasBlocks { owner.notCovered.withLock { $0.addUnreadable(inode.inode) } }
@@ -157,7 +163,7 @@ private final class XFSScan {
             }
             if readsNames { return try names(in: inode, file, from, readers.directory) }
             return nil
-        } catch let error as LinuxCallError where error.isDamaged {
+        } catch let error as LinuxCallError where error.isDamaged || error.isBusy {
             // Either this inode can't be read, or nothing can.
             try owner.checkAlive()
             sink.skip(

@@ -51,6 +51,8 @@ package enum Mutant: String, CaseIterable, Sendable {
     case comparedBeforeReread = "the index is compared before what is void is read again"
     case noWatermark = "the shadow is not settled behind the look at the index"
     case candidatesAreFindings = "each difference is a finding"
+    case withheldIsGone = "a stray entry of a withheld record is a finding"
+    case withheldAskedLate = "what is withheld is asked for when a look is judged"
     case rereadIsNoNews = "that a record was read again is no news"
 }
 

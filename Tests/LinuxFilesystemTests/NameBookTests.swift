@@ -57,6 +57,78 @@ import Testing
         #expect(Self.replaced(book, 5, at: 50).others == [3, 8, 9])
     }
 
+    @Test func `a replacement that arrives late leaves what is younger for the next one`() {
+        let book = NameBook()
+        _ = Self.note(book, 1, at: 10)
+        // Of another buffer: removed and made again, before the replacement at 20 arrives.
+        _ = Self.note(book, 2, at: 30)
+        let late = Self.replaced(book, 3, at: 20)
+        #expect(late.others == [1, 2] && late.isKnown && late.untrueSince == nil)
+        #expect(Self.replaced(book, 4, at: 40).others == [2, 3])
+    }
+
+    @Test func `a name of which inodes were forgotten is not known until it is replaced`() {
+        let book = NameBook()
+        for inode in 1...UInt64(NameBook.claims) + 2 { _ = Self.note(book, inode, at: inode) }
+        // What was forgotten may be younger than that.
+        #expect(!Self.replaced(book, 5000, at: 3).isKnown)
+        #expect(!Self.replaced(book, 5001, at: 5000).isKnown)
+        #expect(Self.replaced(book, 5002, at: 5001).isKnown)
+    }
+
+    /// Statements about one name in any order, with what a shadow makes of them: when all have
+    /// arrived it leads where the newest says.
+    @Test(arguments: 0..<300 as Range<UInt64>)
+    func `in whatever order buffers and reads arrive, no inode stays that was replaced`(
+        seed: UInt64
+    ) {
+        var random = SplitMix64(seed: seed)
+        let book = NameBook()
+        var buffers: [[(stamp: UInt64, inode: UInt64, kind: Int)]] = [[], [], []]
+        var current: UInt64?
+        for stamp in 1...40 as ClosedRange<UInt64> {
+            let buffer = Int(random.next() % 3), inode = 100 + random.next() % 6
+            if let old = current {
+                if random.next() % 4 == 0 {
+                    buffers[buffer].append((stamp, old, 0))
+                    current = nil
+                } else {
+                    buffers[buffer].append((stamp, inode, 2))
+                    current = inode
+                }
+            } else {
+                buffers[buffer].append((stamp, inode, 1))
+                current = inode
+            }
+        }
+        var shadow: [UInt64: (stamp: UInt64, isThere: Bool)] = [:]
+        func state(_ inode: UInt64, _ stamp: UInt64, _ isThere: Bool) {
+            if (shadow[inode]?.stamp ?? 0) <= stamp { shadow[inode] = (stamp, isThere) }
+        }
+        var isReread = false
+        while buffers.contains(where: { !$0.isEmpty }) {
+            let buffer = Int(random.next() % 3)
+            guard !buffers[buffer].isEmpty else { continue }
+            let (stamp, inode, kind) = buffers[buffer].removeFirst()
+            switch kind {
+            case 0: state(inode, stamp, false)
+            case 1:
+                let since = Self.note(book, inode, at: stamp)
+                state(inode, stamp, true)
+                if let since { state(inode, since, false) }
+            default:
+                let (others, isKnown, since) = Self.replaced(book, inode, at: stamp)
+                for other in others { state(other, stamp, false) }
+                state(inode, stamp, true)
+                if let since { state(inode, since, false) }
+                if !isKnown { isReread = true }
+            }
+        }
+        if isReread { return }
+        let left = shadow.filter(\.value.isThere).map(\.key)
+        #expect(left == (current.map { [$0] } ?? []), "SEED=\(seed)")
+    }
+
     @Test func `a full book knows what it knew, and nothing new`() {
         let book = NameBook(limit: 16)
         #expect(Self.note(book, 1, at: 1) == nil)

@@ -44,21 +44,15 @@ struct OwnerRunTests {
         return try check.perform(store: MemoryStore(), options: options)
     }
 
-    /// What fails on a machine that has nothing else to do: `Docs/linux.md` tells it.
-    static let known: Comment =
-        "blocks of unlinked inodes are told as stray; a directory that is removed ends the run"
-
     @Test(arguments: 0..<2)
     func `a consistent filesystem under load shows nothing`(seed: Int) throws {
         try LiveMachine.withMounted(.clean) { path in
             try Self.withLoad(in: path, programs: 2, seed: seed) {
                 let result = try Self.check(path)
-                withKnownIssue(Self.known, isIntermittent: true) {
-                    #expect(result.run.reason == nil)
-                    #expect([.clean, .unsettled].contains(result.verdict))
-                    #expect(result.findings == [])
-                    #expect(result.run.applied > 0)
-                }
+                #expect(result.run.reason == nil)
+                #expect([.clean, .unsettled].contains(result.verdict))
+                #expect(result.findings == [])
+                #expect(result.run.applied > 0)
             }
         }
     }
@@ -73,15 +67,57 @@ struct OwnerRunTests {
                 atPath: place, withIntermediateDirectories: false)
             try Self.withLoad(in: place, programs: 2, seed: kilobytes) {
                 let result = try Self.check(path, bufferKilobytes: kilobytes)
-                withKnownIssue(Self.known, isIntermittent: true) {
-                    #expect(result.run.reason == nil)
-                    #expect(result.verdict == .corrupt)
-                    #expect(
-                        result.findings.map(\.object) == [
-                            "block 72", "block 20867", "inode 275", "inode 815", "inode 262461",
-                        ])
-                }
+                #expect(result.run.reason == nil)
+                #expect(result.verdict == .corrupt)
+                #expect(
+                    result.findings.map(\.object) == [
+                        "block 72", "block 20867", "inode 275", "inode 815", "inode 262461",
+                    ])
             }
+        }
+    }
+
+    @Test func `blocks of a file that is removed and not yet freed are unsettled`() throws {
+        try LiveMachine.withMounted(.damaged) { path in
+            let name = path + "/removed"
+            let file = open(name, O_RDWR | O_CREAT, 0o600)
+            try #require(file >= 0)
+            let block = [UInt8](repeating: 1, count: 65536)
+            #expect(write(file, block, block.count) == block.count)
+            #expect(fsync(file) == 0)
+            #expect(unlink(name) == 0)
+            // Open, it is a file like any other.
+            #expect(try Self.check(path).findings.count == 5)
+            // Frozen, the kernel frees nothing.
+            try LiveMachine.run("fsfreeze", ["-f", path])
+            do {
+                defer { try? LiveMachine.run("fsfreeze", ["-u", path]) }
+                #expect(close(file) == 0)
+                let result = try Self.check(path)
+                #expect(result.run.reason == nil)
+                // Inode 9999 of the wrong mapping is not in use: that is a finding as before.
+                #expect(result.findings.count == 5)
+                #expect(result.unsettled >= 16)
+            }
+            let result = try Self.check(path)
+            #expect(result.findings.count == 5)
+        }
+    }
+
+    @Test func `a file that a program has a lease on is not read, and the check says so`() throws {
+        try LiveMachine.withMounted(.clean) { path in
+            let name = path + "/leased"
+            try Data(repeating: 1, count: 10000).write(to: URL(fileURLWithPath: name))
+            let file = open(name, O_RDWR)
+            try #require(file >= 0)
+            defer { close(file) }
+            // F_SETSIG to SIGURG, which is ignored by default; F_SETLEASE, F_WRLCK.
+            #expect(fcntl(file, 10, SIGURG) == 0)
+            try #require(fcntl(file, 1024, Int32(1)) == 0)
+            let result = try Self.check(path)
+            #expect(result.verdict == .incomplete)
+            #expect(result.findings == [])
+            #expect(result.run.damagedPrimaries.count == 1)
         }
     }
 }

@@ -48,6 +48,9 @@ public struct StoreDescription: Hashable, Sendable {
     public var buffers = 2
     public var room = 64
     public var knowsChanges = false
+    /// An item that nobody may read as long as it has a record: a file that is removed and not yet
+    /// freed. Writers may change it.
+    public var withheld: UInt64?
 
     public init() {}
 }

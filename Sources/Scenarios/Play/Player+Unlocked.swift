@@ -50,7 +50,8 @@ extension Player {
     /// queued and nothing is to be read below the cursor, the shadow is what the records there
     /// derive.
     func checkUnlocked(_ stage: UnlockedStage) throws {
-        guard stage.catalogue.isAtRest else { return }
+        // What is withheld nobody derives anything from.
+        guard stage.catalogue.isAtRest, stage.catalogue.withheld.isEmpty else { return }
         for run in runs where run.isAttached && !run.isAborted {
             try checkCoverage(run.run)
         }
@@ -80,6 +81,7 @@ extension Player {
             let known = lanes.found[index.slot, default: []].union(
                 index.firstUnsettled.map(\.key))
             let left = damaged[index.slot.rawValue].subtracting(stage.touched[index.slot.rawValue])
+                .filter { !stage.mayBeWithheld($0, of: index.slot) }
             guard let missed = left.first(where: { !known.contains($0) }) else { continue }
             throw Violation(
                 rule: "missed", text: "the damage of \(index.name) at key \(missed) was not found")

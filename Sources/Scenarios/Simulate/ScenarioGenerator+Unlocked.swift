@@ -12,6 +12,7 @@ extension ScenarioGenerator {
         scenario.store.room = pick([1, 2, 3, 3, 8, 64])
         scenario.store.knowsChanges = chance(30)
         let items = UInt64(number(1...4)), tags = ["a", "b", "c"]
+        if chance(30) { scenario.store.withheld = UInt64(number(1...Int(items))) }
         var records: [(item: UInt64, tag: String)] = []
         for item in 1...items {
             for tag in tags where chance(50) {

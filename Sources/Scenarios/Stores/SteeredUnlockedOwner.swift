@@ -61,6 +61,12 @@ final class SteeredUnlockedOwner: UnlockedOwner, @unchecked Sendable {
         try inner.lookUp(keys, of: index, into: batch)
     }
 
+    func mayWithhold(_ index: IndexSlot) -> Bool { inner.mayWithhold(index) }
+
+    func withheld(_ keys: [KeyBytes], of index: IndexSlot) throws -> Set<Int> {
+        try inner.withheld(keys, of: index)
+    }
+
     func subscribe(_ receiver: any ChangeReceiver) throws -> any ChangeFeed {
         try faults.check(.subscribe)
         let feed = SteeredFeed(try inner.subscribe(receiver), self)

@@ -13,6 +13,7 @@ final class UnlockedStage: ExplorableStage {
     let catalogue: UnlockedCatalogue
     private var steered: SteeredUnlockedOwner
     private let planned: [Fault]
+    private let withheld: UInt64?
     private let prepared: UnlockedCatalogue.Image
     /// Operations under way, by writer.
     private var operations: [Int: UnlockedCatalogue.Operation] = [:]
@@ -23,9 +24,10 @@ final class UnlockedStage: ExplorableStage {
         planned = scenario.faults
         faults = Faults(planned)
         let store = scenario.store
+        withheld = store.withheld
         catalogue = UnlockedCatalogue(
             buffers: store.buffers, capacity: store.room, knowsChanges: store.knowsChanges,
-            pieces: 1)
+            pieces: 1, withheld: store.withheld.map { [$0] } ?? [])
         steered = SteeredUnlockedOwner(catalogue, faults)
         for operation in scenario.setup {
             catalogue.change([try UnlockedStage.change(operation)], buffer: 0)
@@ -150,6 +152,11 @@ final class UnlockedStage: ExplorableStage {
             entries.append(derive(slot.rawValue, tagging, weight))
         }
         return entries.sorted { $0.key.precedes($1.key) }
+    }
+
+    /// Whether the entry is of an item that was withheld when the scenario began.
+    func mayBeWithheld(_ key: [UInt8], of slot: IndexSlot) -> Bool {
+        withheld.map { catalogue.item(of: KeyBytes(key), slot) == $0 } ?? false
     }
 
     /// There is one, always.

@@ -157,11 +157,7 @@ extension XFSFinding {
         for inode in inodes {
             let paths = self.paths[inode] ?? []
             lines += paths.map { "    inode \(inode): \($0)" }
-            // An unlinked inode keeps its blocks for a while, and bulkstat does not return it.
-            if paths.isEmpty {
-                lines.append(
-                    "    inode \(inode): no path leads to it; if it was just removed, check again")
-            }
+            if paths.isEmpty { lines.append("    inode \(inode): no path leads to it") }
         }
         return lines + [
             "    when touched: \(consequence)", "    until then: \(avoid)",
