@@ -181,7 +181,8 @@ let package = Package(
         .testTarget(
             name: "LinuxFilesystemTests",
             dependencies: [
-                "Bytes", "CLinuxFilesystem", "CXattr", "LinuxFilesystem", "LinuxOwner", "Tidemark",
+                "Bytes", "CLinuxFilesystem", "CXattr", "LinuxFilesystem", "LinuxOwner",
+                "TestSupport", "Tidemark",
             ],
             exclude: ["Fixtures"], swiftSettings: strict),
         .testTarget(

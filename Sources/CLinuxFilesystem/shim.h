@@ -157,6 +157,9 @@ struct lfs_scrub {
 	uint64_t reserved[5];
 };
 _Static_assert(sizeof(struct lfs_scrub) == 64, "xfs_scrub_metadata");
+_Static_assert(offsetof(struct lfs_scrub, ino) == 8, "sm_ino");
+_Static_assert(offsetof(struct lfs_scrub, gen) == 16, "sm_gen");
+_Static_assert(offsetof(struct lfs_scrub, agno) == 20, "sm_agno");
 
 static const unsigned long LFS_XFS_SCRUB = _IOWR('X', 60, struct lfs_scrub);
 static const unsigned long LFS_XFS_GEOMETRY = _IOR('X', 126, struct lfs_geometry);
@@ -239,6 +242,28 @@ static inline long lfs_get_affinity(void *mask, size_t size)
 static inline int lfs_set_affinity(const void *mask, size_t size)
 {
 	return (int)syscall(SYS_sched_setaffinity, 0, size, mask);
+}
+
+/* ---- Capabilities of the calling thread: capget(2), capset(2) ---- */
+
+struct lfs_capabilities {
+	uint32_t version;
+	int32_t process;
+	/* Two sets of 32 bits, one after the other. */
+	uint32_t effective, permitted, inheritable, upper[3];
+};
+_Static_assert(offsetof(struct lfs_capabilities, effective) == 8, "the header's size");
+
+static inline int lfs_get_capabilities(struct lfs_capabilities *all)
+{
+	all->version = 0x20080522; /* _LINUX_CAPABILITY_VERSION_3 */
+	all->process = 0;
+	return (int)syscall(SYS_capget, &all->version, &all->effective);
+}
+
+static inline int lfs_set_capabilities(struct lfs_capabilities *all)
+{
+	return (int)syscall(SYS_capset, &all->version, &all->effective);
 }
 
 /* ---- Flags that glibc gives only to GNU sources ---- */

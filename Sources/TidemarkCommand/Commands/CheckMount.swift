@@ -53,9 +53,21 @@ extension Check {
             })
         progress.finish()
         try list.finish()
-        output.json(ifAsked: document(report.members))
+        let warnings = try warnings(report, check)
+        output.json(
+            ifAsked: document(
+                report.members + [("warnings", .array(warnings.map { .string($0) }))]))
         output.lines(report.lines(target, isVerbose: output.isVerbose))
+        output.lines(warnings.map { "  warning: \($0)" })
         return report.status
+    }
+}
+
+extension Check {
+    /// A repair that starts by itself matters where it would believe the wrong record.
+    private func warnings(_ report: XFSCheckReport, _ check: XFSCheck) throws -> [String] {
+        let isAtRisk = report.findings.contains { $0.index == "rmap" || $0.index == "parents" }
+        return isAtRisk ? try check.automaticRepair().warnings(on: target) : []
     }
 }
 

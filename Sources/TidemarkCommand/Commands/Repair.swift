@@ -34,7 +34,8 @@ struct Repair: ServableCommand {
             """)
 
     @Argument(
-        help: ArgumentHelp("The volume's directory.", valueName: "target"),
+        help: ArgumentHelp(
+            "The volume's directory, or where an XFS is mounted.", valueName: "target"),
         transform: Arguments.path)
     var target: String
 
@@ -52,6 +53,14 @@ struct Repair: ServableCommand {
 
     @Flag(help: "Report what would be done, and change nothing.")
     var dryRun = false
+
+    @Option(
+        help: ArgumentHelp(
+            """
+            On a mounted XFS: what to believe where nothing is proven. The rebuild throws the \
+            other record away.
+            """))
+    var believe: BelieveArgument?
 
     @Option(
         help: "Write each discrepancy as a line of JSON to this file.", completion: .file(),
@@ -77,6 +86,12 @@ struct Repair: ServableCommand {
     }
 
     func execute(_ output: Output) throws -> ExitStatus {
+        if isOnMount { return try repairMount(output) }
+        if believe != nil {
+            throw CommandFailure(
+                "\(target): --believe is for a mounted XFS: a volume's indexes are rebuilt from "
+                    + "its primary records anyway", .usage)
+        }
         let list = try LineList(path: list, output)
         let mode = dryRun ? OpenOptions.Mode.readOnly : .readWrite
         return try withVolume(target, mode, output, pages: pages.pages) { volume in
