@@ -8,9 +8,18 @@
 
 programs=(git sqlite tar rsync swift fio dbench stress)
 
+# What the chosen programs are, and what asks them.
 need_programs() {
-    need_packages git sqlite3 rsync fio dbench stress-ng jq python3 tar
-    need_swift
+    local name
+    need_packages jq python3 tar
+    for name in "${programs[@]}"; do
+        case "$name" in
+        swift) need_swift ;;
+        sqlite) need_packages sqlite3 ;;
+        stress) need_packages stress-ng ;;
+        *) need_packages "$name" ;;
+        esac
+    done
 }
 
 # Expects that a command prints exactly this.

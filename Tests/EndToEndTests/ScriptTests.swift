@@ -1,0 +1,52 @@
+// The long campaigns of Scripts/ in their quick forms, so that none of them can rot. What they find
+// in so short a time says little; that they come to their ends says that they can be relied on.
+
+import Foundation
+import TestSupport
+import Testing
+
+/// One after the other: each keeps the machine busy.
+@Suite(.serialized) struct ScriptTests {
+    private static let scripts = URL(fileURLWithPath: #filePath)
+        .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
+        .appendingPathComponent("Scripts").path
+
+    private func script(_ line: String, expecting words: String) throws {
+        let ended = try shell(
+            "export TIDEMARK=\"$1\" && \(line)", tidemark, Self.scripts)
+        #expect(ended.status == 0, "\(ended.errors.suffix(2000))")
+        #expect((ended.output + ended.errors).contains(words), "\(ended.output.suffix(2000))")
+    }
+
+    @Test func `runs are killed and resumed`() throws {
+        try script(#""$2/kills" --times 1 --seed 1"#, expecting: "each exact (seed 1)")
+    }
+
+    @Test func `writers, damage and repairs follow each other`() throws {
+        try script(
+            #""$2/soak" --rounds 2 --seed 3"#, expecting: "2 rounds without a finding")
+    }
+
+    @Test(.enabled(if: canMount, "there is no FUSE here"))
+    func `programs work on a mount that is damaged and repaired`() throws {
+        try script(
+            #""$2/programs" --rounds 1 --seed 3 --only git,sqlite,tar"#,
+            expecting: "without a finding, and a clean volume")
+    }
+
+    @Test(
+        .enabled(if: canMount, "there is no FUSE here"),
+        .enabled(if: FileManager.default.fileExists(atPath: "/usr/include/linux")))
+    func `the demo holds what it says`() throws {
+        try script(
+            "DEMO_TREE=/usr/include/linux DEMO_DAMAGE=20 DEMO_SECONDS=9 \"$2/demo\"",
+            expecting: "Every damaged entry was found, none invented")
+    }
+
+    @Test(arguments: ["kills", "soak", "programs"])
+    func `a script that is asked for what it can't do says how it is called`(name: String) throws {
+        let ended = try shell("\"$1/$2\" --nonsense", Self.scripts, name)
+        #expect(ended.status == 8)
+        #expect((ended.output + ended.errors).contains("usage: Scripts/\(name)"))
+    }
+}
