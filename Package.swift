@@ -143,7 +143,7 @@ let package = Package(
         .systemLibrary(name: "CMalloc"),
         .systemLibrary(name: "CLinuxFilesystem"),
         .target(
-            name: "LinuxFilesystem", dependencies: ["Bytes", "CLinuxFilesystem"],
+            name: "LinuxFilesystem", dependencies: ["Bytes", "CISAL", "CLinuxFilesystem"],
             swiftSettings: pointers),
         .target(
             name: "LinuxOwner", dependencies: ["Bytes", "LinuxFilesystem", "Tidemark"],

@@ -45,11 +45,16 @@ public struct Examination: Sendable {
         add("kernel", .available, "Linux \(kernelRelease())", "")
         let line = try? mount.mount()
         let place = line.map { " of \($0.source), mounted on \($0.point)" } ?? ""
+        if mount.kind == .ext4 {
+            add("filesystem", .available, "ext4" + place, "")
+            examineExt4(mount)
+            return
+        }
         guard mount.kind == .xfs else {
-            let kind = mount.kind == .ext4 ? "ext4" : line?.type ?? "type \(mount.type)"
             add(
-                "filesystem", .missing, kind + place,
-                "only mounted XFS can be checked; a directory of a volume is checked as a volume")
+                "filesystem", .missing, (line?.type ?? "type \(mount.type)") + place,
+                "only mounted XFS and ext4 can be checked; a directory of a volume is checked as "
+                    + "a volume")
             return
         }
         add("filesystem", .available, "XFS" + place, "")
@@ -60,7 +65,7 @@ public struct Examination: Sendable {
         }
     }
 
-    private mutating func add(
+    mutating func add(
         _ name: String, _ state: Ability.State, _ found: String, _ meaning: String
     ) {
         abilities.append(Ability(name, state, found, meaning))
@@ -74,7 +79,7 @@ public struct Examination: Sendable {
         }
         add("privileges", .available, "inodes and handles can be read", "")
         examineFeatures(xfs.geometry)
-        examineEvents()
+        examineEvents(.xfs, "XFS")
         try examineRepair(xfs)
     }
 
@@ -105,16 +110,16 @@ public struct Examination: Sendable {
         }
     }
 
-    private mutating func examineEvents() {
+    mutating func examineEvents(_ set: TraceEventSet, _ kind: String) {
         do throws(LinuxCallError) {
             let system = try TraceSystem()
-            if system.has(.xfs) {
+            if system.has(set) {
                 add(
-                    "events", .available, "XFS's trace events",
+                    "events", .available, "\(kind)'s trace events",
                     "what changes during a check is known")
             } else {
                 add(
-                    "events", .missing, "tracefs without XFS's events",
+                    "events", .missing, "tracefs without \(kind)'s events",
                     "nobody can tell what changes during a check, so none can be made")
             }
         } catch {

@@ -42,7 +42,8 @@ public struct LinuxOwnerError: Error, Hashable, Sendable, CustomStringConvertibl
         case .notPrivileged(let call):
             "\(call) is not allowed: run it as root, or with CAP_SYS_ADMIN and CAP_DAC_READ_SEARCH"
         case .wrongFilesystem(let kind):
-            "this is \(kind), and only mounted XFS can be checked; `tidemark create` makes a volume"
+            "this is \(kind), and only mounted XFS and ext4 can be checked; "
+                + "`tidemark create` makes a volume"
         case .noReverseMap:
             "this XFS has no reverse map and no parent pointers, so there is nothing to check; "
                 + "`mkfs.xfs -m rmapbt=1` makes one that has"

@@ -271,6 +271,14 @@ struct ExaminationTests {
             #expect(Self.states(examination)["parents"] == .limited)
             #expect(examination.canCheck == LiveMachine.canTrace)
         }
+        if LiveMachine.ext4 == nil {
+            try LiveMachine.withMounted(.ext4) { path in
+                let examination = try Examination(path: path)
+                let states = Self.states(examination)
+                #expect(states["filesystem"] == .available && states["blocks"] == .available)
+                #expect(examination.canCheck == (states["events"] == .available))
+            }
+        }
         let other = try Examination(path: "/proc")
         #expect(!other.canCheck)
         #expect(Self.states(other)["filesystem"] == .missing)

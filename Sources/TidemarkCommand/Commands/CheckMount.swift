@@ -164,7 +164,7 @@ extension XFSCheckReport {
 }
 
 extension XFSFinding {
-    fileprivate var lines: [String] {
+    var lines: [String] {
         var lines = ["  \(index): \(object): \(problem)"]
         for inode in inodes {
             let paths = self.paths[inode] ?? []
@@ -177,7 +177,7 @@ extension XFSFinding {
         ]
     }
 
-    fileprivate var json: JSONValue {
+    var json: JSONValue {
         .object([
             ("index", .string(index)), ("object", .string(object)), ("problem", .string(problem)),
             (

@@ -1,0 +1,270 @@
+// One pass over all inodes of an ext4: who has which cluster, and how many names each inode has.
+
+internal import Bytes
+internal import LinuxFilesystem
+
+/// What a pass is to remember singly.
+struct Ext4Focus {
+    var leaked, lost, doubled: BitSet
+    var inodes: Set<UInt32>
+
+    func has(_ cluster: Int) -> Bool { leaked[cluster] || lost[cluster] || doubled[cluster] }
+}
+
+/// An owner of a cluster.
+struct ClusterClaim: Hashable {
+    let cluster: Int
+    /// 0: metadata.
+    let inode: UInt32
+    let what: String
+    let logical: UInt64
+}
+
+struct NamedInode: Hashable {
+    let directory: UInt32
+    let name: [UInt8]
+    let inode: UInt32
+}
+
+/// What an inode of the focus said of itself.
+struct LinkState: Equatable {
+    var links: UInt16 = 0
+    var names: Int = 0
+    var isUsed = false
+    var isInBitmap = false
+    var isDirectory = false
+    var changed: Int64 = .max
+}
+
+final class Ext4Census {
+    let volume: Ext4Volume
+    let superblock: Ext4Superblock
+    let focus: Ext4Focus?
+    private(set) var claimed, attribute, doubled, leaked, lost: BitSet
+    /// Links less names, of each inode; 0: they agree.
+    private var balance: [UInt16]
+    /// Inodes with links that the bitmap calls free.
+    private var unmarked: Set<UInt32> = []
+    private(set) var claims: [ClusterClaim] = []
+    private(set) var names: [NamedInode] = []
+    private(set) var states: [UInt32: LinkState] = [:]
+    private(set) var inodes = 0
+    private(set) var damaged: [(object: String, problem: String)] = []
+    private(set) var metadata: [String: UInt64] = [:]
+    private(set) var attributeValues = 0
+    private(set) var areNamesComplete = true
+    private let limit = 200_000
+
+    init(_ volume: Ext4Volume, focus: Ext4Focus?) throws {
+        self.volume = volume
+        self.focus = focus
+        superblock = volume.superblock
+        let count = Int(volume.superblock.clusters)
+        func bits() throws -> BitSet {
+            guard let bits = BitSet(count) else {
+                throw LinuxCallError("calloc", "the sets of clusters", .failed(12))
+            }
+            return bits
+        }
+        claimed = try bits()
+        attribute = try bits()
+        doubled = try bits()
+        leaked = try bits()
+        lost = try bits()
+        balance = [UInt16](repeating: 0, count: Int(superblock.inodes) + 1)
+    }
+
+    /// - Parameter progress: told what part is done; may throw to end the pass.
+    func run(progress: (Double) throws -> Void) throws {
+        let groups = try volume.readGroups()
+        for group in groups { fillMetadata(group) }
+        if volume.mmpBlock > 0 { fill(volume.mmpBlock, 1, .mmp) }
+        for group in groups {
+            try progress(Double(group.number) / Double(groups.count))
+            try volume.forEachInode(in: group) { number, bytes, isUsed in
+                try count(number, bytes, isUsed)
+            }
+        }
+        for group in groups { try compare(group) }
+    }
+
+    // MARK: Metadata
+
+    private func fillMetadata(_ group: Ext4Group) {
+        volume.metadata(of: group) { block, count, what in fill(block, count, what) }
+    }
+
+    private func fill(_ block: UInt64, _ count: UInt64, _ what: Ext4Metadata) {
+        metadata[what.rawValue, default: 0] += count
+        for cluster in superblock.cluster(of: block)...superblock.cluster(of: block + count - 1) {
+            claimed[Int(cluster)] = true
+            if let focus, focus.has(Int(cluster)) {
+                note(ClusterClaim(
+                    cluster: Int(cluster), inode: 0, what: what.rawValue, logical: 0))
+            }
+        }
+    }
+
+    private func note(_ claim: ClusterClaim) {
+        if claims.count < limit, claims.last != claim { claims.append(claim) }
+    }
+
+    // MARK: Inodes
+
+    private func count(_ number: UInt32, _ bytes: RawSpan, _ isInBitmap: Bool) throws {
+        var inode = Ext4Inode(number, bytes)
+        let isReserved = number < superblock.firstInode
+        if isReserved ? inode.raw.allSatisfy({ $0 == 0 }) : inode.mode == 0 { return }
+        // One that was removed: nothing of it counts. Without links and in the bitmap it is open.
+        if !isReserved, inode.links == 0, !isInBitmap { return }
+        for attempt in 0..<5 where !inode.isVerified(superblock) {
+            // Half of a change was read, or it is damaged.
+            guard let again = try volume.readInode(number) else { return }
+            inode = again
+            if attempt == 4 {
+                damaged.append(("inode \(number)", "its checksum is wrong"))
+                areNamesComplete = areNamesComplete && inode.isFile
+                return
+            }
+        }
+        inodes += 1
+        if inode.isAttributeValue { attributeValues += 1 }
+        if !isInBitmap, !isReserved, unmarked.count < limit { unmarked.insert(number) }
+        let isJudged = !volume.isHidden(number) && !inode.isAttributeValue
+        if isJudged, !(inode.isDirectory && inode.links == 1) {
+            balance[Int(number)] &+= inode.links
+        } else {
+            balance[Int(number)] = 0
+        }
+        if focus?.inodes.contains(number) == true {
+            var state = states[number] ?? LinkState()
+            state.links = inode.links
+            state.isUsed = inode.links > 0
+            state.isInBitmap = isInBitmap
+            state.isDirectory = inode.isDirectory
+            state.changed = inode.changed
+            states[number] = state
+        }
+        try read(inode)
+    }
+
+    private func read(_ first: Ext4Inode) throws {
+        var inode = first
+        for attempt in 0..<4 {
+            var owned: [Ext4Claim] = []
+            var entries: [NamedInode] = []
+            var problem: String?
+            do {
+                try volume.forEachClaim(of: inode) { owned.append($0) }
+                if inode.isDirectory {
+                    try volume.forEachName(in: inode) { child, name in
+                        entries.append(
+                            NamedInode(directory: inode.number, name: name.array, inode: child))
+                    }
+                }
+            } catch let damage as Ext4Damage {
+                problem = damage.description
+            }
+            // Several pieces were read: it must not have changed meanwhile.
+            if attempt < 3, problem != nil || owned.count > 4 || inode.isDirectory,
+                let again = try volume.readInode(inode.number), again.raw != inode.raw
+            {
+                if again.mode == 0 || again.generation != inode.generation { return }
+                inode = again
+                continue
+            }
+            if let problem {
+                damaged.append(("inode \(inode.number)", problem))
+                if inode.isDirectory { areNamesComplete = false }
+            }
+            claim(owned, of: inode)
+            for entry in entries { try count(entry) }
+            return
+        }
+    }
+
+    private func claim(_ owned: [Ext4Claim], of inode: Ext4Inode) {
+        let ratio = superblock.clusterBlocks
+        var last: (cluster: UInt64, logical: UInt64)?
+        for run in owned {
+            let first = superblock.cluster(of: run.block)
+            for cluster in first...superblock.cluster(of: run.block + run.count - 1) {
+                let start = max(superblock.firstBlock(of: cluster), run.block)
+                let logical = run.logical + (start - run.block)
+                // Several extents of one file may lie in one cluster of it.
+                if run.kind == .data, let last, last.cluster == cluster, ratio > 1,
+                    last.logical / ratio == logical / ratio
+                { continue }
+                if run.kind == .data { last = (cluster, logical) }
+                claim(cluster, inode.number, run.kind.rawValue, logical)
+            }
+        }
+        let block = inode.attributeBlock
+        if block >= superblock.firstDataBlock, block > 0, block < superblock.blocks {
+            let cluster = superblock.cluster(of: block)
+            // Inodes with the same attributes share their block.
+            if attribute[Int(cluster)] {
+                if let focus, focus.has(Int(cluster)) {
+                    note(ClusterClaim(
+                        cluster: Int(cluster), inode: inode.number, what: "attributes",
+                        logical: 0))
+                }
+            } else {
+                attribute[Int(cluster)] = true
+                claim(cluster, inode.number, "attributes", 0)
+            }
+        } else if block != 0 {
+            damaged.append(("inode \(inode.number)", "its attributes lie beyond the device"))
+        }
+    }
+
+    private func claim(_ cluster: UInt64, _ inode: UInt32, _ what: String, _ logical: UInt64) {
+        let place = Int(cluster)
+        if claimed[place] { doubled[place] = true } else { claimed[place] = true }
+        if let focus, focus.has(place) {
+            note(ClusterClaim(cluster: place, inode: inode, what: what, logical: logical))
+        }
+    }
+
+    private func count(_ entry: NamedInode) throws {
+        guard entry.inode <= superblock.inodes else {
+            damaged.append(
+                ("directory \(entry.directory)", "a name leads to inode \(entry.inode), beyond all")
+            )
+            return
+        }
+        // Directories with more than 65,000 others count 1, and are not judged.
+        balance[Int(entry.inode)] &-= 1
+        if focus?.inodes.contains(entry.inode) == true {
+            states[entry.inode, default: LinkState()].names += 1
+            if names.count < limit { names.append(entry) }
+        }
+    }
+
+    // MARK: Comparison
+
+    private func compare(_ group: Ext4Group) throws {
+        let first = superblock.cluster(of: superblock.start(of: group.number))
+        let count = superblock.cluster(of: superblock.end(of: group.number) - 1) - first + 1
+        // A bitmap that was never written stands for the group's metadata alone.
+        if group.hasNoBitmap { return }
+        let used = try volume.readBitmap(group.blockBitmap)
+        for place in 0..<Int(count) {
+            let cluster = Int(first) + place
+            let isUsed = used[place / 64] & 1 << UInt64(place % 64) != 0
+            if isUsed != claimed[cluster] {
+                if isUsed { leaked[cluster] = true } else { lost[cluster] = true }
+            }
+        }
+    }
+
+    /// Inodes whose links and names differ, or that are in use and not in the bitmap.
+    func unbalanced() -> Set<UInt32> {
+        var found = unmarked
+        for number in 1..<balance.count where balance[number] != 0 {
+            let inode = UInt32(number)
+            if !volume.isHidden(inode) { found.insert(inode) }
+        }
+        return found
+    }
+}
