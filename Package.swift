@@ -99,7 +99,7 @@ let package = Package(
             dependencies: [
                 "Bytes", "CSplice", "GenerationLife", "LMDB", "LMDBPages", "Meters", "Threads",
                 "Tidemark", "VolumeFormat",
-                "VolumeIndexes",
+                "VolumeIndexes", "VolumeVerify",
                 .product(name: "Logging", package: "swift-log"),
             ],
             swiftSettings: pointers),
@@ -205,6 +205,14 @@ let package = Package(
             dependencies: [
                 "Volume", "VolumeFormat", "VolumeIndexes", "VolumeVerify", "Tidemark", "Bytes",
                 "Inspection", "LMDB", "TestSupport", "Threads",
+            ],
+            swiftSettings: strict),
+        .testTarget(
+            name: "CampaignTests",
+            dependencies: [
+                "Bytes", "LMDB", "LMDBPages", "RunService", "TestSupport", "Threads", "Tidemark",
+                "Volume",
+                "VolumeFormat", "VolumeService", "VolumeVerify",
             ],
             swiftSettings: strict),
         .testTarget(

@@ -55,6 +55,11 @@ public protocol Generations {
     /// not discard it itself. Nothing happens where there is none.
     func discardUnfinished(of index: IndexSlot) throws
 
+    /// Makes what the owner keeps of counts (of active generations, of free room) what `snapshot`,
+    /// whose `storedDefects` has found them wrong, has counted. Changes since then are in both.
+    /// - Returns: the kinds of defects that this mends.
+    func settleCounts(of snapshot: any OwnerSnapshot) throws -> [String]
+
     /// Deletes up to `limit` entries of a generation that is to be reaped.
     /// - Returns: false when none is left to be reaped, of any index.
     func reap(limit: Int) throws -> Bool
@@ -99,4 +104,8 @@ public protocol RunJournal {
 
     /// From the next commit on deltas are logged, even if the log had been discarded.
     func keepLog() throws
+}
+
+extension Generations {
+    public func settleCounts(of snapshot: any OwnerSnapshot) throws -> [String] { [] }
 }

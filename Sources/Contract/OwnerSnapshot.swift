@@ -51,6 +51,12 @@ public protocol OwnerSnapshot: AnyObject {
     /// dividers of the index.
     func audit(of index: IndexSlot, over range: KeyRange) throws -> (any EntryAudit)?
 
+    /// What contradicts what in all that this owner stores, judged at once and by no index: what
+    /// no comparison and no audit tells of. Called at the end of a run about all indexes, with no
+    /// lock held.
+    /// - Parameter goOn: called now and then; throws where the run is to end.
+    func storedDefects(_ goOn: () throws -> Void) throws -> PrimaryDefects
+
     /// Bytes that the owner can still take for a new generation, and the bytes that
     /// `entries` entries of `payload` bytes in all would need there.
     func room(forEntries entries: Int, payload: Int, of index: IndexSlot) throws
@@ -67,6 +73,10 @@ public protocol OwnerSnapshot: AnyObject {
 
 extension OwnerSnapshot {
     public func audit(of index: IndexSlot, over range: KeyRange) throws -> (any EntryAudit)? { nil }
+
+    public func storedDefects(_ goOn: () throws -> Void) throws -> PrimaryDefects {
+        PrimaryDefects()
+    }
 
     /// An owner without generations is not asked.
     public func room(

@@ -42,6 +42,26 @@ public struct PrimaryDefects: Sendable {
         first += other.first.prefix(PrimaryDefects.limit - first.count)
     }
 
+    /// Adds those kinds of which nothing has been told yet.
+    package mutating func addKinds(of other: PrimaryDefects) {
+        let known = Set(counts.keys)
+        counts.merge(other.counts) { mine, _ in mine }
+        let new = other.first.filter { !known.contains($0.kind) }
+        first += new.prefix(PrimaryDefects.limit - first.count)
+    }
+
+    /// Notes `count` more of `kind`, which are only counted.
+    package mutating func count(_ kind: String, more count: Int) {
+        guard count > 0 else { return }
+        counts[kind, default: 0] += count
+    }
+
+    /// Forgets those of `kind`, which were mended.
+    package mutating func remove(_ kind: String) {
+        counts[kind] = nil
+        first.removeAll { $0.kind == kind }
+    }
+
     /// Takes back what others have added.
     package mutating func subtract(_ other: PrimaryDefects) {
         for (kind, count) in other.counts {

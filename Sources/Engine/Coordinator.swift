@@ -259,14 +259,14 @@ public final class Coordinator {
         guard uncompared.isEmpty else { return go(.compare) }
         cut = nil
         slot = nil
-        isRecheck ? concludeRecheck() : go(.plan)
+        isRecheck ? try concludeRecheck() : go(.plan)
     }
 
     // MARK: Mend
 
     private func plan() throws {
         guard let comparison = comparisons.first else {
-            return toCompare.isEmpty ? conclude() : go(.settle)
+            return toCompare.isEmpty ? try conclude() : go(.settle)
         }
         slot = comparison.slot
         let action = try run.plan(comparison)
@@ -334,12 +334,15 @@ public final class Coordinator {
     // MARK: The end
 
     /// All has been mended that is to be.
-    private func conclude() {
+    private func conclude() throws {
         let found = run.report.indexes.reduce(0) { $0 + $1.found.total }
         slot = nil
         guard !changed.isEmpty else {
+            try run.judgeStored()
             run.report.outcome =
-                found > 0 || hasDefects ? .corrupt : isUnsettled ? .unsettled : .clean
+                found > 0 || hasDefects
+                ? .corrupt
+                : isUnsettled ? .unsettled : run.hasSettledCounts ? .repaired : .clean
             // An earlier run may have left something to be reaped.
             let mayChange = run.options.strategy != .check && !run.options.isDryRun
             return go(mayChange && run.parts.hasGenerations ? .reap : .end)
@@ -355,11 +358,13 @@ public final class Coordinator {
     /// Whether there are keys that nobody could judge.
     private var isUnsettled: Bool { run.report.indexes.contains { $0.unsettled > 0 } }
 
-    private func concludeRecheck() {
+    private func concludeRecheck() throws {
+        try run.judgeStored()
         let found = run.report.indexes.reduce(0) { $0 + $1.found.total }
         let left = run.report.indexes.reduce(0) { $0 + ($1.recheck ?? $1.found).total }
         run.report.outcome =
-            left > 0 || hasDefects ? .corrupt : found > 0 ? .repaired : .clean
+            left > 0 || hasDefects
+            ? .corrupt : found > 0 || run.hasSettledCounts ? .repaired : .clean
         go(run.parts.hasGenerations ? .reap : .end)
     }
 

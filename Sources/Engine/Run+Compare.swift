@@ -214,3 +214,33 @@ package final class Remembered: Sendable {
 
     package var all: [Discrepancy] { list.withLock { $0 } }
 }
+
+extension Run {
+    /// Asks the owner what else contradicts what, where the run is about all of it. Of one index,
+    /// or a part, nothing is asked but that.
+    func judgeStored() throws {
+        guard exact != nil, hook.scope == nil, slots.count == owner.indexes.count else { return }
+        let start = clock.now()
+        let taken = try storedSnapshot()
+        var found = try taken.snapshot.storedDefects { try self.checkAborted() }
+        if options.strategy != .check, !options.isDryRun, parts.hasGenerations, found.total > 0 {
+            let kinds = try atBoundary {
+                try $0.requireGenerations().settleCounts(of: taken.snapshot)
+            }
+            for kind in kinds {
+                found.remove(kind)
+                hasSettledCounts = true
+            }
+        }
+        defects.withLock { $0.addKinds(of: found) }
+        report.primaryDefects = defects.withLock { $0 }
+        report.seconds.judge += Double(clock.now() - start) / 1e9
+    }
+
+    /// Used by one thread after the other.
+    private struct TakenSnapshot: @unchecked Sendable { let snapshot: any OwnerSnapshot }
+
+    private func storedSnapshot() throws -> TakenSnapshot {
+        try atBoundary { TakenSnapshot(snapshot: try $0.snapshot()) }
+    }
+}

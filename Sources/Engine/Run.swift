@@ -27,7 +27,7 @@ package import Synchronization
 public final class Run: @unchecked Sendable {
     public let owner: any Owner
     /// The same, where it can be locked.
-    private let exact: (any ExactOwner)?
+    let exact: (any ExactOwner)?
     /// Its feed, where nobody can lock it.
     package let unlocked: UnlockedAccess?
     /// Up to where the feed is to be delivered.
@@ -67,6 +67,8 @@ public final class Run: @unchecked Sendable {
     package let resumedFrom: Checkpoint?
     /// Where the log is to be read on, and the last commit that is read there.
     package var replaying: (position: LogPosition, end: UInt64)?
+    /// Whether counts that the owner keeps of a generation were set right.
+    var hasSettledCounts = false
     /// A load to be resumed.
     package var interrupted: InterruptedLoad?
     /// The commit of the checkpoint on its way; 0: none is.

@@ -46,7 +46,7 @@ public struct RunReport: Sendable {
 
     public struct Seconds: Sendable {
         public var scan = 0.0, settle = 0.0, compare = 0.0, load = 0.0, commit = 0.0
-        public var recheck = 0.0, reap = 0.0, total = 0.0
+        public var recheck = 0.0, judge = 0.0, reap = 0.0, total = 0.0
         /// From the wish that the run stop until nothing was left of it in the owner.
         public var stop: Double?
     }

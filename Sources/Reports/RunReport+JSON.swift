@@ -94,7 +94,7 @@ extension RunReport.Seconds {
         var members: [(String, JSONValue)] = [
             ("scan", .number(scan)), ("settle", .number(settle)), ("compare", .number(compare)),
             ("load", .number(load)), ("commit", .number(commit)), ("recheck", .number(recheck)),
-            ("reap", .number(reap)), ("total", .number(total)),
+            ("judge", .number(judge)), ("reap", .number(reap)), ("total", .number(total)),
         ]
         if let stop { members.append(("stop", .number(stop))) }
         return .object(members)

@@ -115,7 +115,8 @@ extension RunReport.Seconds {
     var text: String {
         let phases = [
             ("scan", scan), ("settle", settle), ("compare", compare), ("load", load),
-            ("commit", commit), ("recheck", recheck), ("reap", reap),
+            ("commit", commit), ("recheck", recheck), ("judge", judge),
+            ("reap", reap),
         ].filter { $0.1 > 0 }
         return phases.map { "\($0.0) \(duration($0.1))" }.joined(separator: ", ")
             + (phases.isEmpty ? "" : "; ") + "in all \(duration(total))"

@@ -31,11 +31,16 @@ struct PrimaryTables {
                     .missingTable, in: name, key: [], found: nil, expected: "a table")
             }
         }
-        guard tables.count == names.count else { return nil }
-        return PrimaryTables(
-            superblock: tables[0], inodes: tables[1], dirents: tables[2], extents: tables[3],
-            xattrs: tables[4], symlinks: tables[5], free: tables[6], freeByLength: tables[7],
-            reclaim: tables[8], freeInodes: tables[9])
+        return PrimaryTables(Dictionary(uniqueKeysWithValues: tables.map { ($0.name, $0) }))
+    }
+
+    /// - Returns: nil where one is missing.
+    init?(_ named: [String: Table]) {
+        let tables = PrimaryTables.names.compactMap { named[$0] }
+        guard tables.count == PrimaryTables.names.count else { return nil }
+        (superblock, inodes, dirents, extents) = (tables[0], tables[1], tables[2], tables[3])
+        (xattrs, symlinks, free, freeByLength) = (tables[4], tables[5], tables[6], tables[7])
+        (reclaim, freeInodes) = (tables[8], tables[9])
     }
 
     var all: [Table] {

@@ -81,7 +81,7 @@ struct InodePass: ~Copyable {
             try takeSymlink(&inode)
             judge(inode)
             if number == .root { isRootThere = judgeRoot(inode) }
-            progress.report(done: inodes.passed + dirents.passed + extents.passed)
+            try progress.report(done: inodes.passed + dirents.passed + extents.passed)
         }
         if !isRootThere {
             findings.defect(

@@ -52,7 +52,7 @@ struct NamePass: ~Copyable {
             while !walk.isAtEnd {
                 gather(walk, into: &records, children)
                 try walk.advance()
-                progress.report(done: walk.passed)
+                try progress.report(done: walk.passed)
             }
             try take(records)
         }

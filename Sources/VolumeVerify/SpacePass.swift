@@ -58,7 +58,7 @@ struct SpacePass: ~Copyable {
             while !walk.isAtEnd {
                 gather(walk, into: &records, blocks)
                 try walk.advance()
-                progress.report(done: walk.passed)
+                try progress.report(done: walk.passed)
             }
             for index in records.filled {
                 for extent in records[index].sorted(by: Owned.precedes) {

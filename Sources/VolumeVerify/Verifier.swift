@@ -36,7 +36,7 @@ public struct Verifier {
 
     private let environment: Environment
     private let options: Options
-    private let progress: ((Step) -> Void)?
+    private let progress: ((Step) throws -> Void)?
     private let findings: Findings
     /// Where the data area is; nil: it is not looked at.
     private let data: String?
@@ -46,7 +46,7 @@ public struct Verifier {
     ///   - progress: called now and then.
     private init(
         _ environment: Environment, data: String?, _ options: Options,
-        list: ((Finding) -> Void)?, progress: ((Step) -> Void)?
+        list: ((Finding) -> Void)?, progress: ((Step) throws -> Void)?
     ) {
         self.data = data
         self.environment = environment
@@ -73,6 +73,23 @@ public struct Verifier {
         var report = try verifier.run()
         report.pages = pages
         return report
+    }
+
+    /// Verifies the commit that `transaction` sees of a volume that this process uses, and whose
+    /// pages were looked at before. Nothing is opened: that can't be done beside a writer.
+    /// - Parameters:
+    ///   - tables: those that every volume has, and those of the active generations.
+    ///   - progress: called now and then; what it throws ends the verification.
+    public static func verify(
+        _ transaction: borrowing ReadTransaction, of environment: Environment, tables: [Table],
+        data: String?, list: ((Finding) -> Void)?, progress: ((Step) throws -> Void)?
+    ) throws -> VerifyReport {
+        let verifier = Verifier(environment, data: data, Options(), list: list, progress: progress)
+        let named = Dictionary(tables.map { ($0.name, $0) }) { first, _ in first }
+        guard let primary = PrimaryTables(named) else {
+            throw VerifyError.notAVolume(path: environment.path)
+        }
+        return try verifier.verify(transaction, primary, named)
     }
 
     /// Checks every page of the last commit, which a reader holds meanwhile.
@@ -184,7 +201,8 @@ public struct Verifier {
             budget: options.recordsInMemory, &step)
 
         try FreeTables(tables: tables, findings: findings).run(transaction)
-        return report(
+        for index in [rmap, parents, quota] { judgeCounts(index?.report) }
+        var result = report(
             commit: transaction.commit, primaryRecords,
             [
                 rmap?.report ?? IndexReport(name: "rmap"),
@@ -192,6 +210,24 @@ public struct Verifier {
                 quota?.report ?? IndexReport(name: "quota"),
                 links(inodes.readableInodes),
             ])
+        let areUnsound: [PrimaryDefect] = [.freeOverlap, .freeBeyondVolume, .extentOverFree]
+        if let counters = records.counters, findings.damagedRecords[TableName.free] == nil,
+            areUnsound.allSatisfy({ findings.defects[$0] == nil })
+        {
+            result.freeBlockDifference = space.freeBlocks &- counters.freeBlocks
+        }
+        return result
+    }
+
+    /// Where entries are wrong their counts can't be right: that is no defect of its own then.
+    private func judgeCounts(_ index: IndexReport?) {
+        guard let index, index.discrepancies == 0, !index.countAgrees || !index.sumAgrees
+        else { return }
+        findings.defect(
+            .generationCounts, in: TableName.superblock,
+            key: [.init("index", index.name), .init("generation", "\(index.generation ?? 0)")],
+            found: "\(index.recordedEntries) entries, sum \(index.recordedSum)",
+            expected: "\(index.countedEntries) entries, sum \(index.sum)")
     }
 
     /// Link counts, which are stored in the inodes: each wrong one is a defect of its inode too.
@@ -229,18 +265,18 @@ public struct Verifier {
 struct Progress {
     private let phase: String
     private let total: UInt64
-    private let report: ((Verifier.Step) -> Void)?
+    private let report: ((Verifier.Step) throws -> Void)?
     private var next: UInt64 = 0
 
-    init(phase: String, total: UInt64, _ report: ((Verifier.Step) -> Void)?) {
+    init(phase: String, total: UInt64, _ report: ((Verifier.Step) throws -> Void)?) {
         self.phase = phase
         self.total = total
         self.report = report
     }
 
-    mutating func report(done: UInt64) {
+    mutating func report(done: UInt64) throws {
         guard let report, done >= next else { return }
         next = done + 65536
-        report(Verifier.Step(phase: phase, done: done, total: max(done, total)))
+        try report(Verifier.Step(phase: phase, done: done, total: max(done, total)))
     }
 }

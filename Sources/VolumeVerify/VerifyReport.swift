@@ -33,6 +33,8 @@ public enum PrimaryDefect: String, Sendable, CaseIterable {
     // Inode numbers and counters.
     case unlinkedNotInReclaim, reclaimWithoutInode, freeInodeInUse, lostInodeNumbers
     case counterInodes, counterFreeBlocks, counterNextInode
+    // Of an index whose entries are right.
+    case generationCounts
 
     /// What it means, in words for a report.
     public var meaning: String {
@@ -80,6 +82,7 @@ public enum PrimaryDefect: String, Sendable, CaseIterable {
         case .counterInodes: "the counter of inodes"
         case .counterFreeBlocks: "the counter of free blocks"
         case .counterNextInode: "the next inode number is not above all that were used"
+        case .generationCounts: "the record of a generation counts another table than it has"
         }
     }
 }
@@ -180,6 +183,9 @@ public struct VerifyReport: Sendable {
     public internal(set) var primaries: [PrimaryDefect: UInt64]
     /// Records that can't be decoded, by table.
     public internal(set) var damagedRecords: [String: UInt64]
+    /// By how much more blocks the tables of free space have than the counter says, modulo 2^64,
+    /// where they are sound.
+    public internal(set) var freeBlockDifference: UInt64 = 0
     /// Records of all tables but the indexes.
     public internal(set) var primaryRecords: UInt64
     /// The first findings of each kind.

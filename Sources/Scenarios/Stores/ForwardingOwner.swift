@@ -128,6 +128,10 @@ class ForwardingSnapshot: OwnerSnapshot {
         try inner.audit(of: index, over: range)
     }
 
+    func storedDefects(_ goOn: () throws -> Void) throws -> PrimaryDefects {
+        try inner.storedDefects(goOn)
+    }
+
     func room(
         forEntries entries: Int, payload: Int, of index: IndexSlot
     ) throws -> (available: Int, needed: Int) {

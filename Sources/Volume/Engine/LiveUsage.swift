@@ -170,8 +170,11 @@ extension Operations {
     }
 
     mutating func correctCounters(by correction: QuotaUsage) {
-        counters.freeBlocks &-= correction.blocks
-        counters.inodes &+= correction.inodes
+        // Inodes that lie about their blocks must not make a record that nobody can read.
+        let free = counters.freeBlocks &- correction.blocks
+        if free <= FormatLimits.blocks { counters.freeBlocks = free }
+        let inodes = counters.inodes &+ correction.inodes
+        if inodes <= FormatLimits.inode { counters.inodes = inodes }
     }
 
     /// Appends the active generation's counters from the load cursor to `end`, with the

@@ -7,6 +7,7 @@ internal import GenerationLife
 internal import LMDB
 internal import Tidemark
 internal import VolumeFormat
+internal import VolumeIndexes
 
 extension Operations {
     mutating func createGeneration(of slot: IndexSlot) throws -> UInt32 {
@@ -170,6 +171,16 @@ extension Operations {
             amended += 1
         }
         return amended
+    }
+
+    /// What has changed since the difference was found is in the record and in the table.
+    mutating func settle(_ difference: CountDifference) {
+        let slots = VolumeSlots.withGenerations.filter { $0.name == difference.index }
+        for slot in slots.map(\.slot) where state[slot].active.number == difference.generation {
+            state[slot].active.entries &+= difference.entries
+            state[slot].active.sum &+= difference.sum
+            state[slot].active.isChanged = true
+        }
     }
 
     // MARK: Reaping

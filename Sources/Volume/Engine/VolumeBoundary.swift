@@ -121,6 +121,18 @@ final class VolumeBoundary: CommitBoundary, Generations, Amending, Correcting, R
         try change { try $0.correct(index, corrections) }
     }
 
+    func settleCounts(of snapshot: any OwnerSnapshot) throws -> [String] {
+        guard let snapshot = snapshot as? VolumeSnapshot else { return [] }
+        let differences = snapshot.countDifferences, blocks = snapshot.freeBlockDifference
+        guard !differences.isEmpty || blocks != 0 else { return [] }
+        try change { operations in
+            for difference in differences { operations.settle(difference) }
+            operations.state.counters.freeBlocks &+= blocks
+        }
+        return (differences.isEmpty ? [] : [CountDifference.kind])
+            + (blocks == 0 ? [] : [CountDifference.counterKind])
+    }
+
     func reap(limit: Int) throws -> Bool {
         if unsafe operations == nil { return false }
         return try change { try $0.reap(limit: limit) }

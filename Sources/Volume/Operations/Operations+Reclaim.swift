@@ -102,6 +102,8 @@ extension Operations {
         }
         if inode.links == 0 {
             if core.opens.markOrphan(n) { return nil }
+            // The count may lie, and what is freed does not come back.
+            if try hasParentPointer(n) { return .damaged }
             let outcome = try reclaimWhole(n, &inode, &budget)
             if outcome != .done { try put(inode, n) }
             return outcome
@@ -110,6 +112,15 @@ extension Operations {
         try put(inode, n)
         if outcome == .done { try removeReclaim(record) }
         return outcome
+    }
+
+    /// Whether the live index knows a name of the inode.
+    private mutating func hasParentPointer(_ n: InodeNumber) throws -> Bool {
+        let key = InodeRecord.key(n)
+        return try transaction.withCursor(state.parents.active.table) { cursor in
+            guard try cursor.seek(key.span), cursor.key.byteCount >= 8 else { return false }
+            return cursor.key.integer(at: 0, as: UInt64.self) == n
+        }
     }
 
     /// Takes away all that belongs to an inode without names, and then the inode.

@@ -16,6 +16,10 @@ public final class VolumeSnapshot {
     let core: VolumeCore
     let transaction: ReadTransaction
     private let shard: Int
+    /// By how much records of active generations differ from their tables, once that was judged.
+    var countDifferences: [CountDifference] = []
+    /// By how much the counter of free blocks differs from the free space.
+    var freeBlockDifference: UInt64 = 0
     /// The active generation of each index, found when it is first asked for.
     private var active: [GenerationRecord]?
 
