@@ -210,7 +210,9 @@ public struct Verifier {
                 quota?.report ?? IndexReport(name: "quota"),
                 links(inodes.readableInodes),
             ])
-        let areUnsound: [PrimaryDefect] = [.freeOverlap, .freeBeyondVolume, .extentOverFree]
+        let areUnsound: [PrimaryDefect] = [
+            .freeOverlap, .freeBeyondVolume, .extentOverFree, .leakedBlocks,
+        ]
         if let counters = records.counters, findings.damagedRecords[TableName.free] == nil,
             areUnsound.allSatisfy({ findings.defects[$0] == nil })
         {
