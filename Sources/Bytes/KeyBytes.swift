@@ -26,6 +26,11 @@ public struct KeyBytes: Sendable {
         for byte in bytes { append(byte) }
     }
 
+    /// As much of `bytes` as there is room for: the place of a key that is longer than any.
+    public init(cut bytes: RawSpan) {
+        self.init(bytes.extracting(first: min(bytes.byteCount, KeyBytes.capacity)))
+    }
+
     /// The bytes so far, for as long as `self` is not changed.
     public var span: RawSpan {
         @_lifetime(borrow self)

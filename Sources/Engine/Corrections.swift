@@ -45,7 +45,8 @@ package final class CorrectionLog: @unchecked Sendable {
 
     package func correct(_ key: RawSpan, _ correction: RawSpan) throws {
         scratch.removeAll()
-        scratch.append(key: key, value: correction)
+        scratch.append(
+            key: key, value: correction, isDamaged: key.byteCount > KeyBytes.capacity)
         differing.append(scratch.record(at: 0))
         hasDiffering = true
         guard differing.byteCount >= CorrectionLog.writeSize else { return }

@@ -74,7 +74,7 @@ public final class LoadMerger: @unchecked Sendable {
             return LoadBatch(batch: batch, end: nil)
         }
         let first = ahead
-        return LoadBatch(batch: batch, end: KeyBytes(first.key(at: 0)))
+        return LoadBatch(batch: batch, end: KeyBytes(cut: first.key(at: 0)))
     }
 }
 

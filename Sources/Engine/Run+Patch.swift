@@ -132,6 +132,8 @@ extension Run {
         let merge = try assistant.freeze().merge(slot.rawValue, index: owner.indexes[slot.rawValue])
         let batch = EntryBatch()
         return try keys.map { key in
+            // No entry has so long a key.
+            guard key.count <= KeyBytes.capacity else { return nil }
             batch.removeAll()
             try merge.seek(KeyBytes(key))
             _ = try merge.fill(batch, limit: 1)

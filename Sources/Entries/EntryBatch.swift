@@ -21,6 +21,10 @@ public final class EntryBatch: @unchecked Sendable {
     /// use, which costs more than the use.
     @usableFromInline let storage: UnsafeMutablePointer<Storage>
 
+    /// Bytes of a key at the most, of an entry that is none: what an owner's table has. Those of
+    /// entries have `KeyBytes.capacity` at the most.
+    public static let longestKey = 511
+
     /// Bytes of a value at the most.
     package static let longestValue = Int(Record.lengthMask)
 
@@ -50,8 +54,10 @@ public final class EntryBatch: @unchecked Sendable {
         isDamaged: Bool = false
     ) {
         precondition(
-            EntryBatch.canHold(keySize: key.byteCount, valueSize: value.byteCount),
-            "entry longer than its bound")
+            EntryBatch.canHold(
+                keySize: isDamaged ? min(key.byteCount, KeyBytes.capacity) : key.byteCount,
+                valueSize: value.byteCount), "entry longer than its bound")
+        precondition(key.byteCount <= EntryBatch.longestKey, "key longer than its bound")
         var length = UInt16(truncatingIfNeeded: value.byteCount)
         if !isPresent { length |= Record.absent }
         if isDamaged { length |= Record.damaged }

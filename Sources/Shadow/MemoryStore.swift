@@ -39,9 +39,10 @@ public final class MemoryStore: SideStore {
         runs.withLock { runs in
             for index in 0..<chunks.count {
                 let chunk = Chunk(
-                    firstKey: KeyBytes(chunks.firstKey(index)), records: chunks.chunk(index).array)
+                    firstKey: KeyBytes(cut: chunks.firstKey(index)),
+                    records: chunks.chunk(index).array)
                 if let last = runs[number]?.last {
-                    precondition(last.firstKey < chunk.firstKey, "a run is written in key order")
+                    precondition(!(chunk.firstKey < last.firstKey), "a run is written in key order")
                 }
                 runs[number, default: []].append(chunk)
             }

@@ -139,14 +139,29 @@ public final class QuotaFold: SummaryFold {
                 .missing, key: bytes.span, found: nil, expected: payload.span,
                 correction: payload.span)
         }
-        defer { live.advance() }
         if !live.isDamaged, compareBytes(live.value, payload.span) == 0 {
-            return try part.agree(bytes.span)
+            live.advance()
+            guard try passSecond(bytes.span) else { return try part.agree(bytes.span) }
+            // To correct it is to have nothing but the right one.
+            let none = QuotaUsage.zero.bytes
+            return try part.differ(
+                .stray, key: bytes.span, found: nil, expected: nil, correction: none.span)
         }
         let correction = (wanted.usage - foundUsage).bytes
         try part.differ(
             .wrong, key: bytes.span, found: live.decoded,
             expected: payload.span, correction: correction.span)
+        live.advance()
+        _ = try passSecond(bytes.span)
+    }
+
+    /// Passes by an entry under a key that was taken: the volume's own usage stands in its
+    /// counters, and a damaged table may have an entry there too.
+    /// - Returns: whether there is one.
+    private func passSecond(_ key: RawSpan) throws -> Bool {
+        guard try live.isThere(), compareBytes(live.key, key) == 0 else { return false }
+        live.advance()
+        return true
     }
 
     private func takeStray() throws {

@@ -162,6 +162,8 @@ extension Operations {
             let correction = QuotaUsage(value.rawSpan) ?? .zero
             if place == .volume {
                 correctCounters(by: correction)
+                // The table has no place for it: an entry there is a stray one.
+                _ = try transaction.delete(state.quota.active.table, key.rawSpan)
             } else {
                 try state.quota.correct(place, by: correction, in: &transaction)
             }
@@ -191,7 +193,8 @@ extension Operations {
             {
                 if key == .volume {
                     load.volumeCorrection = load.volumeCorrection + correction
-                } else {
+                } else if key.type != .volume {
+                    // Another id of the volume's is a stray entry, which is not loaded.
                     usage[key.number, default: .zero].add(correction)
                 }
             }

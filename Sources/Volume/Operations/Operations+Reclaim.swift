@@ -115,12 +115,11 @@ extension Operations {
     }
 
     /// Whether the live index knows a name of the inode.
-    private mutating func hasParentPointer(_ n: InodeNumber) throws -> Bool {
+    private func hasParentPointer(_ n: InodeNumber) throws -> Bool {
         let key = InodeRecord.key(n)
-        return try transaction.withCursor(state.parents.active.table) { cursor in
-            guard try cursor.seek(key.span), cursor.key.byteCount >= 8 else { return false }
-            return cursor.key.integer(at: 0, as: UInt64.self) == n
-        }
+        var cursor = try transaction.readCursor(state.parents.active.table)
+        guard try cursor.seek(key.span), cursor.key.byteCount >= 8 else { return false }
+        return cursor.key.integer(at: 0, as: UInt64.self) == n
     }
 
     /// Takes away all that belongs to an inode without names, and then the inode.

@@ -13,36 +13,42 @@ extension VolumeSnapshot {
         if index == VolumeSnapshot.linksSlot {
             return try storedLinks(from: key, limit: limit, into: batch)
         }
-        let key = index == VolumeSnapshot.quotaSlot ? try tableKey(from: key, into: batch) : key
         let table = try activeTable(of: index)
         var cursor = try transaction.cursor(table)
         var isThere = key.count == 0 ? try cursor.first() : try cursor.seek(key.span)
+        let place = QuotaKey.volume.bytes
+        var isVolumeDue =
+            index == VolumeSnapshot.quotaSlot && compareBytes(key.span, place.span) <= 0
         var left = limit
-        while isThere, left > 0 {
-            guard cursor.key.byteCount <= KeyBytes.capacity else { break }
+        while isThere {
+            if isVolumeDue, case let order = compareBytes(cursor.key, place.span), order >= 0 {
+                isVolumeDue = false
+                try appendVolume(to: batch)
+                // Nothing of the table belongs there.
+                if order == 0 {
+                    batch.append(key: place.span, value: RawSpan(), isDamaged: true)
+                    isThere = try cursor.next()
+                    continue
+                }
+            }
+            // No key of an index is so long, and none can be gone on from that is.
+            guard left > 0 || cursor.key.byteCount > KeyBytes.capacity else {
+                return KeyBytes(cursor.key)
+            }
             appendEntry(cursor.key, cursor.value, to: batch)
             left -= 1
             isThere = try cursor.next()
         }
-        guard isThere else { return nil }
-        guard cursor.key.byteCount <= KeyBytes.capacity else {
-            throw VolumeError.damaged(table: table.name, object: "entry with a long key", .length)
-        }
-        return KeyBytes(cursor.key)
+        if isVolumeDue { try appendVolume(to: batch) }
+        return nil
     }
 
-    /// The volume's own usage stands in its counters, and comes before all that a quota table
-    /// has.
-    /// - Returns: the key from which on the table goes on.
-    private func tableKey(from key: KeyBytes, into batch: EntryBatch) throws -> KeyBytes {
-        let place = QuotaKey.volume.bytes
-        guard compareBytes(key.span, place.span) <= 0 else { return key }
+    /// The volume's own usage stands in its counters, and has its place among the entries of quota.
+    private func appendVolume(to batch: EntryBatch) throws {
         let usage = core.geometry.usage(try counters())
-        let payload = usage.bytes
-        if usage != .zero { batch.append(key: place.span, value: payload.span) }
-        var behind = KeyBytes(place.span)
-        behind.append(0 as UInt8)
-        return behind
+        guard usage != .zero else { return }
+        let place = QuotaKey.volume.bytes, payload = usage.bytes
+        batch.append(key: place.span, value: payload.span)
     }
 
     /// What the inode records say of their links.
@@ -67,7 +73,7 @@ extension VolumeSnapshot {
             isThere = try cursor.next()
         }
         guard isThere else { return nil }
-        return KeyBytes(cursor.key.extracting(first: min(cursor.key.byteCount, KeyBytes.capacity)))
+        return KeyBytes(cut: cursor.key)
     }
 
     @inline(__always)
@@ -75,7 +81,9 @@ extension VolumeSnapshot {
         do throws(RecordDamage) {
             let payload = try value.verified(key: key)
             // No entry is so long; and a batch has a bound.
-            guard payload.byteCount <= 1024 else { throw .length }
+            guard payload.byteCount <= 1024, key.byteCount <= KeyBytes.capacity else {
+                throw .length
+            }
             batch.append(key: key, value: payload)
         } catch {
             let size = value.byteCount
