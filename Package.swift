@@ -118,6 +118,13 @@ let package = Package(
             ],
             swiftSettings: strict),
         .target(
+            name: "Scrub",
+            dependencies: [
+                "Driver", "Reports", "RunService", "Threads", "Tidemark", "Volume",
+                "VolumeService", "VolumeVerify",
+            ],
+            swiftSettings: strict),
+        .target(
             name: "VolumeVerify", dependencies: ["Bytes", "LMDB", "LMDBPages", "VolumeFormat"],
             swiftSettings: strict),
         .target(
@@ -155,7 +162,7 @@ let package = Package(
             dependencies: [
                 "Bytes", "Control", "Dashboard", "HostFiles", "LMDB", "LMDBPages",
                 "LinuxFilesystem", "LinuxOwner", "Meters", "Reports", "RunService", "Scenarios",
-                "Threads", "Tidemark", "Volume", "VolumeFormat",
+                "Scrub", "Threads", "Tidemark", "Volume", "VolumeFormat",
                 "VolumeIndexes", "VolumeMount", "VolumeService", "VolumeVerify",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
@@ -205,6 +212,13 @@ let package = Package(
             dependencies: [
                 "Volume", "VolumeFormat", "VolumeIndexes", "VolumeVerify", "Tidemark", "Bytes",
                 "Inspection", "LMDB", "TestSupport", "Threads",
+            ],
+            swiftSettings: strict),
+        .testTarget(
+            name: "ScrubTests",
+            dependencies: [
+                "Bytes", "LMDB", "RunService", "Scrub", "TestSupport", "Threads", "Tidemark",
+                "Volume", "VolumeFormat", "VolumeService", "VolumeVerify",
             ],
             swiftSettings: strict),
         .testTarget(

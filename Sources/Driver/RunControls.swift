@@ -117,7 +117,7 @@ public final class RunControls: Sendable {
     /// - Parameter purpose: why, for tests.
     /// - Returns: whether something has.
     @discardableResult
-    func rest(seconds: Double, _ purpose: String) -> Bool {
+    package func rest(seconds: Double, _ purpose: String) -> Bool {
         let version = monitor.withLock { $0.version }
         return monitor.wait(seconds: seconds, on: clock.manual, purpose) {
             $0.version != version ? true : nil

@@ -45,7 +45,8 @@ struct TidemarkCommand: ParsableCommand {
         version: "tidemark \(tidemarkVersion)",
         subcommands: [
             Create.self, Import.self, Stat.self, Dump.self, Verify.self, Damage.self,
-            Check.self, Repair.self, Status.self, Stop.self, Pause.self, Resume.self,
+            Check.self, Repair.self, ScrubCommand.self,
+            Status.self, Stop.self, Pause.self, Resume.self,
             SetLimits.self, Rollback.self, Stress.self, Owner.self, Paths.self, Replay.self,
             Explore.self, Simulate.self, Mount.self, Unmount.self, DashboardCommand.self,
             Doctor.self,

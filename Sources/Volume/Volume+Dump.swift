@@ -6,9 +6,12 @@ public import Tidemark
 public import VolumeFormat
 
 extension VolumeSnapshot {
-    /// The tables of this volume: the fixed ones, then those of all generations.
+    /// The tables of this volume: the fixed ones, then those of all generations, and the
+    /// quarantine where there is one.
     public func tableNames() throws -> [String] {
-        try Tables.names + generations().map { TableName.generation($0.index, $0.number) }
+        let quarantine = core.generations[TableName.quarantine].map { [$0.name] } ?? []
+        return try Tables.names
+            + generations().map { TableName.generation($0.index, $0.number) } + quarantine
     }
 
     /// Hands each record of the table to `body`, in key order. Nothing is decoded.

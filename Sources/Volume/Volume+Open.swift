@@ -167,9 +167,13 @@ extension Volume {
         }
         let data = try DataFile(path: path + "/data", isReadOnly: options.mode == .readOnly)
         try checkLabel(data, geometry)
-        return VolumeCore(
+        let core = VolumeCore(
             path: path, environment: environment, tables: tables, geometry: geometry, data: data,
             options: options)
+        if let quarantine = try environment.table(TableName.quarantine, create: false) {
+            core.generations.add(quarantine)
+        }
+        return core
     }
 
     private static func readGeometry(

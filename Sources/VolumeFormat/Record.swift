@@ -82,6 +82,8 @@ public enum TableName {
     public static let freeInodes = "freeinos"
     public static let runs = "runs"
     public static let hookLog = "hooklog"
+    /// Made with the first record that is put there.
+    public static let quarantine = "quarantine"
 
     /// The table of one generation of a secondary index: `rmap.g3`.
     public static func generation(_ index: String, _ number: UInt32) -> String {

@@ -82,7 +82,7 @@ public struct MountOptions: Sendable {
             endThreads()
             throw error
         }
-        volume.watchCorrections { [weak self] inodes in self?.forgetAttributes(inodes) }
+        volume.watchCorrections { [weak self] in self?.askAgain(for: $0, $1) }
         working.withLock { $0 = options.workers }
         threads.withLock { threads in
             for number in 0..<options.workers {
@@ -146,12 +146,20 @@ public struct MountOptions: Sendable {
         working.withLock(notify: true) { $0 -= 1 }
     }
 
-    /// Has the kernel ask again for the attributes of inodes that it may remember. Not on the
+    /// Has the kernel ask again for inodes and names that it may remember. Not on the
     /// writer's thread: the kernel waits with one that it is about to forget until its times are
     /// written, and that is a change.
-    private func forgetAttributes(_ inodes: [InodeNumber]) {
+    private func askAgain(for inodes: [InodeNumber], _ names: [VolumeName]) {
         aside.run { [self] in
             guard let session = unsafe session else { return }
+            for name in names {
+                unsafe name.name.withUnsafeBytes { bytes in
+                    guard let start = bytes.baseAddress else { return }
+                    _ = unsafe fuse_lowlevel_notify_inval_entry(
+                        session, name.directory, start.assumingMemoryBound(to: CChar.self),
+                        bytes.count)
+                }
+            }
             for n in inodes { _ = unsafe fuse_lowlevel_notify_inval_inode(session, n, -1, 0) }
         }
     }

@@ -77,9 +77,60 @@ extension PrimaryDefect {
     /// Which command mends it.
     public var mend: String {
         switch self {
-        case .linkCount, .generationCounts, .counterFreeBlocks: "`repair`"
-        case .dataLabel, .dataLength, .missingTable, .activeGeneration: "a copy"
-        default: "nothing; a copy, or removing what is named"
+        case .linkCount, .generationCounts, .counterFreeBlocks: "`repair`, `scrub`"
+        case .dataLabel, .dataLength, .missingTable, .activeGeneration, .missingRoot: "a copy"
+        default: "`scrub`"
+        }
+    }
+
+    /// What `scrub` makes of it.
+    public var scrubbed: String {
+        switch self {
+        case .dataLabel, .dataLength, .missingTable, .activeGeneration, .missingRoot:
+            "it is told"
+        case .damagedRecord: "moved to quarantine; what others say of it is made again"
+        case .danglingEntry: "removed where the number is free, else the inode is made again"
+        case .entryWithoutDirectory:
+            "the directory is made again; below a file the entry is removed"
+        case .entryGeneration:
+            "the side is set that parent pointer and link count contradict; a stale name is removed"
+        case .entryType: "the side is set that other names and the contents contradict"
+        case .orphanInode: "its name is put back where a parent pointer knows it, else lost+found"
+        case .linkCount: "a name that a parent pointer knows is put back; else the count is set"
+        case .directoryNames: "the name in the directory's own parent is kept"
+        case .directoryParent: "the parent is set to the directory that names it"
+        case .directorySize: "counted"
+        case .directoryLoop: "put back where a parent pointer knows it, else lost+found"
+        case .extentOverlap: "who has the reverse mapping keeps them, the other has a copy"
+        case .extentOverFree: "no longer free"
+        case .extentBeyondVolume: "put back from the reverse mapping, else cut at the end"
+        case .extentOffsetOverlap: "the one with a reverse mapping is kept"
+        case .extentWithoutInode: "removed where the number is free, else the inode is made again"
+        case .extentOfWrongType: "removed, where entry and inode agree on the type"
+        case .reservedArea: "set to what the geometry says"
+        case .leakedBlocks: "the extent is put back that a reverse mapping knows; else freed"
+        case .freeBeyondVolume: "cut at the end of the volume"
+        case .freeOverlap: "one run is made of two"
+        case .freeTables: "the table by start is believed"
+        case .freeNotMerged: "one run is made of two"
+        case .inodeBlocks: "counted"
+        case .attributeWithoutInode:
+            "removed where the number is free, else the inode is made again"
+        case .attributeBlocks: "removed"
+        case .attributeOverlap: "nothing, without a preference"
+        case .attributeBlocksUnused: "freed"
+        case .symlinkWithoutInode: "removed where the type is another, else the inode is made again"
+        case .symlinkWithoutTarget: "it leads to a name that says that its target is lost"
+        case .symlinkSize: "set to the length of the target"
+        case .unlinkedNotInReclaim:
+            "reclaimed, where no parent pointer knows a name; else that is put back"
+        case .reclaimWithoutInode: "the record is removed"
+        case .freeInodeInUse: "no longer free"
+        case .lostInodeNumbers: "freed"
+        case .counterInodes: "counted"
+        case .counterFreeBlocks: "counted"
+        case .counterNextInode: "set above all that are used"
+        case .generationCounts: "counted"
         }
     }
 
@@ -94,12 +145,15 @@ extension PrimaryDefect {
 
     /// The lines of the table in `Docs/defects.md`.
     public static var table: [String] {
-        ["| name | meaning | severity | `check`, `repair` | blocks | mended by |",
-            "| --- | --- | --- | --- | --- | --- |"]
+        [
+            "| name | meaning | severity | `check`, `repair` | blocks | mended by | "
+                + "what `scrub` makes of it |",
+            "| --- | --- | --- | --- | --- | --- | --- |",
+        ]
             + allCases.map {
                 "| `\($0.rawValue)` | \($0.meaning) | \($0.severity.rawValue) | "
                     + ($0.isCheckedByRuns ? "tell of it" : "are refused")
-                    + " | \($0.blocks) | \($0.mend) |"
+                    + " | \($0.blocks) | \($0.mend) | \($0.scrubbed) |"
             }
     }
 }

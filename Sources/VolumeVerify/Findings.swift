@@ -26,10 +26,11 @@ final class Findings {
 
     func defect(
         _ defect: PrimaryDefect, in table: String, key: @autoclosure () -> [Finding.Field],
-        found: @autoclosure () -> String?, expected: @autoclosure () -> String?
+        found: @autoclosure () -> String?, expected: @autoclosure () -> String?,
+        other: @autoclosure () -> [Finding.Field] = [], difference: UInt64? = nil
     ) {
         defects[defect, default: 0] += 1
-        add(table, .defect(defect), key(), found(), expected())
+        add(table, .defect(defect), key(), found(), expected(), other(), difference)
     }
 
     func discrepancy(
@@ -45,17 +46,21 @@ final class Findings {
         damagedRecords[table, default: 0] += 1
         defects[.damagedRecord, default: 0] += 1
         let fields = describedKey(of: table, key)
-        add(table, .defect(.damagedRecord), fields, "\(damage)", "a record")
+        add(
+            table, .defect(.damagedRecord), fields, "\(damage)", "a record", rawKey: key.array)
     }
 
     private func add(
         _ object: String, _ kind: Finding.Kind, _ key: @autoclosure () -> [Finding.Field],
-        _ found: @autoclosure () -> String?, _ expected: @autoclosure () -> String?
+        _ found: @autoclosure () -> String?, _ expected: @autoclosure () -> String?,
+        _ other: @autoclosure () -> [Finding.Field] = [], _ difference: UInt64? = nil,
+        rawKey: @autoclosure () -> [UInt8]? = nil
     ) {
         let kept = exampleCounts[ExampleClass(object: object, kind: kind), default: 0]
         guard list != nil || kept < exampleLimit else { return }
         let finding = Finding(
-            object: object, kind: kind, key: key(), found: found(), expected: expected())
+            object: object, kind: kind, key: key(), found: found(), expected: expected(),
+            other: other(), difference: difference, rawKey: rawKey())
         list?(finding)
         if kept < exampleLimit {
             examples.append(finding)
@@ -72,7 +77,9 @@ func describedKey(of table: String, _ key: RawSpan) -> [Finding.Field] {
         return entryFields(directory: number(0), name: key.extracting(droppingFirst: 8))
     case TableName.xattrs where key.byteCount > 8:
         let name = key.extracting(droppingFirst: 8)
-        return [.init("inode", number(0)), .init("name", escapedName(name))]
+        return [
+            .init("inode", number(0)), .init("name", bytes: name, text: escapedName(name)),
+        ]
     case TableName.extents where key.byteCount == 17:
         return extentFields(inode: number(0), fork: key.integer(at: 8), offset: number(9))
     case TableName.free where key.byteCount == 8:
@@ -89,12 +96,12 @@ func describedKey(of table: String, _ key: RawSpan) -> [Finding.Field] {
 }
 
 func entryFields(directory: UInt64, name: RawSpan) -> [Finding.Field] {
-    [.init("directory", directory), .init("name", escapedName(name))]
+    [.init("directory", directory), .init("name", bytes: name, text: escapedName(name))]
 }
 
 func extentFields(inode: UInt64, fork: UInt8, offset: UInt64) -> [Finding.Field] {
     [
-        .init("inode", inode), .init("fork", forkName(fork)), .init("offset", offset),
+        .init("inode", inode), .init("fork", fork, text: forkName(fork)), .init("offset", offset),
     ]
 }
 

@@ -78,7 +78,8 @@ extension InodePass {
         if record.blocks != inode.blocks {
             findings.defect(
                 .inodeBlocks, in: TableName.inodes, key: inode.key,
-                found: "\(record.blocks) blocks", expected: "\(inode.blocks) blocks")
+                found: "\(record.blocks) blocks", expected: "\(inode.blocks) blocks",
+                difference: inode.blocks &- record.blocks)
         }
         if record.links == 0, !inode.isInReclaim {
             findings.defect(
@@ -96,7 +97,8 @@ extension InodePass {
         if record.size != inode.entries {
             findings.defect(
                 .directorySize, in: TableName.inodes, key: inode.key,
-                found: "size \(record.size)", expected: "\(inode.entries) entries")
+                found: "size \(record.size)", expected: "\(inode.entries) entries",
+                difference: inode.entries &- record.size)
         }
         let links = 2 + inode.subdirectories
         // The root is never unlinked.

@@ -8,7 +8,7 @@ extension InodePass {
 
     mutating func takeExtents(_ inode: inout InodeFacts) throws {
         // Where the last extent of the fork ended, in blocks of the file.
-        var fork = Fork.data, offsetEnd: UInt64 = 0
+        var fork = Fork.data, offsetEnd: UInt64 = 0, reaching: UInt64 = 0
         var reserved = inode.number == .volume ? reservedAreas : []
         while !extents.isAtEnd, extents.number == inode.number {
             do throws(RecordDamage) {
@@ -17,9 +17,13 @@ extension InodePass {
                 inode.blocks += UInt64(extent.length)
                 if extent.fork != fork { (fork, offsetEnd) = (extent.fork, 0) }
                 if extent.offset < offsetEnd {
-                    defect(.extentOffsetOverlap, extent, "offset \(offsetEnd) or above")
+                    defect(
+                        .extentOffsetOverlap, extent, "offset \(offsetEnd) or above",
+                        against: reaching)
                 }
-                offsetEnd = max(offsetEnd, extent.offsetEnd)
+                if extent.offsetEnd > offsetEnd {
+                    (reaching, offsetEnd) = (extent.offset, extent.offsetEnd)
+                }
                 if inode.number == .volume {
                     judgeReserved(extent, &reserved)
                 } else {
@@ -61,12 +65,17 @@ extension InodePass {
         }
     }
 
-    private func defect(_ kind: PrimaryDefect, _ extent: ExtentRecord, _ expected: String?) {
+    /// - Parameter offset: where another extent of the fork begins that it contradicts.
+    private func defect(
+        _ kind: PrimaryDefect, _ extent: ExtentRecord, _ expected: String?,
+        against offset: UInt64? = nil
+    ) {
+        let fork = extent.fork.rawValue
         findings.defect(
             kind, in: TableName.extents,
-            key: extentFields(
-                inode: extent.inode, fork: extent.fork.rawValue, offset: extent.offset),
-            found: text(extent), expected: expected)
+            key: extentFields(inode: extent.inode, fork: fork, offset: extent.offset),
+            found: text(extent), expected: expected,
+            other: offset.map { extentFields(inode: extent.inode, fork: fork, offset: $0) } ?? [])
     }
 
     mutating func takeAttributes(_ inode: inout InodeFacts) throws {

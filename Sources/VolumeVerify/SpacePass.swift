@@ -16,6 +16,8 @@ struct SpacePass: ~Copyable {
         static let filler = Owned(start: 0, inode: 0, offset: 0, length: 0, fork: 0, state: 0)
         var end: UInt64 { start + UInt64(length) }
 
+        var fields: [Finding.Field] { extentFields(inode: inode, fork: fork, offset: offset) }
+
         static func precedes(_ a: Owned, _ b: Owned) -> Bool {
             if a.start != b.start { return a.start < b.start }
             if a.inode != b.inode { return a.inode < b.inode }
@@ -96,7 +98,7 @@ struct SpacePass: ~Copyable {
     private mutating func take(_ extent: Owned) throws {
         judgeGap(upTo: extent.start)
         if extent.start < ownedEnd {
-            defect(.extentOverlap, extent, "blocks of inode \(owner.inode)")
+            defect(.extentOverlap, extent, "blocks of inode \(owner.inode)", against: owner)
         }
         if extent.start < freeEnd { defect(.extentOverFree, extent, "blocks that are not free") }
         if let end, extent.end > end { defect(.extentBeyondVolume, extent, "blocks below \(end)") }
@@ -155,14 +157,17 @@ struct SpacePass: ~Copyable {
         guard let counters, counters.freeBlocks != freeBlocks else { return }
         findings.defect(
             .counterFreeBlocks, in: TableName.superblock, key: [.init("record", "counters")],
-            found: "\(counters.freeBlocks) free blocks", expected: "\(freeBlocks) free blocks")
+            found: "\(counters.freeBlocks) free blocks", expected: "\(freeBlocks) free blocks",
+            difference: freeBlocks &- counters.freeBlocks)
     }
 
-    private func defect(_ kind: PrimaryDefect, _ extent: Owned, _ expected: String) {
+    private func defect(
+        _ kind: PrimaryDefect, _ extent: Owned, _ expected: String, against other: Owned? = nil
+    ) {
         findings.defect(
-            kind, in: TableName.extents,
-            key: extentFields(inode: extent.inode, fork: extent.fork, offset: extent.offset),
-            found: "blocks \(extent.start) to \(extent.end)", expected: expected)
+            kind, in: TableName.extents, key: extent.fields,
+            found: "blocks \(extent.start) to \(extent.end)", expected: expected,
+            other: other?.fields ?? [])
     }
 
     private func defect(_ kind: PrimaryDefect, _ run: FreeRecord, _ expected: String) {

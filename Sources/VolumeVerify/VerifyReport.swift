@@ -101,17 +101,33 @@ public struct Finding: Hashable, Sendable {
         }
     }
 
-    /// One field of a key, as text.
+    /// One field of a key, as text, and as what it is.
     public struct Field: Hashable, Sendable {
         public let name, value: String
+        /// What is a number in the record.
+        public let number: UInt64?
+        /// What is a name in the record; or a whole key that has no fields.
+        public let bytes: [UInt8]?
 
         public init(_ name: String, _ value: String) {
             self.name = name
             self.value = value
+            number = nil
+            bytes = nil
         }
 
-        init(_ name: String, _ value: some BinaryInteger) {
-            self.init(name, "\(value)")
+        init(_ name: String, _ value: some BinaryInteger, text: String? = nil) {
+            self.name = name
+            self.value = text ?? "\(value)"
+            number = UInt64(exactly: value)
+            bytes = nil
+        }
+
+        init(_ name: String, bytes: RawSpan, text: String) {
+            self.name = name
+            value = text
+            number = nil
+            self.bytes = bytes.array
         }
     }
 
@@ -121,6 +137,15 @@ public struct Finding: Hashable, Sendable {
     public let key: [Field]
     /// nil where nothing was found, or nothing was expected.
     public let found, expected: String?
+    /// The record that it contradicts, where that is one record.
+    public let other: [Field]
+    /// Of a count: what has to be added to it, modulo 2^64.
+    public let difference: UInt64?
+    /// Of a record that can't be decoded: its key.
+    public let rawKey: [UInt8]?
+
+    /// The number of the first key field called `name`.
+    public func number(_ name: String) -> UInt64? { key.first { $0.name == name }?.number }
 }
 
 extension Finding: CustomStringConvertible {

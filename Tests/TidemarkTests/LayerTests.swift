@@ -13,8 +13,8 @@ import Testing
     /// What stands on the framework, bottom up, and knows it by the umbrella or by its layers.
     static let owners = [
         "Reports", "RunService", "Dashboard", "VolumeFormat", "VolumeIndexes", "Catalogue",
-        "VolumeVerify", "Volume", "VolumeService", "VolumeMount", "LinuxOwner", "Scenarios",
-        "TidemarkCommand",
+        "VolumeVerify", "Volume", "VolumeService", "Scrub", "VolumeMount", "LinuxOwner",
+        "Scenarios", "TidemarkCommand",
     ]
     /// What everything may import: they know nothing of the project.
     static let ground = [

@@ -56,6 +56,7 @@ struct DumpedRecord {
             )
         case TableName.runs: try run(key, value)
         case TableName.hookLog: try logged(key, value)
+        case TableName.quarantine: try quarantined(key, value)
         default: try entry(table, key, value)
         }
     }
@@ -63,6 +64,22 @@ struct DumpedRecord {
     private static func run(_ key: RawSpan, _ value: RawSpan) throws(RecordDamage) -> Fields {
         let record = try VolumeSnapshot.run(key: key, value: value)
         return ([("run", .unsigned(record.number))], record.members)
+    }
+
+    /// With the record as it would be dumped from its own table.
+    private static func quarantined(
+        _ key: RawSpan, _ value: RawSpan
+    ) throws(RecordDamage) -> Fields {
+        let record = try QuarantineRecord(key: key, value: value)
+        let dumped = DumpedRecord(
+            table: record.table, key: record.key.rawSpan, value: record.value.rawSpan)
+        return (
+            [("number", .unsigned(key.integer(at: 0)))],
+            [
+                ("table", .string(record.table)),
+                ("seconds", .integer(Int(record.since.seconds))), ("record", dumped.json),
+            ]
+        )
     }
 
     private static func logged(_ key: RawSpan, _ value: RawSpan) throws(RecordDamage) -> Fields {

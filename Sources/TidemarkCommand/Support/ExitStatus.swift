@@ -12,6 +12,8 @@ struct ExitStatus: OptionSet {
     static let success: ExitStatus = []
     /// Errors were found and are left uncorrected.
     static let uncorrected = ExitStatus(rawValue: 1)
+    /// Nothing is wrong, and something could be better.
+    static let optimisable = ExitStatus(rawValue: 2)
     /// It could not be looked, or not everywhere.
     static let operational = ExitStatus(rawValue: 4)
     static let usage = ExitStatus(rawValue: 8)

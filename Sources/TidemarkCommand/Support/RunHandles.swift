@@ -66,3 +66,8 @@ func observer(
     }
     return observer
 }
+
+/// Of a run that another command makes on its way.
+func runObserver(_ volume: Volume, _ output: Output) -> RunObserver {
+    observer(nil, volume, output)
+}

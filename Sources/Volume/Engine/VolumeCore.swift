@@ -149,7 +149,8 @@ struct Tables: Sendable {
     }
 }
 
-/// The handles of generations' tables, by name, for snapshots.
+/// The handles of tables that come and go, by name, for snapshots: of generations, and of the
+/// quarantine.
 final class GenerationTables: Sendable {
     private let tables = Mutex<[String: Table]>([:])
 

@@ -110,6 +110,16 @@ final class BlockGuard: Sendable {
         }
     }
 
+    /// Locks `ranges` where nobody has them, or waits for them: in the writer's turn, too.
+    func lockIfFree(_ ranges: [BlockRange], exclusive: Bool) -> BlockLock? {
+        state.withLock { state in
+            let claim = state.claim(ranges, isExclusive: exclusive)
+            guard state.mustWait(claim) else { return BlockLock(ticket: claim.ticket) }
+            state.claims.removeLast()
+            return nil
+        }
+    }
+
     /// Locks held, and waited for.
     var locks: (held: Int, awaited: Int) {
         state.withLock { state in

@@ -50,15 +50,6 @@ extension Operations {
         return true
     }
 
-    /// nil where there is no such inode, or it can't be decoded.
-    private func readable(_ n: InodeNumber) throws -> InodeRecord? {
-        do {
-            return try inode(n)
-        } catch VolumeError.damaged {
-            return nil
-        }
-    }
-
     private func isToBeReclaimed(_ n: InodeNumber) throws -> Bool {
         let key = InodeRecord.key(n)
         return try transaction.get(core.tables.reclaim, key.span) != nil

@@ -129,8 +129,9 @@ extension Operations {
             state.rmap.anomalies &+ state.parents.anomalies, ordering: .relaxed)
         deltas.removeAll()
         if !corrected.isEmpty {
-            core.watchers.withLock { $0 }.corrections?(corrected)
+            core.watchers.withLock { $0 }.corrections?(corrected, correctedNames)
             corrected.removeAll()
+            correctedNames.removeAll()
         }
         tellChanges(number)
         endJobs(nil)
@@ -161,6 +162,7 @@ extension Operations {
         noteHooks()
         deltas.removeAll()
         corrected.removeAll()
+        correctedNames.removeAll()
         failure = nil
         if cause.code == .panic { core.stop("\(cause)") }
         if openGroup.hasAcknowledged {

@@ -54,8 +54,10 @@ public struct Operations: ~Copyable {
     var settledPages = Int.max - GroupLimits.settledPages
     /// Why the transaction can't be committed, once that is so.
     var failure: LMDBError?
-    /// Inodes whose link counts a run has corrected in this transaction.
+    /// Inodes that a run or a mend has corrected in this transaction.
     var corrected: [InodeNumber] = []
+    /// Names that a mend has made or taken away in this transaction.
+    var correctedNames: [VolumeName] = []
     /// The last number that a run was given.
     var lastRunNumber: UInt64 = 0
     /// What operations of this transaction have changed; nil: nobody watches.

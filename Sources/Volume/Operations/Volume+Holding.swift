@@ -38,10 +38,10 @@ extension Volume {
         _ = core.inbox.add(deferred: ReclaimJob(core, after: n - 1, through: n))
     }
 
-    /// Has `body` called with the inodes whose link counts a run has corrected, after each commit
-    /// of such, in the writer's turn; nil ends it. Nothing else changes an inode that a mount
-    /// knows without a request of the mount.
-    public func watchCorrections(_ body: (@Sendable ([InodeNumber]) -> Void)?) {
+    /// Has `body` called with the inodes that a run or a mend has corrected, and the names that a
+    /// mend has made or taken away, after each commit of such, in the writer's turn; nil ends it.
+    /// Nothing else changes what a mount knows without a request of the mount.
+    public func watchCorrections(_ body: (@Sendable ([InodeNumber], [VolumeName]) -> Void)?) {
         core.watchers.withLock { $0.corrections = body }
     }
 

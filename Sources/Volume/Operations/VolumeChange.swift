@@ -34,7 +34,7 @@ public enum VolumeChange: Hashable, Sendable {
 /// wrapped once more by each look at it.
 struct Watchers: Sendable {
     var changes: (@Sendable ([VolumeChange], UInt64) -> Void)?
-    var corrections: (@Sendable ([InodeNumber]) -> Void)?
+    var corrections: (@Sendable ([InodeNumber], [VolumeName]) -> Void)?
 }
 
 extension Volume {
