@@ -156,13 +156,19 @@ let package = Package(
             name: "LinuxOwner", dependencies: ["Bytes", "LinuxFilesystem", "Tidemark"],
             swiftSettings: pointers),
         .target(
+            name: "LinuxIndex",
+            dependencies: [
+                "Bytes", "LMDB", "LMDBPages", "LinuxFilesystem", "LinuxOwner", "Threads", "Tidemark",
+            ],
+            swiftSettings: pointers),
+        .target(
             name: "HostFiles", dependencies: ["Bytes", "CMalloc", "CXattr"], swiftSettings: pointers),
         .executableTarget(
             name: "TidemarkCommand",
             dependencies: [
                 "Bytes", "Control", "Dashboard", "HostFiles", "LMDB", "LMDBPages",
-                "LinuxFilesystem", "LinuxOwner", "Meters", "Reports", "RunService", "Scenarios",
-                "Scrub", "Threads", "Tidemark", "Volume", "VolumeFormat",
+                "LinuxFilesystem", "LinuxIndex", "LinuxOwner", "Meters", "Reports", "RunService",
+                "Scenarios", "Scrub", "Threads", "Tidemark", "Volume", "VolumeFormat",
                 "VolumeIndexes", "VolumeMount", "VolumeService", "VolumeVerify",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
@@ -192,6 +198,13 @@ let package = Package(
                 "TestSupport", "Tidemark",
             ],
             exclude: ["Fixtures"], swiftSettings: strict),
+        .testTarget(
+            name: "LinuxIndexTests",
+            dependencies: [
+                "Bytes", "LMDB", "LinuxFilesystem", "LinuxIndex", "LinuxOwner", "TestSupport",
+                "Tidemark",
+            ],
+            swiftSettings: strict),
         .testTarget(
             name: "MetersTests", dependencies: ["Meters", "Threads"], swiftSettings: strict),
         .testTarget(

@@ -8,6 +8,8 @@ package final class LockHoldRecorder: Sendable {
     /// Made when the first hold is recorded: where time stands still there is none.
     private let holds = Mutex<Latencies?>(nil)
 
+    package init() {}
+
     /// - Parameter nanoseconds: how long one hold lasted; 0 where time stands still.
     package func record(_ nanoseconds: UInt64) {
         guard nanoseconds > 0 else { return }

@@ -2,9 +2,9 @@
 // be delivered.
 
 internal import Bytes
-internal import Contract
-internal import Entries
-internal import Feed
+package import Contract
+package import Entries
+package import Feed
 internal import Synchronization
 
 /// The feed of a run, which one thread at a time uses: whoever polls, and the coordinator where it
@@ -22,13 +22,13 @@ package final class UnlockedAccess: Sendable {
 
     private let state = Mutex(State())
 
-    init(_ owner: any UnlockedOwner, _ hook: HookPoint) {
+    package init(_ owner: any UnlockedOwner, _ hook: HookPoint) {
         self.owner = owner
         self.hook = hook
     }
 
     /// The feed is in force when this returns.
-    func subscribe() throws {
+    package func subscribe() throws {
         try state.withLock { state in
             precondition(state.feed == nil, "a run subscribes once")
             let feed = try owner.subscribe(StampedReceiver(hook, owner))
@@ -45,7 +45,7 @@ package final class UnlockedAccess: Sendable {
     /// Fetches some of what has arrived. Where nothing has, and a mark has not come through, it was
     /// lost with what it was put behind: it is put once more.
     /// - Returns: false where nothing was there.
-    func poll() throws -> Bool {
+    package func poll() throws -> Bool {
         try state.withLock { state in
             guard let feed = state.feed else { return false }
             if try feed.poll(limit: UnlockedAccess.limit) { return true }
@@ -57,7 +57,7 @@ package final class UnlockedAccess: Sendable {
     /// Marks the feed.
     /// - Returns: a time up to which the feed has to be delivered for all that has happened so far
     ///   to be known.
-    func mark() throws -> SequenceNumber {
+    package func mark() throws -> SequenceNumber {
         try state.withLock { state in
             guard let feed = state.feed else { return .none }
             let before = hook.time(), mark = try feed.mark()
@@ -72,12 +72,12 @@ package final class UnlockedAccess: Sendable {
     }
 
     /// Whether the last mark has come through.
-    var isDelivered: Bool {
+    package var isDelivered: Bool {
         guard let mark = state.withLock({ $0.mark }) else { return true }
         return hook.isDelivered(upTo: mark)
     }
 
-    func end() {
+    package func end() {
         state.withLock { state in
             state.feed?.end()
             state.feed = nil

@@ -31,6 +31,12 @@ public struct Descriptor: ~Copyable, @unchecked Sendable {
         return Descriptor(number)
     }
 
+    /// The number of the inode that is open; 0 where the system does not say.
+    public var inode: UInt64 {
+        var status = stat()
+        return unsafe fstat(number, &status) == 0 ? UInt64(status.st_ino) : 0
+    }
+
     /// The whole of a small file of the kernel; `path` is relative to this directory.
     public func text(of path: String) throws(LinuxCallError) -> String {
         let file = try open(path)

@@ -47,6 +47,24 @@ extension XFSOwner {
         }
     }
 
+    /// The inode number of the root directory: the one that is its own parent.
+    package func rootInode() throws -> UInt64 {
+        try reading { readers in
+            var current = xfs.mount.root.inode
+            for _ in 0..<4096 {
+                guard let status = try xfs.status(of: current, using: readers.one) else { break }
+                var above: UInt64?
+                try forEachEntry(of: status, readers) { child, name in
+                    if name.byteCount == 2, isDots(name) { above = child }
+                }
+                guard let above else { break }
+                if above == current { return current }
+                current = above
+            }
+            throw LinuxOwnerError(label, .malformed("the root directory can't be found"))
+        }
+    }
+
     /// The path of a directory; "" for the root, nil where it has been moved meanwhile.
     private func path(
         of directory: InodeStatus, _ known: inout [UInt64: String], _ readers: XFSReaders

@@ -37,8 +37,20 @@ public final class XFSOwner: UnlockedOwner {
     /// Generations of directories, as they were when they were last asked for.
     let generations = Mutex<[UInt64: UInt32]>([:])
 
+    /// What it is for.
+    package enum Purpose: Sendable {
+        /// To compare the indexes that the filesystem has with its records.
+        case check
+        /// To derive them, whether the filesystem has them or not: nothing is looked up in it.
+        case index
+    }
+
     /// - Parameter bufferKilobytes: of events, for each processor, until they are fetched.
-    public init(path: String, bufferKilobytes: Int = 16384) throws {
+    public convenience init(path: String, bufferKilobytes: Int = 16384) throws {
+        try self.init(path: path, for: .check, bufferKilobytes: bufferKilobytes)
+    }
+
+    package init(path: String, for purpose: Purpose, bufferKilobytes: Int) throws {
         do throws(LinuxCallError) {
             let mount = try MountedFilesystem(path: path)
             guard mount.kind == .xfs else {
@@ -60,7 +72,7 @@ public final class XFSOwner: UnlockedOwner {
         } else {
             rmap = nil
         }
-        if xfs.geometry.hasParentPointers {
+        if xfs.geometry.hasParentPointers || purpose == .index {
             parents = IndexSlot(indexes.count)
             indexes.append(XFSParentPointers())
         } else {

@@ -49,7 +49,7 @@ struct TidemarkCommand: ParsableCommand {
             Status.self, Stop.self, Pause.self, Resume.self,
             SetLimits.self, Rollback.self, Stress.self, Owner.self, Paths.self, Replay.self,
             Explore.self, Simulate.self, Mount.self, Unmount.self, DashboardCommand.self,
-            Doctor.self,
+            Doctor.self, Serve.self,
         ])
 
     static func main() {

@@ -37,9 +37,12 @@ final class PrivateMounts {
     }
 
     /// Runs a command in it, as root.
-    func run(_ words: [String]) throws -> Ended {
+    func run(_ words: [String]) throws -> Ended { try start(words).wait() }
+
+    /// Starts a command in it, as root.
+    func start(_ words: [String]) throws -> Started {
         let enter = ["nsenter", "--mount=/proc/\(holder.number)/ns/mnt"]
-        return try Started("/usr/bin/env", enter + words).wait()
+        return try Started("/usr/bin/env", enter + words)
     }
 
     /// Runs a script in it, as root.

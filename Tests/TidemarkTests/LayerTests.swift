@@ -14,6 +14,7 @@ import Testing
     static let owners = [
         "Reports", "RunService", "Dashboard", "VolumeFormat", "VolumeIndexes", "Catalogue",
         "VolumeVerify", "Volume", "VolumeService", "Scrub", "VolumeMount", "LinuxOwner",
+        "LinuxIndex",
         "Scenarios", "TidemarkCommand",
     ]
     /// What everything may import: they know nothing of the project.

@@ -16,13 +16,13 @@ struct Dump: ServableCommand {
             line, {"key": …, "value": …}, in key order. \
             Names are escaped as everywhere; a record that can't be decoded has a member "damage" \
             and its bytes in hexadecimal. With --json the lines are the member "records" of one \
-            document.
+            document. Of an index file that `tidemark serve` keeps, TABLE is rmap or parents.
 
             Example: tidemark dump /tmp/v dirents | head
             """)
 
     @Argument(
-        help: ArgumentHelp("The volume's directory.", valueName: "volume"),
+        help: ArgumentHelp("The volume's directory, or an index file.", valueName: "volume"),
         transform: Arguments.path)
     var volume: String
 
@@ -35,16 +35,13 @@ struct Dump: ServableCommand {
     var target: String { volume }
 
     func execute(_ output: Output) throws -> ExitStatus {
-        try withVolume(volume, .readOnly, output, pages: pages.pages) { opened in
+        if AskedIndex.isMeant(volume) { return try dumpIndex(output) }
+        return try withVolume(volume, .readOnly, output, pages: pages.pages) { opened in
             let snapshot = try opened.read()
             let name = try resolved(snapshot, opened)
             var count = 0, damaged = 0
             let isJSON = output.isJSON
-            if isJSON {
-                // The head of the document, as `JSONValue` would print it.
-                output.put(
-                    document([("table", .string(name))]).compact.dropLast() + ",\"records\":[\n")
-            }
+            if isJSON { output.put(head(name)) }
             do {
                 try snapshot.dump(name) { key, value in
                     if output.isUnread { throw DumpEnd() }
@@ -60,6 +57,32 @@ struct Dump: ServableCommand {
             }
             return damaged > 0 ? .uncorrected : .success
         }
+    }
+
+    /// The head of the document, as `JSONValue` would print it.
+    private func head(_ table: String) -> String {
+        document([("table", .string(table))]).compact.dropLast() + ",\"records\":[\n"
+    }
+
+    private func dumpIndex(_ output: Output) throws -> ExitStatus {
+        let index = try AskedIndex(volume)
+        var count = 0
+        let isJSON = output.isJSON
+        guard AskedIndex.tables.contains(table) else {
+            throw CommandFailure(
+                "\(volume): there is no table \(table); there are rmap and parents", .usage)
+        }
+        if isJSON { output.put(head(table)) }
+        do {
+            try index.dump(table) { key, value in
+                if output.isUnread { throw DumpEnd() }
+                let record = JSONValue.object([("key", .object(key)), ("value", .object(value))])
+                output.put((isJSON && count > 0 ? "," : "") + record.compact + "\n")
+                count += 1
+            }
+        } catch is DumpEnd {}
+        if isJSON { output.put("],\"count\":\(count),\"damaged\":0}\n") }
+        return .success
     }
 
     /// Nobody reads any more.

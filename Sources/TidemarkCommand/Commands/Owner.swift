@@ -14,12 +14,16 @@ struct Owner: ServableCommand {
             the answer says so, as far as that can be detected. Blocks that are neither owned nor \
             free are named too: `tidemark check` finds the reason.
 
+            Of a mounted XFS the index file answers that `tidemark serve` keeps, and says as of \
+            when. Blocks are counted from the start of the filesystem. Exit status 16: what is \
+            said is not settled, because it is being verified or no server keeps the index.
+
             Examples: tidemark owner /tmp/v --block 4711
-                      tidemark owner /tmp/v --sector 37688
+                      tidemark owner /var/lib/tidemark/srv.index --sector 37688 --disk
             """)
 
     @Argument(
-        help: ArgumentHelp("The volume's directory.", valueName: "target"),
+        help: ArgumentHelp("The volume's directory, or an index file.", valueName: "target"),
         transform: Arguments.path)
     var target: String
 
@@ -31,6 +35,9 @@ struct Owner: ServableCommand {
 
     @Option(help: "The sector, of 512 bytes, as the kernel names it in messages.")
     var sector: UInt64?
+
+    @Flag(help: "The sector is one of the whole disk, not of the partition. Of an index file only.")
+    var disk = false
 
     @OptionGroup var common: CommonOptions
 
@@ -47,10 +54,17 @@ struct Owner: ServableCommand {
         guard sector == nil || length == 1 else {
             throw ValidationError("--length goes with --block.")
         }
+        guard !disk || sector != nil else {
+            throw ValidationError("--disk goes with --sector.")
+        }
     }
 
     func execute(_ output: Output) throws -> ExitStatus {
-        try withVolume(target, .readOnly, output) { volume in
+        if isOfIndex { return try askIndex(output) }
+        guard !disk else {
+            throw CommandFailure("\(target): --disk is for index files", .usage)
+        }
+        return try withVolume(target, .readOnly, output) { volume in
             let geometry = volume.geometry
             let first = block ?? sector.map { $0 / max(1, UInt64(geometry.blockSize) / 512) } ?? 0
             guard first < geometry.blocks, length <= geometry.blocks - first else {

@@ -1,0 +1,177 @@
+// A server's work: it reads all records of a mounted filesystem into an index file, and keeps that
+// current from events, for as long as it runs.
+//
+// It is a run's scan without an end: cursor, stamps, losses, marks and the set of ranges to be read
+// again are the framework's (HookPoint, Scanner, UnlockedAccess). Where a run collects a shadow to
+// be compared, the changes are put into the file, mark by mark:
+//
+//     ┌─> poll, take ──> read a window ──┐        while something is unread
+//     │                                  │
+//     └── commit <── delivered? <── mark <┘        when no window is open
+//
+// At a mark every event up to it has been taken, of all that was read. What is still unread stands
+// in the file with the time as of which it was last true. A start begins with everything unread:
+// whatever has changed while nobody listened is found by reading it again, and nothing that was not
+// read is believed. (Inode times would not do: the kernel gives data its blocks long after the
+// write that changed the time.)
+//
+// One thread does all of it. What it does at a time is bounded: a window of records, a page of
+// events, a commit of what has arrived.
+
+internal import Bytes
+internal import LMDB
+internal import LinuxFilesystem
+internal import LinuxOwner
+internal import Threads
+package import Tidemark
+#if canImport(Glibc)
+internal import Glibc
+#endif
+
+package struct KeeperOptions: Sendable {
+    /// Of events, for each processor.
+    package var bufferKilobytes = 32768
+    /// Seconds from one commit to the next.
+    package var interval = 1.0
+    /// Seconds after which what nothing has changed is committed again, for its time.
+    package var idleInterval = 5.0
+    /// Seconds after which what was read is committed while there is more to be read.
+    package var scanInterval = 20.0
+    /// Bytes of changes from which on they are committed.
+    package var memory = 192 << 20
+    package var windowRecords = 16384
+
+    package init() {}
+}
+
+/// How far a server has come.
+package struct KeeperProgress: Sendable {
+    package var header: IndexHeader
+    /// Whether all is settled as of the header's time.
+    package var isSettled: Bool
+    /// Ranges that are to be read again, the unread rest among them.
+    package var unsettled: Int
+    /// Statements that the commit has put into the file.
+    package var statements: Int
+    package var count: CommitCount
+    /// Since the server was started.
+    package var losses: Int
+    /// Inodes that could not be read since the server was started.
+    package var damage: [PrimaryDamage]
+    package var seconds: Double
+}
+
+package final class IndexKeeper {
+    private let target: String
+    private let file: IndexFile
+    private let options: KeeperOptions
+    private var header: IndexHeader
+    private var unsettled: UnsettledRanges
+    private var damage: [PrimaryDamage] = []
+    private var losses = 0
+
+    /// Opens the index, or makes it, and sees that it is of what is mounted there.
+    package init(
+        _ target: String, index path: String, options: KeeperOptions = KeeperOptions()
+    ) throws {
+        self.target = target
+        self.options = options
+        let owner = try XFSOwner(
+            path: target, for: .index, bufferKilobytes: options.bufferKilobytes)
+        try IndexKeeper.refuse(owner, path)
+        file = try IndexFile.openForServer(path)
+        let snapshot = try file.snapshot()
+        var header = try IndexKeeper.header(of: owner)
+        if let before = snapshot.header {
+            guard before.identity == header.identity, before.blockSize == header.blockSize else {
+                throw IndexFileError(
+                    path, .foreign(of: before.identityText, mounted: header.identityText))
+            }
+            header.epoch = before.epoch + 1
+            header.asOf = before.asOf
+        }
+        self.header = header
+        // What was settled was so until the last commit.
+        unsettled = snapshot.unsettled.next([.all], settledUntil: header.asOf)
+    }
+
+    private static func refuse(_ owner: XFSOwner, _ path: String) throws {
+        if owner.xfs.geometry.hasRealtime { throw IndexFileError(path, .realtime) }
+        if owner.rmap == nil { throw IndexFileError(owner.label, .noReverseMap) }
+        var status = stat()
+        let folder = path.lastIndex(of: "/").map { String(path[...$0]) } ?? "."
+        guard unsafe stat(folder.hostPath, &status) == 0 else {
+            throw IndexFileError(path, .failed(systemText(errno)))
+        }
+        let mount = owner.xfs.mount
+        if deviceNumber(status.st_dev) == (mount.major, mount.minor) {
+            throw IndexFileError(path, .onServedFilesystem)
+        }
+    }
+
+    private static func header(of owner: XFSOwner) throws -> IndexHeader {
+        let mount = owner.xfs.mount, geometry = owner.xfs.geometry
+        let device = BlockDevice(major: mount.major, minor: mount.minor)
+        return IndexHeader(
+            identity: geometry.uuid, blockSize: UInt32(geometry.blockSize), major: mount.major,
+            minor: mount.minor, blocks: geometry.dataBlocks,
+            partitionStart: device.start ?? IndexHeader.unknownStart,
+            root: try owner.rootInode(), epoch: 1, boot: bootIdentity(),
+            mount: mountNumber(mount), asOf: 0, device: device.name, disk: device.disk)
+    }
+
+    // MARK: Keeping
+
+    /// Keeps the index until `isStopped` says so.
+    /// - Parameter onCommit: told of each commit; the first one of them makes the file.
+    package func run(
+        until isStopped: () -> Bool, onCommit: (KeeperProgress) -> Void
+    ) throws {
+        while !isStopped() {
+            let owner = try XFSOwner(
+                path: target, for: .index, bufferKilobytes: options.bufferKilobytes)
+            header.blocks = owner.xfs.geometry.dataBlocks
+            let session = try KeeperSession(
+                owner, blocks: owner.rmap, names: owner.parents, options: options)
+            defer { session.end() }
+            do {
+                while !isStopped() {
+                    let step = try session.step()
+                    if let due = step.due { try commit(session, due, onCommit) }
+                    if !step.isBusy { rest() }
+                }
+            } catch let error as LinuxOwnerError {
+                // It has been resized: all is read again, with what it is now.
+                guard case .grown = error.reason else { throw error }
+                unsettled = unsettled.next([.all], settledUntil: header.asOf)
+            }
+            losses += session.losses
+        }
+    }
+
+    private func rest() {
+        var time = timespec(tv_sec: 0, tv_nsec: 20_000_000)
+        _ = unsafe nanosleep(&time, nil)
+    }
+
+    private func commit(
+        _ session: KeeperSession, _ due: KeeperSession.Due, _ onCommit: (KeeperProgress) -> Void
+    ) throws {
+        let start = monotonicNanoseconds()
+        damage += session.pending.damage
+        if damage.count > 1000 { damage.removeFirst(damage.count - 1000) }
+        let next = unsettled.next(due.unread, settledUntil: header.asOf)
+        var head = header
+        head.asOf = wallClock(of: due.mark)
+        let count = try file.commit(
+            session.pending, upTo: due.mark, header: head, unsettled: next)
+        header = head
+        unsettled = next
+        let progress = KeeperProgress(
+            header: head, isSettled: next.isEmpty, unsettled: next.count,
+            statements: due.statements, count: count, losses: losses + session.losses,
+            damage: damage, seconds: Double(monotonicNanoseconds() - start) / 1e9)
+        session.hasCommitted()
+        onCommit(progress)
+    }
+}

@@ -1,0 +1,243 @@
+// What `tidemark owner` and `tidemark paths` answer from an index file.
+//
+// Each answer says as of when it holds, and whether that is now: an index that a server keeps is
+// settled but for what is being verified; one that nobody keeps was.
+
+internal import HostFiles
+internal import LinuxIndex
+internal import Reports
+internal import VolumeFormat
+#if canImport(Glibc)
+internal import Glibc
+#endif
+
+/// An index file that is asked.
+struct AskedIndex {
+    let path: String
+    let file: IndexFile
+    let header: IndexHeader
+    let isServed: Bool
+
+    /// Whether `path` is a file, and so no volume's directory.
+    static func isMeant(_ path: String) -> Bool {
+        var status = stat()
+        return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFREG
+    }
+
+    init(_ path: String) throws {
+        self.path = path
+        file = try IndexFile.openForReading(path)
+        isServed = file.isServed
+        guard let header = try file.snapshot().header else {
+            throw CommandFailure("\(path): nothing has been indexed yet; ask again in some seconds")
+        }
+        self.header = header
+    }
+
+    /// As of when something holds, in words.
+    func words(_ asOf: UInt64, isSettled: Bool) -> String {
+        guard let time = timeText(asOf) else { return "not read yet: the index is being built" }
+        let age = "as of \(time), \(duration(max(0, age(of: asOf)))) ago"
+        if !isServed {
+            return "\(age); no server keeps the index, and what has changed since is not in it"
+        }
+        return isSettled ? age : "\(age); still to be verified"
+    }
+
+    var members: [(String, JSONValue)] {
+        [
+            ("served", .bool(isServed)), ("filesystem", .string(header.identityText)),
+            ("asOf", .optional(timeText(header.asOf))), ("epoch", .unsigned(header.epoch)),
+        ]
+    }
+}
+
+extension AskedIndex {
+    static let tables = ["rmap", "parents"]
+
+    /// Calls `body` with key and value of each record of one of `tables`, in key order.
+    func dump(
+        _ table: String,
+        _ body: (_ key: [(String, JSONValue)], _ value: [(String, JSONValue)]) throws -> Void
+    ) throws {
+        let snapshot = try file.snapshot()
+        if table == "parents" {
+            return try snapshot.forEachName { inode, directory, name in
+                try body(
+                    [
+                        ("inode", .unsigned(inode)), ("directory", .unsigned(directory)),
+                        ("name", .string(escapedName(name))),
+                    ], [])
+            }
+        }
+        try snapshot.forEachBlocks { blocks, owner in
+            try body(
+                [
+                    ("block", .unsigned(blocks.lowerBound)), ("inode", .unsigned(owner.inode)),
+                    ("fork", .string(owner.fork == 0 ? "data" : "attributes")),
+                    ("offset", .unsigned(owner.offset)),
+                ],
+                [
+                    ("length", .unsigned(blocks.upperBound - blocks.lowerBound)),
+                    ("state", .string(owner.isUnwritten ? "unwritten" : "written")),
+                ])
+        }
+    }
+}
+
+/// Who has a block, from an index.
+struct IndexOwnerAnswer {
+    struct One {
+        let owner: BlockOwner
+        let paths: IndexPaths
+    }
+
+    let block: UInt64
+    let owners: [One]
+    /// As of when, and whether that is now.
+    let asOf: UInt64
+    let isSettled: Bool
+
+    init(_ snapshot: borrowing IndexSnapshot, block: UInt64, isServed: Bool) throws {
+        self.block = block
+        owners = try snapshot.owners(ofBlock: block).map {
+            One(owner: $0, paths: try snapshot.paths(of: $0.inode, limit: 64))
+        }
+        let times = owners.map(\.owner.asOf) + owners.compactMap(\.paths.asOf)
+        // Whoever is not read yet may have it too.
+        let unread = snapshot.unsettled.pieces.map(\.asOf).min()
+        asOf = (times + [unread ?? snapshot.header?.asOf ?? 0]).min() ?? 0
+        isSettled = isServed && unread == nil
+    }
+
+    func lines(_ index: AskedIndex) -> [String] {
+        var lines: [String] = []
+        for one in owners {
+            let place = one.owner.fork == 0 ? "contents" : "attributes"
+            lines.append(
+                "block \(block): inode \(one.owner.inode), \(place), from block "
+                    + "\(one.owner.offset) of the file, "
+                    + (one.owner.isUnwritten ? "unwritten" : "written"))
+            lines += one.paths.paths.map { "  \(escapedName($0))" }
+            if one.paths.isCut { lines.append("  and more: tidemark paths") }
+            if one.paths.paths.isEmpty { lines.append("  no path leads to it") }
+        }
+        if owners.isEmpty {
+            lines.append(
+                "block \(block): no file has it: it is free, metadata, or of a symbolic link")
+        }
+        return lines
+    }
+
+    func json(_ index: AskedIndex) -> JSONValue {
+        .object([
+            ("block", .unsigned(block)), ("sector", .unsigned(block * index.header.blockSectors)),
+            (
+                "owners",
+                .array(
+                    owners.map { one in
+                        .object([
+                            ("owner", "file"), ("inode", .unsigned(one.owner.inode)),
+                            ("fork", .string(one.owner.fork == 0 ? "data" : "attributes")),
+                            ("offset", .unsigned(one.owner.offset)),
+                            (
+                                "offsetBytes",
+                                .unsigned(one.owner.offset * UInt64(index.header.blockSize))
+                            ),
+                            ("state", .string(one.owner.isUnwritten ? "unwritten" : "written")),
+                            ("settled", .bool(one.owner.isSettled && index.isServed)),
+                            ("asOf", .optional(timeText(one.owner.asOf))),
+                            ("paths", .array(one.paths.paths.map { .string(escapedName($0)) })),
+                            ("pathsAreAll", .bool(!one.paths.isCut)),
+                        ])
+                    })
+            ),
+            ("settled", .bool(isSettled)), ("asOf", .optional(timeText(asOf))),
+        ])
+    }
+}
+
+extension Owner {
+    var isOfIndex: Bool { AskedIndex.isMeant(target) }
+
+    func askIndex(_ output: Output) throws -> ExitStatus {
+        let index = try AskedIndex(target)
+        let blocks = try self.blocks(index)
+        let snapshot = try index.file.snapshot()
+        let answers = try blocks.map {
+            try IndexOwnerAnswer(snapshot, block: $0, isServed: index.isServed)
+        }
+        let isSettled = answers.allSatisfy(\.isSettled)
+        output.json(
+            ifAsked: document(
+                index.members + [
+                    ("settled", .bool(isSettled)),
+                    ("blockSize", .unsigned(UInt64(index.header.blockSize))),
+                    ("blocks", .array(answers.map { $0.json(index) })),
+                ]))
+        for answer in answers { output.lines(answer.lines(index)) }
+        if let oldest = answers.map(\.asOf).min() {
+            output.line(index.words(oldest, isSettled: isSettled))
+        }
+        return isSettled ? .success : .unsettled
+    }
+
+    private func blocks(_ index: AskedIndex) throws -> [UInt64] {
+        let header = index.header
+        var first = block ?? 0
+        if var sector {
+            if disk {
+                guard header.partitionStart != IndexHeader.unknownStart else {
+                    throw CommandFailure(
+                        "\(target): the filesystem lies on \(header.device), which lies on other "
+                            + "devices; translate the sector to one of \(header.device) and leave "
+                            + "out --disk", .usage)
+                }
+                guard sector >= header.partitionStart else {
+                    throw CommandFailure(
+                        "\(target): sector \(sector) of \(header.disk) lies before the filesystem, "
+                            + "which begins at sector \(header.partitionStart)", .usage)
+                }
+                sector -= header.partitionStart
+            }
+            first = sector / header.blockSectors
+        }
+        guard first < header.blocks, length <= header.blocks - first else {
+            throw CommandFailure(
+                "\(target): \(counted(length, "block")) from block \(first) on are not in the "
+                    + "filesystem, which has \(header.blocks)", .usage)
+        }
+        return Array(first..<first + length)
+    }
+}
+
+extension Paths {
+    var isOfIndex: Bool { AskedIndex.isMeant(target) }
+
+    func askIndex(_ output: Output) throws -> ExitStatus {
+        let index = try AskedIndex(target)
+        let snapshot = try index.file.snapshot()
+        let answer = try snapshot.paths(of: inode, limit: limit)
+        let paths = answer.paths.map { escapedName($0) }
+        // Directories that are not read yet may have further names.
+        let unread = snapshot.unsettled.pieces.map(\.asOf).min()
+        let asOf = unread ?? answer.asOf ?? index.header.asOf
+        let isSettled = index.isServed && answer.isSettled && unread == nil
+        output.json(
+            ifAsked: document(
+                index.members + [
+                    ("inode", .unsigned(inode)), ("paths", .array(paths.map { .string($0) })),
+                    ("isComplete", .bool(!answer.isCut)), ("loose", .integer(answer.loose)),
+                    ("settled", .bool(isSettled)), ("asOf", .optional(timeText(asOf))),
+                ]))
+        output.lines(paths)
+        if answer.isCut { output.note("there are more than \(paths.count) paths; see --limit") }
+        if answer.loose > 0 {
+            output.note(
+                "\(counted(answer.loose, "name")) in directories that no path leads to")
+        }
+        if paths.isEmpty, answer.loose == 0 { output.note("inode \(inode) has no name") }
+        output.note(index.words(asOf, isSettled: isSettled))
+        return isSettled ? .success : .unsettled
+    }
+}

@@ -1,0 +1,263 @@
+// `tidemark serve` of a mounted XFS, `owner` and `paths` of its index, as a user runs them.
+
+import Foundation
+import TestSupport
+import Testing
+
+/// What these need of the machine; nil where it is there.
+private let obstacle: Comment? = {
+    if geteuid() != 0 { return "needs root to mount" }
+    if access("/dev/loop-control", W_OK) != 0 { return "needs loop devices" }
+    let known = (try? String(contentsOfFile: "/proc/filesystems", encoding: .utf8)) ?? ""
+    if !known.contains("\txfs\n") { return "the kernel has no xfs" }
+    return access("/usr/sbin/mkfs.xfs", X_OK) == 0 ? nil : "needs mkfs.xfs"
+}()
+
+@Suite(.temporaryDirectory, .serialized, .enabled(if: obstacle == nil, obstacle ?? ""))
+struct ServeTests {
+    private static let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
+        .deletingLastPathComponent().deletingLastPathComponent().path
+    private static let load =
+        "\(root)/Tests/LinuxFilesystemTests/Fixtures/load.py"
+
+    /// An XFS with a reverse map and a tree in it, mounted in a directory of the test's.
+    final class Served {
+        let place: String
+        let mounts: PrivateMounts
+        private var programs: [Started] = []
+
+        var point: String { place + "/mounted" }
+        var index: String { place + "/index" }
+
+        init(_ options: String = "-m rmapbt=1,reflink=1") throws {
+            place = try temporaryDirectory()
+            mounts = try PrivateMounts(
+                place,
+                arrangement: """
+                    truncate -s 400M image; mkfs.xfs -q \(options) image; mkdir mounted
+                    mount -o loop image mounted
+                    mkdir mounted/load mounted/tree
+                    for n in $(seq 300); do
+                        mkdir -p mounted/tree/$((n % 20))
+                        head -c $((n * 700)) /dev/zero >mounted/tree/$((n % 20))/file-$n
+                    done
+                    ln mounted/tree/1/file-1 mounted/tree/2/link
+                    sync -f mounted
+                    """)
+        }
+
+        deinit {
+            for program in programs where program.isRunning { program.signal(SIGKILL) }
+            for program in programs { _ = program.wait() }
+            _ = try? mounts.shell("umount '\(point)'")
+        }
+
+        /// Starts a command in the namespace; it becomes the one that was asked for.
+        func start(_ words: [String]) throws -> Started {
+            let started = try mounts.start(words)
+            programs.append(started)
+            return started
+        }
+
+        func serve(_ words: String...) throws -> Started {
+            try start([tidemark, "serve", point, "--index", index] + words)
+        }
+
+        func ask(_ words: String..., status: Int32? = 0) throws -> Document {
+            let ended = try mounts.run([tidemark] + words + ["--json"])
+            if let status { #expect(ended.status == status, "\(words): \(ended.errors)") }
+            return try ended.document()
+        }
+
+        /// Waits until the index is settled as of now or later.
+        func untilCurrent(_ server: Started) throws {
+            let now = Date()
+            let form = ISO8601DateFormatter()
+            form.formatOptions = [.withInternetDateTime, .withFractionalSeconds]
+            try until("a current index") {
+                guard server.isRunning else {
+                    let ended = server.wait()
+                    throw EndedEarly(description: "\(ended.status): \(ended.output)\(ended.errors)")
+                }
+                let ended = try mounts.run([tidemark, "paths", index, "--inode", "1", "--json"])
+                guard ended.status == 0, let time = try ended.document().string("asOf") else {
+                    return false
+                }
+                return form.date(from: time).map { $0 > now } ?? false
+            }
+        }
+
+        /// Freezes, waits, and compares the index with what the kernel says, by other code.
+        func compare(_ server: Started) throws {
+            let frozen = try mounts.shell("sync -f '\(point)' && fsfreeze -f '\(point)'")
+            #expect(frozen.status == 0, "\(frozen.errors)")
+            defer { _ = try? mounts.shell("fsfreeze -u '\(point)'") }
+            try untilCurrent(server)
+            let compared = try mounts.run([
+                "/usr/bin/env", "python3", "\(root)/Scripts/lab/compare-index.py", tidemark, index,
+                point,
+            ])
+            #expect(compared.status == 0, "\(compared.output)\(compared.errors)")
+        }
+
+        func work(seeds: Range<Int>, _ body: () throws -> Void) throws {
+            let load = try seeds.map {
+                try start(["/usr/bin/env", "python3", ServeTests.load, point + "/load", "\($0)"])
+            }
+            try body()
+            for program in load {
+                program.signal(SIGKILL)
+                _ = program.wait()
+            }
+        }
+
+        func end(_ server: Started, by signal: Int32, status: Int32) {
+            server.signal(signal)
+            let ended = server.wait()
+            #expect(ended.status == status, "\(ended.output)\(ended.errors)")
+        }
+    }
+
+    @Test func `an index under load equals the filesystem, also after kill -9 and a restart`()
+        throws
+    {
+        let served = try Served()
+        var server = try served.serve("--interval", "0.2")
+        try served.work(seeds: 1..<3) {
+            try served.untilCurrent(server)
+            served.end(server, by: SIGKILL, status: 128 + SIGKILL)
+            // What happens now nobody tells of.
+            _ = try served.mounts.shell(
+                "cd '\(served.point)/tree' && rm -r 3 && mv 4 5/ && cp -a 6 7/")
+            let asked = try served.ask("paths", served.index, "--inode", "1", status: 16)
+            #expect(asked.object["served"] as? Bool == false)
+            server = try served.serve("--interval", "0.2")
+            try served.untilCurrent(server)
+        }
+        try served.compare(server)
+        served.end(server, by: SIGTERM, status: 0)
+    }
+
+    @Test func `events that are lost all the time are made up for`() throws {
+        let served = try Served()
+        let server = try served.serve("--buffer", "8K", "--interval", "0.1", "--json")
+        try served.work(seeds: 1..<3) {
+            try until("an index") {
+                try served.mounts.run([tidemark, "paths", served.index, "--inode", "1"]).status & 4
+                    == 0
+            }
+            _ = try served.mounts.shell(
+                "cd '\(served.point)' && for n in 1 2 3 4 5 6; do cp -a tree copy; rm -r copy; done"
+            )
+        }
+        try served.compare(server)
+        server.signal(SIGTERM)
+        let ended = server.wait()
+        #expect(try ended.document().int("losses") ?? 0 > 0)
+    }
+
+    @Test func `owner and paths name files, offsets and times`() throws {
+        let served = try Served()
+        let server = try served.serve()
+        try served.untilCurrent(server)
+        let looked = try served.mounts.shell(
+            """
+            cd "$1" && stat -c %i tree/1/file-1 tree/7/file-207 &&
+            xfs_bmap tree/7/file-207 | awk 'NR == 2 { split($3, a, "[.]"); print a[1] }'
+            """, served.point)
+        let numbers = looked.output.split(separator: "\n").compactMap { Int($0) }
+        try #require(numbers.count == 3, "\(looked.output)\(looked.errors)")
+        let paths = try served.ask("paths", served.index, "--inode", "\(numbers[0])")
+        #expect(paths.strings("paths") == ["/tree/1/file-1", "/tree/2/link"])
+        #expect(paths.object["settled"] as? Bool == true)
+        let sector = numbers[2]
+        let owner = try served.ask("owner", served.index, "--sector", "\(sector + 9)")
+        let one = try #require(owner.list("blocks").first?.list("owners").first)
+        #expect(one.int("inode") == numbers[1])
+        #expect(one.strings("paths") == ["/tree/7/file-207"])
+        #expect(one.int("offset") == 1)
+        #expect(one.int("offsetBytes") == 4096)
+        let again = try served.ask("owner", served.index, "--block", "\(sector / 8)")
+        #expect(again.list("blocks").first?.list("owners").first?.int("offset") == 0)
+        // A loop device is its own disk.
+        let disk = try served.ask("owner", served.index, "--sector", "\(sector)", "--disk")
+        #expect(disk.list("blocks").first?.int("block") == sector / 8)
+        let super_ = try served.mounts.run([tidemark, "owner", served.index, "--block", "0"])
+        #expect(super_.output.contains("block 0: no file has it"))
+        #expect(super_.output.contains("as of "))
+        let beyond = try served.mounts.run([tidemark, "owner", served.index, "--block", "99999999"])
+        #expect(beyond.status == 8)
+        served.end(server, by: SIGTERM, status: 0)
+        let stopped = try served.mounts.run([tidemark, "owner", served.index, "--block", "0"])
+        #expect(stopped.status == 16)
+        #expect(stopped.output.contains("no server keeps the index"))
+    }
+
+    @Test func `what can't be an index, or is another's, is refused and left as it is`() throws {
+        let served = try Served()
+        let server = try served.serve()
+        try served.untilCurrent(server)
+        let second = try served.mounts.run([
+            tidemark, "serve", served.point, "--index", served.index,
+        ])
+        #expect(second.status == 4)
+        #expect(second.errors.contains("another server keeps this index"))
+        served.end(server, by: SIGTERM, status: 0)
+        let inside = try served.mounts.run([
+            tidemark, "serve", served.point, "--index", served.point + "/index",
+        ])
+        #expect(inside.errors.contains("can't lie on the filesystem that it is of"))
+        #expect(access(served.point + "/index", F_OK) != 0)
+
+        let bytes = try Data(contentsOf: URL(fileURLWithPath: served.index))
+        func refused(_ name: String, _ bytes: Data, _ words: String) throws {
+            let path = served.place + "/" + name
+            try bytes.write(to: URL(fileURLWithPath: path))
+            for command in [
+                ["serve", served.point, "--index", path], ["owner", path, "--block", "100"],
+                ["paths", path, "--inode", "128"], ["dump", path, "rmap"],
+            ] {
+                let ended = try served.mounts.run(["/usr/bin/timeout", "20", tidemark] + command)
+                #expect(ended.status == 4, "\(name) \(command): \(ended.output)\(ended.errors)")
+                #expect(ended.errors.contains(words), "\(name) \(command): \(ended.errors)")
+            }
+            #expect(try Data(contentsOf: URL(fileURLWithPath: path)) == bytes)
+        }
+        try refused("text", Data("what is this\n".utf8), "no index")
+        try refused("short", bytes.prefix(bytes.count / 2), "damaged")
+        var flipped = bytes
+        // The pages of the trees: all but the first two.
+        for page in stride(from: 2, to: bytes.count / 4096, by: 3) {
+            flipped[page * 4096 + 14] ^= 0x55
+        }
+        try refused("flipped", flipped, "damaged")
+        let volume = served.place + "/volume"
+        #expect(try run("create", volume, "--size", "64M").status == 0)
+        try refused(
+            "foreign", try Data(contentsOf: URL(fileURLWithPath: volume + "/meta.mdb")), "no index")
+
+        let other = try Served()
+        let ended = try other.mounts.run([
+            tidemark, "serve", other.point, "--index", served.index,
+        ])
+        #expect(ended.status == 4)
+        #expect(ended.errors.contains("this is the index of the filesystem"))
+        let missing = try served.mounts.run([tidemark, "serve", served.place, "--index", "x"])
+        #expect(missing.status == 4)
+        #expect(missing.errors.contains("no XFS is mounted there"))
+        #expect(try run("serve", "/x", "--index", "y", "--interval", "0").status == 8)
+    }
+
+    @Test func `a full disk below the index is said, and what it holds stays`() throws {
+        let served = try Served()
+        let small = served.place + "/small"
+        _ = try served.mounts.shell(
+            "mkdir \"$1\" && mount -t tmpfs -o size=72k index \"$1\"", small)
+        let ended = try served.mounts.run([
+            "/usr/bin/timeout", "60", tidemark, "serve", served.point, "--index", small + "/index",
+        ])
+        #expect(ended.status == 4)
+        #expect(ended.errors.contains("no room for the index"), "\(ended.errors)")
+        _ = try served.mounts.shell("umount \"$1\"", small)
+    }
+}
