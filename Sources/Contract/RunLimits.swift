@@ -7,15 +7,16 @@
 public struct RunLimits: Hashable, Sendable, Codable {
     /// Primary records that the scan reads in a second, at the most; nil: as many as it can.
     /// Other phases read no primary records: `share` is what bounds them.
-    public var recordsPerSecond: Int?
+    public var speedLimit: Int?
     /// The part of the time, in percent, that each thread of the run may work, in every phase.
     public var share = 100
     /// Primary records of a window, at the most.
-    public var windowRecords: Int
-    /// Bytes of entries that are collected before they are sorted.
-    public var sortBytes: Int
+    public var window = 32768
+    /// Bytes of entries that are collected before they are sorted and written out as a run.
+    /// Sorting takes about as much again.
+    public var sortBytes = 24 << 20
     /// Bytes in the queue from which on writers and scanners wait.
-    public var queueBytes: Int
+    public var queueBytes = 16 << 20
     /// Discrepancies at which the run stops; nil: it goes on to the end.
     public var stopAfter: Int?
     /// Seconds after which the run stops, pauses included; nil: never.
@@ -25,30 +26,38 @@ public struct RunLimits: Hashable, Sendable, Codable {
     /// Whether the run rests: hooks stay in force, and the queue is kept empty.
     public var isPaused = false
 
-    public init(windowRecords: Int, sortBytes: Int, queueBytes: Int, stopAfter: Int? = nil) {
-        self.windowRecords = windowRecords
-        self.sortBytes = sortBytes
-        self.queueBytes = queueBytes
-        self.stopAfter = stopAfter
+    /// The names in a run's record.
+    private enum CodingKeys: String, CodingKey {
+        case speedLimit = "recordsPerSecond", window = "windowRecords", share, sortBytes, queueBytes
+        case stopAfter, maximumSeconds, isBackground, isPaused
     }
+
+    /// The limits that a run begins with, where nobody asks for others.
+    public init() {}
 
     /// Bytes that the run collects, sorting included, which takes as much again.
     public var memoryBytes: Int { 2 * sortBytes + queueBytes }
 }
 
-/// What is to be changed of the limits. Nil leaves as it is; 0 takes a limit away that can be
-/// none.
+/// What is to be changed of the limits, by their names. Nil leaves as it is; 0 takes a limit away
+/// that can be none.
 public struct LimitChange: Hashable, Sendable, Codable {
     public var speedLimit: Int?
     public var share: Int?
     public var window: Int?
-    /// Bytes for sorting and the queue together: a quarter is the queue's, unless `queue` says
-    /// otherwise.
-    public var memory: Int?
-    public var queue: Int?
+    /// Bytes for sorting and the queue together: a quarter is the queue's, unless
+    /// `queueBytes` says otherwise.
+    public var memoryBytes: Int?
+    public var queueBytes: Int?
     public var stopAfter: Int?
     public var maximumSeconds: Double?
-    public var background: Bool?
+    public var isBackground: Bool?
+
+    /// The names in a request, which are those of the command's options.
+    private enum CodingKeys: String, CodingKey {
+        case speedLimit, share, window, memoryBytes = "memory", queueBytes = "queue"
+        case stopAfter, maximumSeconds, isBackground = "background"
+    }
 
     public init() {}
 
@@ -67,7 +76,7 @@ public struct LimitChange: Hashable, Sendable, Codable {
         var limits = limits
         if let speedLimit {
             try check(speedLimit, 0...1_000_000_000, "the speed limit", "records a second, or none")
-            limits.recordsPerSecond = speedLimit == 0 ? nil : speedLimit
+            limits.speedLimit = speedLimit == 0 ? nil : speedLimit
         }
         if let share {
             try check(share, 1...100, "the share of time", "percent")
@@ -75,7 +84,7 @@ public struct LimitChange: Hashable, Sendable, Codable {
         }
         if let window {
             try check(window, 1...(1 << 20), "the window", "records")
-            limits.windowRecords = window
+            limits.window = window
         }
         if let stopAfter {
             try check(stopAfter, 0...Int.max, "stop after", "discrepancies, or none")
@@ -87,26 +96,26 @@ public struct LimitChange: Hashable, Sendable, Codable {
             }
             limits.maximumSeconds = maximumSeconds == 0 ? nil : maximumSeconds
         }
-        if let background { limits.isBackground = background }
+        if let isBackground { limits.isBackground = isBackground }
         try divideMemory(&limits)
         return limits
     }
 
     private func divideMemory(_ limits: inout RunLimits) throws(Refusal) {
         let most = 1 << 40
-        if let queue {
-            try check(queue, LimitChange.leastQueue...most, "the queue", "bytes")
-            limits.queueBytes = queue
+        if let queueBytes {
+            try check(queueBytes, LimitChange.leastQueue...most, "the queue", "bytes")
+            limits.queueBytes = queueBytes
         }
-        guard let memory else { return }
-        try check(memory, LimitChange.leastMemory...most, "the memory", "bytes")
-        if queue == nil { limits.queueBytes = memory / 4 }
-        guard limits.queueBytes <= memory * 3 / 4 else {
+        guard let memoryBytes else { return }
+        try check(memoryBytes, LimitChange.leastMemory...most, "the memory", "bytes")
+        if queueBytes == nil { limits.queueBytes = memoryBytes / 4 }
+        guard limits.queueBytes <= memoryBytes * 3 / 4 else {
             throw Refusal(
                 description: "the queue takes more than three quarters of the memory; give it "
                     + "less, or more memory")
         }
-        limits.sortBytes = (memory - limits.queueBytes) / 2
+        limits.sortBytes = (memoryBytes - limits.queueBytes) / 2
     }
 
     private func check(

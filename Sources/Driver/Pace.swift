@@ -178,10 +178,10 @@ final class Pace: Sendable {
 
     /// Waits as the speed limit asks for after `records` were read.
     func wait(afterReading records: Int, idling: () -> Void) {
-        guard let rate = limits.recordsPerSecond else { return }
+        guard let rate = limits.speedLimit else { return }
         bucket.withLock { $0.take(records, at: clock.now(), perSecond: rate) }
         var isIdle = false
-        while hook.abortReason == nil, let rate = limits.recordsPerSecond {
+        while hook.abortReason == nil, let rate = limits.speedLimit {
             let left = bucket.withLock { $0.wait(at: clock.now(), perSecond: rate) }
             guard left > 0 else { return }
             if !isIdle { idling() }

@@ -69,7 +69,7 @@ public final class RunDriver: @unchecked Sendable {
         coordinator = Coordinator(run)
         checkpointer = Checkpointer(run)
         self.options = options
-        self.controls = controls ?? RunControls(RunLimits(run.options), clock: run.clock)
+        self.controls = controls ?? RunControls(run.options.limits, clock: run.clock)
         pace = Pace(self.controls, run.hook, run.clock)
         board = ProgressBoard(
             run, self.controls, run.clock, positionLimit: options.positionLimit)

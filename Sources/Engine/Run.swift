@@ -138,15 +138,16 @@ public final class Run: @unchecked Sendable {
             wanted: owner.indexes.indices.map { needed.contains(IndexSlot($0)) }, about: indexes,
             scope: scope,
             limits: .init(
-                bytes: options.queueBytes, patience: options.patience, batch: options.batchBytes),
+                bytes: options.limits.queueBytes, patience: options.patience,
+                batch: options.batchBytes),
             pool: pool, mutants: options.mutants, clock: { unlocked?.now() ?? .none })
         self.unlocked = unlocked.map { [hook] in UnlockedAccess($0, hook) }
-        tally = DiscrepancyTally(limit: options.stopAfter, hook: hook)
+        tally = DiscrepancyTally(limit: options.limits.stopAfter, hook: hook)
         costs = options.costs
         assistant = Assistant(
-            store: store, pool: pool, indexes: owner.indexes.count, budget: options.sortBudget,
-            chunkBytes: options.chunkBytes, mutants: options.mutants,
-            from: keeping?.checkpoint)
+            store: store, pool: pool, indexes: owner.indexes.count,
+            budget: options.limits.sortBytes, chunkBytes: options.chunkBytes,
+            mutants: options.mutants, from: keeping?.checkpoint)
         storedRecord = keeping.map { StoredRunRecord($0.record) }
         resumedFrom = keeping?.checkpoint
         report.scope = scope?.label

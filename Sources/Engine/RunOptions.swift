@@ -14,17 +14,12 @@ public struct RunOptions: Sendable {
     /// What the run is limited to, where it is new; nil: nothing. It patches, then, and does not
     /// rebuild; it can't be about a summary, whose counters come from everywhere.
     public var scope: Scope?
-    /// Primary records of one window.
-    public var windowRecords = 32768
-    /// Bytes of entries that are collected before they are sorted and written out as a run.
-    /// Sorting takes about as much again.
-    public var sortBudget = 24 << 20
+    /// What it begins with, where nothing else steers it.
+    public var limits = RunLimits()
     /// Bytes of a chunk of a run in the side file, at the most.
     public var chunkBytes = ChunkList.chunkSize
     /// Bytes of one batch of entries on its way from the owner to the side file.
     public var batchBytes = 256 << 10
-    /// Bytes in the queue from which on writers and scanners wait.
-    public var queueBytes = 16 << 20
     /// Seconds that writers wait for a full queue before the run is aborted.
     public var patience = 2.0
     /// Entries of a batch at first; adapted to `holdTarget`.
@@ -54,8 +49,6 @@ public struct RunOptions: Sendable {
     public var replayDeltas = 4096
     /// Parts of the key space that are compared side by side.
     public var compareParts = 2
-    /// Discrepancies at which the run stops; nil: it goes on to the end.
-    public var stopAfter: Int?
     /// What earlier runs have measured, for the plan.
     public var costs = PlanCosts()
     /// Deliberate mistakes, for tests.

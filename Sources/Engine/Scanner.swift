@@ -41,7 +41,7 @@ public final class Scanner {
         self.source = source
         self.hook = hook
         self.options = options
-        windowRecords = options.windowRecords
+        windowRecords = options.limits.window
         self.clock = clock
         self.holds = holds
     }

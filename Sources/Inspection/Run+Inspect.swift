@@ -343,16 +343,8 @@ extension Assistant {
         let all = EntryBatch()
         for batch in memory[slot] { Assistant.copy(batch, to: all) }
         guard !runs[slot].isEmpty else { return all }
-        var chunk = ByteArena()
         for reader in try store.readers(of: runs[slot].map(\.number)) {
-            while try reader.next(into: &chunk) {
-                var position = 0
-                while position < chunk.count {
-                    let record = unsafe Record(chunk.base(at: position))
-                    all.append(record)
-                    position += record.size
-                }
-            }
+            try reader.readRest(into: all)
         }
         return all
     }

@@ -68,8 +68,8 @@ package func progressLine(
 extension RunLimits {
     package var members: [(String, JSONValue)] {
         [
-            ("speedLimit", recordsPerSecond.map { .integer($0) } ?? .null),
-            ("share", .integer(share)), ("window", .integer(windowRecords)),
+            ("speedLimit", speedLimit.map { .integer($0) } ?? .null),
+            ("share", .integer(share)), ("window", .integer(window)),
             ("memoryBytes", .integer(memoryBytes)), ("queueBytes", .integer(queueBytes)),
             ("stopAfter", stopAfter.map { .integer($0) } ?? .null),
             ("maximumSeconds", .optional(maximumSeconds)), ("background", .bool(isBackground)),
@@ -83,14 +83,14 @@ extension RunLimits {
     /// Each limit that there is, but for the queue's.
     package var words: [String] {
         var words: [String] = []
-        if let rate = recordsPerSecond { words.append("\(grouped(rate)) records/s at the most") }
+        if let rate = speedLimit { words.append("\(grouped(rate)) records/s at the most") }
         if share < 100 { words.append("\(share) % of the time") }
         if isBackground { words.append("in the background") }
         if let stopAfter {
             words.append("stops after \(counted(stopAfter, "discrepancy", "discrepancies"))")
         }
         if let maximumSeconds { words.append("\(duration(maximumSeconds)) at the most") }
-        words.append("windows of \(grouped(windowRecords))")
+        words.append("windows of \(grouped(window))")
         words.append("memory \(binarySize(memoryBytes))")
         return words
     }

@@ -136,16 +136,7 @@ package final class Assistant {
 
     private func read(_ run: SortedRun) throws -> EntryBatch {
         let batch = EntryBatch(capacity: run.bytes)
-        var chunk = ByteArena(capacity: chunkBytes)
-        let reader = try store.readers(of: [run.number])[0]
-        while try reader.next(into: &chunk) {
-            var position = 0
-            while position < chunk.count {
-                let record = unsafe Record(chunk.base(at: position))
-                batch.append(record)
-                position += record.size
-            }
-        }
+        try store.readers(of: [run.number])[0].readRest(into: batch, chunkBytes: chunkBytes)
         return batch
     }
 

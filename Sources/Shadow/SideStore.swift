@@ -81,6 +81,23 @@ public protocol RunReader: AnyObject {
     func next(into chunk: inout ByteArena) throws -> Bool
 }
 
+extension RunReader {
+    /// Appends every record that is left of the run to `batch`.
+    package func readRest(
+        into batch: EntryBatch, chunkBytes: Int = ChunkList.chunkSize
+    ) throws {
+        var chunk = ByteArena(capacity: chunkBytes)
+        while try next(into: &chunk) {
+            var position = 0
+            while position < chunk.count {
+                let record = unsafe Record(chunk.base(at: position))
+                batch.append(record)
+                position += record.size
+            }
+        }
+    }
+}
+
 /// Chunks on their way to a store.
 public struct ChunkList: ~Copyable {
     /// Bytes of a chunk: with LMDB's page header and our checksum, 16 pages of 4 KiB.

@@ -130,7 +130,7 @@ import Tidemark
             try line("limits", lines(live(), style(80)))
                 == "  limits    windows of 32,768; memory 64.0 MiB")
         let many = try live {
-            $0.limits.recordsPerSecond = 856
+            $0.limits.speedLimit = 856
             $0.limits.share = 50
             $0.limits.isBackground = true
             $0.limits.stopAfter = 9

@@ -38,7 +38,7 @@ struct OwnerRunTests {
 
     static func check(_ path: String, bufferKilobytes: Int = 16384) throws -> XFSCheckReport {
         var options = RunOptions()
-        options.windowRecords = 2000
+        options.limits.window = 2000
         options.compareEntries = 1000
         let check = try XFSCheck(path: path, bufferKilobytes: bufferKilobytes)
         return try check.perform(store: MemoryStore(), options: options)

@@ -33,7 +33,7 @@ import VolumeService
         let registry = RunRegistry(volume, command: "test")
         var limits = RunLimits()
         // So slow that it does not come to its end.
-        limits.recordsPerSecond = 1
+        limits.speedLimit = 1
         let outcome = Monitor<Result<RunReport.Outcome, any Error>?>(nil)
         _ = DedicatedThread(name: "suspended") { [limits] in
             let ended = Result {

@@ -50,7 +50,7 @@ private final class Driven {
         var options = options
         options.strategy = strategy
         let time = clock.map { RunClock($0) } ?? .system
-        let controls = RunControls(try limits.applied(to: RunLimits(options)), clock: time)
+        let controls = RunControls(try limits.applied(to: options.limits), clock: time)
         if isPaused { controls.pause(true) }
         let run = Run(
             owner: catalogue, indexes: slots, store: store, options: options, clock: time,
@@ -199,7 +199,7 @@ private final class SlowStore: SideStore {
         let before = catalogue.entries(of: slots[0])
         let limits: LimitChange = [
             change { $0.speedLimit = 50 }, change { $0.share = 2 }, LimitChange(),
-            change { $0.background = true },
+            change { $0.isBackground = true },
         ][seed % 4]
         // Where rests are a share of the work, work takes time.
         let tick: UInt64 = seed % 4 == 1 ? 20_000 : 0
@@ -296,7 +296,7 @@ private final class SlowStore: SideStore {
         #expect(rested.outcome == .repaired)
         #expect(rested.costs.load == nil)
         // Nobody else was at work.
-        let alone = try rebuilt(change { $0.background = true })
+        let alone = try rebuilt(change { $0.isBackground = true })
         #expect(alone.outcome == .repaired)
         #expect(try #require(alone.costs.load) > 0)
     }
@@ -316,7 +316,7 @@ private final class SlowStore: SideStore {
     @Test func `a share of the time makes a run so much longer`() throws {
         let catalogue = try catalogue(800)
         var options = RunOptions()
-        options.sortBudget = 4000
+        options.limits.sortBytes = 4000
         func seconds(share: Int) throws -> (run: Double, work: Double) {
             let clock = ManualClock(), store = SlowStore(clock)
             let change = change {
@@ -384,7 +384,7 @@ private final class SlowStore: SideStore {
         let catalogue = try catalogue(3000, tagBytes: 200)
         let large = try Driven(catalogue, .check, change { $0.window = 200 }).report()
         var less = change {
-            $0.memory = 1 << 20
+            $0.memoryBytes = 1 << 20
             $0.window = 200
         }
         let small = try Driven(catalogue, .check, less).report()
@@ -475,7 +475,7 @@ private final class SlowStore: SideStore {
         #expect(try #require(second.position) > (try #require(first.position)))
         #expect(second.rate > 200 && second.rate < 800, "\(second.rate)")
         #expect(try #require(second.phaseSecondsLeft) >= 0)
-        #expect(second.limits.recordsPerSecond == 400)
+        #expect(second.limits.speedLimit == 400)
         let data = try JSONEncoder().encode(second)
         #expect(try JSONDecoder().decode(RunProgress.self, from: data) == second)
     }

@@ -45,8 +45,8 @@ private func filled(_ seed: Int, transactions: Int = 1500, capacity: Int = .max)
 private func smallOptions(_ strategy: Strategy) -> RunOptions {
     var options = RunOptions()
     options.strategy = strategy
-    options.windowRecords = 64
-    options.sortBudget = 4000
+    options.limits.window = 64
+    options.limits.sortBytes = 4000
     options.chunkBytes = 300
     options.batchEntries = 300
     // Writers wait rather than end the run: the machine may be slow.
@@ -186,9 +186,9 @@ private func smallOptions(_ strategy: Strategy) -> RunOptions {
     @Test func `a side file that fails stops scanners that have much to read`() throws {
         let catalogue = filled(4, transactions: 4000)
         var options = smallOptions(.rebuild)
-        options.windowRecords = 2
-        options.sortBudget = 100
-        options.queueBytes = 200
+        options.limits.window = 2
+        options.limits.sortBytes = 100
+        options.limits.queueBytes = 200
         let run = Run(
             owner: catalogue, indexes: slots, store: FailingStore(writes: 0), options: options,
             clock: .system)

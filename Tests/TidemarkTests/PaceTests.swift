@@ -26,7 +26,7 @@ import Tidemark
     @Test(arguments: [1, 7, 100, 10_000, 1_000_000], [0.0, 0.5])
     func `a speed limit is kept on the average`(limit: Int, part: Double) {
         var limits = RunLimits()
-        limits.recordsPerSecond = limit
+        limits.speedLimit = limit
         let atOnce = limits.recordsAtOnce(indexes: 2)
         var bucket = TokenBucket()
         // Reading itself takes a part of the time that the limit gives it.
@@ -86,12 +86,12 @@ import Tidemark
 
     @Test func `windows are small where the limit or the queue is`() {
         var limits = RunLimits()
-        #expect(limits.recordsAtOnce(indexes: 2) == limits.windowRecords)
-        limits.recordsPerSecond = 100
+        #expect(limits.recordsAtOnce(indexes: 2) == limits.window)
+        limits.speedLimit = 100
         #expect(limits.recordsAtOnce(indexes: 2) == 5)
-        limits.recordsPerSecond = 1
+        limits.speedLimit = 1
         #expect(limits.recordsAtOnce(indexes: 2) == 1)
-        limits.recordsPerSecond = nil
+        limits.speedLimit = nil
         limits.queueBytes = LimitChange.leastQueue
         #expect(limits.recordsAtOnce(indexes: 4) == LimitChange.leastQueue / 256)
     }
@@ -107,14 +107,14 @@ import Tidemark
     @Test func `memory is divided between the queue and sorting, which takes twice its budget`()
         throws
     {
-        let limits = try applied { $0.memory = 64 << 20 }
+        let limits = try applied { $0.memoryBytes = 64 << 20 }
         #expect(limits.queueBytes == 16 << 20)
         #expect(limits.sortBytes == 24 << 20)
         #expect(limits.memoryBytes == 64 << 20)
         #expect(limits == RunLimits())
         let both = try applied {
-            $0.memory = 10 << 20
-            $0.queue = 1 << 20
+            $0.memoryBytes = 10 << 20
+            $0.queueBytes = 1 << 20
         }
         #expect(both.queueBytes == 1 << 20)
         #expect(both.memoryBytes == 10 << 20)
@@ -125,15 +125,15 @@ import Tidemark
             $0.speedLimit = 5
             $0.stopAfter = 3
             $0.maximumSeconds = 9
-            $0.background = true
+            $0.isBackground = true
         }
-        #expect(limits.recordsPerSecond == 5 && limits.stopAfter == 3)
+        #expect(limits.speedLimit == 5 && limits.stopAfter == 3)
         #expect(try LimitChange().applied(to: limits) == limits)
         var change = LimitChange()
         change.speedLimit = 0
         change.stopAfter = 0
         change.maximumSeconds = 0
-        change.background = false
+        change.isBackground = false
         limits = try change.applied(to: limits)
         #expect(limits == RunLimits())
     }
@@ -141,13 +141,14 @@ import Tidemark
     @Test func `what can't be kept is refused in words`() {
         let refused: [(inout LimitChange) -> Void] = [
             { $0.speedLimit = -1 }, { $0.speedLimit = .max }, { $0.share = 0 }, { $0.share = 101 },
-            { $0.window = 0 }, { $0.window = .max }, { $0.memory = 0 }, { $0.memory = .max },
-            { $0.queue = 1 }, { $0.queue = .max }, { $0.stopAfter = -1 },
+            { $0.window = 0 }, { $0.window = .max },
+            { $0.memoryBytes = 0 }, { $0.memoryBytes = .max },
+            { $0.queueBytes = 1 }, { $0.queueBytes = .max }, { $0.stopAfter = -1 },
             { $0.maximumSeconds = -1 }, { $0.maximumSeconds = .nan },
             { $0.maximumSeconds = .infinity },
             {
-                $0.memory = 1 << 20
-                $0.queue = 1 << 20
+                $0.memoryBytes = 1 << 20
+                $0.queueBytes = 1 << 20
             },
         ]
         for (number, body) in refused.enumerated() {

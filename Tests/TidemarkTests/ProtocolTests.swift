@@ -22,8 +22,8 @@ struct Interleaving {
         for _ in 0..<Int.random(in: 0...30, using: &random) { catalogue.randomTransaction(&random) }
         var options = RunOptions()
         options.strategy = strategy
-        options.windowRecords = Int.random(in: 1...3, using: &random)
-        options.sortBudget = Int.random(in: 1...600, using: &random)
+        options.limits.window = Int.random(in: 1...3, using: &random)
+        options.limits.sortBytes = Int.random(in: 1...600, using: &random)
         options.chunkBytes = Int.random(in: 40...200, using: &random)
         options.batchEntries = Int.random(in: 1...5, using: &random)
         options.overlayBytes = Int.random(in: 1...400, using: &random)

@@ -28,7 +28,7 @@ private func filled(
 
 private func options(_ change: (inout RunOptions) -> Void = { _ in }) -> RunOptions {
     var options = RunOptions()
-    options.windowRecords = 64
+    options.limits.window = 64
     options.compareEntries = 64
     change(&options)
     return options
@@ -81,7 +81,7 @@ private func options(_ change: (inout RunOptions) -> Void = { _ in }) -> RunOpti
         catalogue.damage(slots[0]) { $0.removeAll() }
         let run = Run(
             owner: catalogue, indexes: [slots[0]], store: MemoryStore(),
-            options: options { $0.stopAfter = 3 }, clock: .system)
+            options: options { $0.limits.stopAfter = 3 }, clock: .system)
         let report = RunDriver(run).drive()
         #expect(report.outcome == .stopped)
         #expect(report.indexes[0].found.total == 3)

@@ -28,7 +28,7 @@ private func run(
     _ volume: Volume, _ strategy: Strategy, between: (Coordinator.Step) throws -> Void = { _ in }
 ) throws -> RunReport {
     var stepped = SteppedRun(volume, [VolumeSlots.links], strategy, seed: 1) {
-        $0.windowRecords = 1000
+        $0.limits.window = 1000
     }
     return try stepped.finish(between)
 }

@@ -19,10 +19,10 @@ struct SteppedRun {
     ) {
         var options = RunOptions()
         options.strategy = strategy
-        options.windowRecords = 16
+        options.limits.window = 16
         options.compareEntries = 5
         options.batchEntries = 4
-        options.sortBudget = 4096
+        options.limits.sortBytes = 4096
         options.chunkBytes = 512
         change(&options)
         run = Run(

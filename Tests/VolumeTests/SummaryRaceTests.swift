@@ -31,7 +31,7 @@ import Tidemark
     ) throws {
         try withVolume { volume in
             let (low, high) = try fill(volume)
-            var stepped = SteppedRun(volume, summaries, .check, seed: 7) { $0.windowRecords = 70 }
+            var stepped = SteppedRun(volume, summaries, .check, seed: 7) { $0.limits.window = 70 }
             let run = stepped.run
             var isDone = false
             let report = try stepped.finish { _ in

@@ -240,7 +240,7 @@ private func run(
             }
             var isDone = false
             var stepped = SteppedRun(volume, [VolumeSlots.quota], .check, seed: 1) {
-                $0.windowRecords = 10
+                $0.limits.window = 10
             }
             let run = stepped.run
             let report = try stepped.finish { _ in

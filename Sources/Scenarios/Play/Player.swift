@@ -594,11 +594,11 @@ extension RunDescription {
     var options: RunOptions {
         var options = RunOptions()
         options.strategy = strategy
-        options.windowRecords = window
-        options.sortBudget = spill
+        options.limits.window = window
+        options.limits.sortBytes = spill
         options.chunkBytes = 256
         options.batchBytes = 512
-        options.queueBytes = queue
+        options.limits.queueBytes = queue
         options.patience = isPatient ? 1e9 : 1e-9
         options.batchEntries = loadBatch
         options.overlayBytes = overlay

@@ -60,7 +60,7 @@ struct Check: ServableCommand {
 
     func execute(_ output: Output) throws -> ExitStatus {
         if isOnExt4 { return try checkExt4(output) }
-        if isOnMount { return try checkMount(output) }
+        if isMountedFilesystem(target) { return try checkMount(output) }
         let list = try LineList(path: list, output)
         return try withVolume(target, .readOnly, output, pages: pages.pages) { volume in
             let report = try withHandle(volume, limits, output) { handle in

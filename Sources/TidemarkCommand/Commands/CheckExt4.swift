@@ -9,7 +9,7 @@ internal import Tidemark
 
 extension Check {
     var isOnExt4: Bool {
-        isOnMount && (try? MountedFilesystem(path: target))?.kind == .ext4
+        isMountedFilesystem(target) && (try? MountedFilesystem(path: target))?.kind == .ext4
     }
 
     func checkExt4(_ output: Output) throws -> ExitStatus {

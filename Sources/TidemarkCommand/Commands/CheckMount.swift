@@ -14,11 +14,6 @@ internal import Glibc
 #endif
 
 extension Check {
-    /// Whether the target is a mounted filesystem and no volume.
-    var isOnMount: Bool {
-        access(target + "/meta.mdb", F_OK) != 0 && isMountOfKernelFilesystem(target)
-    }
-
     func checkMount(_ output: Output) throws -> ExitStatus {
         if scope.scope != nil {
             throw CommandFailure(

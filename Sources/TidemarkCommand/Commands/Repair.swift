@@ -86,7 +86,7 @@ struct Repair: ServableCommand {
     }
 
     func execute(_ output: Output) throws -> ExitStatus {
-        if isOnMount { return try repairMount(output) }
+        if isMountedFilesystem(target) { return try repairMount(output) }
         if believe != nil {
             throw CommandFailure(
                 "\(target): --believe is for a mounted XFS: a volume's indexes are rebuilt from "

@@ -14,11 +14,6 @@ internal import Glibc
 enum BelieveArgument: String, ExpressibleByArgument, CaseIterable { case files }
 
 extension Repair {
-    /// Whether the target is a mounted filesystem and no volume.
-    var isOnMount: Bool {
-        access(target + "/meta.mdb", F_OK) != 0 && isMountOfKernelFilesystem(target)
-    }
-
     func repairMount(_ output: Output) throws -> ExitStatus {
         if scope.scope != nil || keepOld || strategy != .auto || list != nil {
             throw CommandFailure(

@@ -82,11 +82,11 @@ struct LimitOptions: ParsableArguments {
         change.speedLimit = speedLimit?.value
         change.share = share
         change.window = window
-        change.memory = memory.map { Int(clamping: $0.bytes) }
-        change.queue = queue.map { Int(clamping: $0.bytes) }
+        change.memoryBytes = memory.map { Int(clamping: $0.bytes) }
+        change.queueBytes = queue.map { Int(clamping: $0.bytes) }
         change.stopAfter = stopAfter?.value
         change.maximumSeconds = maxDuration?.seconds
-        change.background = background
+        change.isBackground = background
         return change
     }
 

@@ -2,10 +2,19 @@
 
 internal import HostFiles
 internal import LMDBPages
+internal import LinuxOwner
 internal import Logging
 internal import Reports
 internal import Threads
 internal import Volume
+#if canImport(Glibc)
+internal import Glibc
+#endif
+
+/// Whether `target` is a mounted XFS or ext4, and no volume.
+func isMountedFilesystem(_ target: String) -> Bool {
+    access(target + "/meta.mdb", F_OK) != 0 && isMountOfKernelFilesystem(target)
+}
 
 /// Runs `body` with the volume and closes it, whatever happens. The volume that this process serves
 /// stays open.
