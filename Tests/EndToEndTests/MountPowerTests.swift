@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 /// Whether a file system can be made that loses all that was not synced.
-private let canLosePower =
+let canLosePower =
     canMount && getuid() == 0 && access("/dev/loop-control", R_OK | W_OK) == 0
     && access("/sbin/mkfs.ext4", X_OK) == 0
 

@@ -43,7 +43,25 @@ import Testing
             expecting: "Every damaged entry was found, none invented")
     }
 
-    @Test(arguments: ["kills", "soak", "programs"])
+    @Test func `the scenarios of a folder are explored, and seeds simulated`() throws {
+        try script(#""$2/explore" --quick"#, expecting: "200 seeds, 0 failed")
+    }
+
+    @Test(.enabled(if: canMount, "there is no FUSE here"))
+    func `what a repair costs programs is measured`() throws {
+        try script(
+            #""$2/stalls" --pairs 1 --files 1000 --only clone,verify_blocks"#,
+            expecting: "anonymous memory of the server")
+    }
+
+    @Test(.enabled(if: canLosePower, "needs root, loop devices and mkfs.ext4"))
+    func `a mount is measured beside other filesystems`() throws {
+        try script(
+            #""$2/bench-mount" --only names,data --rounds 1 --files 100 --mebibytes 16"#,
+            expecting: "Sequential write, 1 MiB, until fsync returns")
+    }
+
+    @Test(arguments: ["kills", "soak", "programs", "stalls", "bench-mount", "explore"])
     func `a script that is asked for what it can't do says how it is called`(name: String) throws {
         let ended = try shell("\"$1/$2\" --nonsense", Self.scripts, name)
         #expect(ended.status == 8)
