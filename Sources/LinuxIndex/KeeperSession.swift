@@ -46,7 +46,7 @@ package final class KeeperSession {
             clock: { owner.now() })
         access = UnlockedAccess(owner, hook)
         var scanning = RunOptions()
-        scanning.windowRecords = options.windowRecords
+        scanning.limits.window = options.windowRecords
         scanner = Scanner(
             source: .unlocked(owner), hook: hook, options: scanning,
             clock: RunClock(now: { owner.now().raw }), holds: LockHoldRecorder())
