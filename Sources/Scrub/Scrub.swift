@@ -315,7 +315,7 @@ private struct Pacing {
         let seconds = Double(monotonicNanoseconds() - worked) / 1e9
         var rest = seconds * (100 / Double(max(1, limits.share)) - 1)
         if phase != self.phase { (self.phase, done) = (phase, 0) }
-        if let speed = limits.recordsPerSecond, speed > 0, records > done {
+        if let speed = limits.speedLimit, speed > 0, records > done {
             rest = max(rest, Double(records - done) / Double(speed) - seconds)
         }
         done = max(done, records)
