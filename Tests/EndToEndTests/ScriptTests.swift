@@ -61,7 +61,17 @@ import Testing
             expecting: "Sequential write, 1 MiB, until fsync returns")
     }
 
-    @Test(arguments: ["kills", "soak", "programs", "stalls", "bench-mount", "explore"])
+    @Test(.enabled(if: canMount, "there is no FUSE here"))
+    func `a mounted volume in use is damaged and scrubbed`() throws {
+        try script(
+            #""$2/scrub-campaign" --seeds 1-1 --defects 60 --files 300"#,
+            expecting: "1 seeds without a finding")
+    }
+
+    @Test(
+        arguments: [
+            "kills", "soak", "programs", "stalls", "bench-mount", "explore", "scrub-campaign",
+        ])
     func `a script that is asked for what it can't do says how it is called`(name: String) throws {
         let ended = try shell("\"$1/$2\" --nonsense", Self.scripts, name)
         #expect(ended.status == 8)

@@ -19,6 +19,11 @@ struct Damage: ServableCommand {
             free, a block that is free twice, a block that is neither owned nor free. The indexes \
             follow; no repair of an index removes such a defect.
 
+            With --primary mixed, N records are damaged in turn: names, inodes, extents, free \
+            space, targets and numbers are lost, changed, or made so that they can't be decoded. \
+            The indexes do not follow. --list tells which inodes were hit. `tidemark scrub` mends \
+            such damage.
+
             Example: tidemark damage /tmp/v --index rmap --count 1000 --kind mixed
             """)
 
@@ -32,8 +37,8 @@ struct Damage: ServableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Damage primary records instead: extentOverlap, extentOverFree, freeOverlap or "
-                + "leakedBlocks."))
+            "Damage primary records instead: extentOverlap, extentOverFree, freeOverlap, "
+                + "leakedBlocks; or mixed."))
     var primary: PrimaryDamageArgument?
 
     @Option(help: "How many discrepancies.")
@@ -44,6 +49,11 @@ struct Damage: ServableCommand {
 
     @Option(help: "What chooses the entries; without it: anything.")
     var seed: UInt64?
+
+    @Option(
+        help: "Of --primary mixed: write each damage as a line of JSON to this file.",
+        completion: .file(), transform: Arguments.path)
+    var list: String?
 
     @OptionGroup var common: CommonOptions
 
@@ -62,13 +72,17 @@ struct Damage: ServableCommand {
         if primary != nil, kind != nil {
             throw ValidationError("--kind is of --index; --primary is a kind itself.")
         }
+        if list != nil, primary == nil || primary?.kind != nil {
+            throw ValidationError("--list is of --primary mixed.")
+        }
     }
 
     func execute(_ output: Output) throws -> ExitStatus {
         let seed = seed ?? .random(in: 0 ... .max)
         return try withVolume(volume, .readWrite, output) { opened in
             if let index { try damage(opened, index, seed, output) }
-            if let primary { try damage(opened, primary.kind, seed, output) }
+            if let kind = primary?.kind { try damage(opened, kind, seed, output) }
+            if let primary, primary.kind == nil { try damageMixed(opened, seed, output) }
             return .success
         }
     }
@@ -91,6 +105,33 @@ struct Damage: ServableCommand {
                 + "(seed \(seed))")
     }
 
+    private func damageMixed(_ opened: Volume, _ seed: UInt64, _ output: Output) throws {
+        let list = try LineList(path: list, output)
+        let done = try opened.damageMixed(count: count, seed: seed)
+        if list.isWanted {
+            for damage in done {
+                list.add(
+                    .object([
+                        ("kind", .string(damage.kind)), ("inode", .unsigned(damage.inode)),
+                    ]))
+            }
+        }
+        let kinds = Dictionary(grouping: done, by: \.kind).mapValues(\.count)
+        output.json(
+            ifAsked: document([
+                ("primary", .string("mixed")), ("seed", .unsigned(seed)),
+                ("count", .integer(done.count)),
+                (
+                    "kinds",
+                    .object(kinds.sorted { $0.key < $1.key }.map { ($0.key, .integer($0.value)) })
+                ),
+            ]))
+        output.line(
+            "\(volume): primary records: \(counted(done.count, "damage")) of "
+                + "\(counted(kinds.count, "kind")) (seed \(seed))")
+        try list.finish()
+    }
+
     private func damage(
         _ opened: Volume, _ primary: PrimaryDamageKind, _ seed: UInt64, _ output: Output
     ) throws {
@@ -108,14 +149,21 @@ struct Damage: ServableCommand {
 
 /// `--primary`.
 struct PrimaryDamageArgument: ExpressibleByArgument {
-    let kind: PrimaryDamageKind
+    /// nil: of all kinds.
+    let kind: PrimaryDamageKind?
 
     init?(argument: String) {
+        if argument == "mixed" {
+            kind = nil
+            return
+        }
         guard let kind = PrimaryDamageKind(rawValue: argument) else { return nil }
         self.kind = kind
     }
 
-    static var allValueStrings: [String] { PrimaryDamageKind.allCases.map(\.rawValue) }
+    static var allValueStrings: [String] {
+        PrimaryDamageKind.allCases.map(\.rawValue) + ["mixed"]
+    }
 }
 
 extension IndexName {

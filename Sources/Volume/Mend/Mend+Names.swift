@@ -86,16 +86,28 @@ extension Operations {
         return inode.type == .directory && inode.links > 0
     }
 
-    /// Whether the way up from `dir` ends at the root without passing `n`.
-    func isOutside(_ n: InodeNumber, _ dir: InodeNumber) throws -> Bool {
+    /// Whether the inode is not there, and may be made again: its number is not free.
+    private func isLost(_ n: InodeNumber) throws -> Bool {
+        try readable(n) == nil && !isFreeNumber(n)
+    }
+
+    /// Whether the way up from `dir` ends at the root without passing `n`, and where it ends.
+    private func way(
+        from dir: InodeNumber, avoiding n: InodeNumber
+    ) throws -> (isOutside: Bool, end: InodeNumber) {
         var place = dir
         for _ in 0..<4096 {
-            if place == n { return false }
-            if place == .root { return true }
-            guard let inode = try readable(place), inode.type == .directory else { return false }
+            if place == n { return (false, n) }
+            if place == .root { return (true, place) }
+            guard let inode = try readable(place), inode.type == .directory else { break }
             place = inode.parent
         }
-        return false
+        return (false, place)
+    }
+
+    /// Whether the way up from `dir` ends at the root without passing `n`.
+    func isOutside(_ n: InodeNumber, _ dir: InodeNumber) throws -> Bool {
+        try way(from: dir, avoiding: n).isOutside
     }
 
     // MARK: Making and taking away a name
@@ -203,9 +215,13 @@ extension Operations {
     private func place(
         for n: InodeNumber, _ inode: InodeRecord, _ pointer: ParentPointer
     ) throws -> Place {
-        guard try takesNames(pointer.parent),
-            try inode.type != .directory || isOutside(n, pointer.parent)
-        else { return .taken }
+        guard try takesNames(pointer.parent) else {
+            return try isLost(pointer.parent) ? .uncertain : .taken
+        }
+        if inode.type == .directory {
+            let (isOutside, end) = try way(from: pointer.parent, avoiding: n)
+            guard isOutside else { return try isLost(end) ? .uncertain : .taken }
+        }
         let key = DirentRecord.key(pointer.parent, pointer.name.rawSpan)
         guard try isThere(core.tables.dirents, key.span) else { return .free }
         // A damaged entry goes to quarantine first.
