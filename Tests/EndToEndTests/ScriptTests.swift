@@ -68,9 +68,23 @@ import Testing
             expecting: "1 seeds without a finding")
     }
 
+    @Test(.enabled(if: canMountXFS, "needs root, loop devices, XFS and mkfs.xfs"))
+    func `an index is kept, killed and compared`() throws {
+        try script(
+            #""$2/serve-index" --rounds 1 --programs 1 --size 400M --seed 3"#,
+            expecting: "1 rounds without a difference")
+    }
+
+    private static let canMountXFS =
+        geteuid() == 0 && access("/dev/loop-control", W_OK) == 0
+        && access("/usr/sbin/mkfs.xfs", X_OK) == 0
+        && (try? String(contentsOfFile: "/proc/filesystems", encoding: .utf8))?
+            .contains("\txfs\n") == true
+
     @Test(
         arguments: [
             "kills", "soak", "programs", "stalls", "bench-mount", "explore", "scrub-campaign",
+            "serve-index",
         ])
     func `a script that is asked for what it can't do says how it is called`(name: String) throws {
         let ended = try shell("\"$1/$2\" --nonsense", Self.scripts, name)

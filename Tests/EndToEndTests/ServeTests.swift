@@ -193,6 +193,58 @@ struct ServeTests {
         #expect(stopped.output.contains("no server keeps the index"))
     }
 
+    @Test func `a list of bad sectors becomes files and offsets in one command`() throws {
+        let served = try Served()
+        let server = try served.serve()
+        try served.untilCurrent(server)
+        let looked = try served.mounts.shell(
+            """
+            cd "$1" && for file in tree/7/file-207 tree/9/file-289; do
+                xfs_bmap $file | awk 'NR == 2 { split($3, a, "[.]"); print a[1] }'
+            done
+            lsblk -no KNAME "$(findmnt -no SOURCE .)" || findmnt -no SOURCE . | sed 's,/dev/,,'
+            """, served.point)
+        let words = looked.output.split(separator: "\n").map(String.init)
+        let first = try #require(words.first.flatMap { Int($0) }, "\(looked.errors)")
+        let second = try #require(Int(words[1])), device = words[2]
+        func ask(_ text: String, _ options: String, status: Int32 = 0) throws -> Document {
+            let ended = try served.mounts.shell(
+                "printf '%s\\n' \"$1\" | \"$2\" owner \"$3\" \(options) --json", text, tidemark,
+                served.index)
+            #expect(ended.status == status, "\(text): \(ended.errors)")
+            return try ended.document()
+        }
+        func files(_ document: Document) -> [String] {
+            document.list("blocks").flatMap { $0.list("owners") }.map {
+                "\($0.strings("paths").joined()) \($0.int("offsetBytes") ?? -1)"
+            }
+        }
+        let both = ["/tree/7/file-207 4096", "/tree/9/file-289 0"]
+        let answer = try ask("\((first + 8) / 2)\n\(second / 2)", "--from badblocks")
+        #expect(Set(files(answer)) == Set(both))
+        let log = """
+            [1.5] I/O error, dev \(device), sector \(first + 9) op 0x0:(READ) flags 0x0 phys_seg 1
+            [1.6] Buffer I/O error on dev \(device), logical block 1, async page read
+            [1.7] critical medium error, dev \(device), sector \(second)
+            [1.8] critical medium error, dev elsewhere9, sector 1
+            """
+        let ofKernel = try ask(log, "--from kernel")
+        #expect(Set(files(ofKernel)) == Set(both))
+        #expect(ofKernel.int("sectorsOfOtherDevices") == 1)
+        let tests = """
+            Num  Test_Description  Status                   Remaining  LifeTime  LBA_of_first_error
+            # 1  Extended offline  Completed: read failure        90%       188  \(first)
+            # 2  Extended offline  Completed: read failure        90%       188  99999999
+            """
+        let ofDisk = try ask(tests, "--from smartctl")
+        #expect(files(ofDisk) == ["/tree/7/file-207 0"])
+        #expect(ofDisk.object["sectorsOutside"] as? [Int] == [99_999_999])
+        let wrong = try ask("12\ntwelve", "--from badblocks", status: 8)
+        #expect(wrong.string("error")?.contains("line 2") == true)
+        _ = try ask("12", "--from badblocks --unit 100", status: 8)
+        served.end(server, by: SIGTERM, status: 0)
+    }
+
     @Test func `what can't be an index, or is another's, is refused and left as it is`() throws {
         let served = try Served()
         let server = try served.serve()

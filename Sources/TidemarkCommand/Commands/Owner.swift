@@ -1,6 +1,7 @@
 // `tidemark owner`: from blocks to the files that own them.
 
 internal import ArgumentParser
+internal import LinuxIndex
 internal import Reports
 internal import RunService
 internal import Volume
@@ -18,8 +19,13 @@ struct Owner: ServableCommand {
             when. Blocks are counted from the start of the filesystem. Exit status 16: what is \
             said is not settled, because it is being verified or no server keeps the index.
 
+            With --from a list of bad sectors is read from standard input: what badblocks prints \
+            (--unit: the block size that it was run with), smartctl -l selftest or -l error, or \
+            the kernel's log. The last two count sectors of the whole disk.
+
             Examples: tidemark owner /tmp/v --block 4711
                       tidemark owner /var/lib/tidemark/srv.index --sector 37688 --disk
+                      dmesg | tidemark owner /var/lib/tidemark/srv.index --from kernel
             """)
 
     @Argument(
@@ -39,30 +45,48 @@ struct Owner: ServableCommand {
     @Flag(help: "The sector is one of the whole disk, not of the partition. Of an index file only.")
     var disk = false
 
+    @Option(
+        help: ArgumentHelp(
+            "Read bad sectors from standard input, as printed by badblocks, smartctl or kernel.",
+            valueName: "format"))
+    var from: BadSectorFormat?
+
+    @Option(help: "What a number of the list counts; default: 1K of badblocks, 512 of smartctl.")
+    var unit: SizeArgument?
+
     @OptionGroup var common: CommonOptions
 
     /// Blocks of one answer, which is collected in memory.
     private static let mostBlocks: UInt64 = 1 << 20
 
     func validate() throws {
-        guard (block == nil) != (sector == nil) else {
-            throw ValidationError("Give either --block or --sector.")
+        guard [block != nil, sector != nil, from != nil].filter({ $0 }).count == 1 else {
+            throw ValidationError("Give one of --block, --sector and --from.")
         }
         guard (1...Owner.mostBlocks).contains(length) else {
             throw ValidationError("--length is 1 to \(Owner.mostBlocks).")
         }
-        guard sector == nil || length == 1 else {
+        guard block != nil || length == 1 else {
             throw ValidationError("--length goes with --block.")
         }
-        guard !disk || sector != nil else {
-            throw ValidationError("--disk goes with --sector.")
+        guard !disk || sector != nil || from == .badblocks else {
+            throw ValidationError("--disk goes with --sector, or with --from badblocks.")
+        }
+        if let unit {
+            guard let from, from != .kernel, unit.bytes % 512 == 0,
+                (512...1 << 30).contains(unit.bytes)
+            else {
+                throw ValidationError(
+                    "--unit is a multiple of 512 up to 1G, and goes with --from badblocks or "
+                        + "smartctl.")
+            }
         }
     }
 
     func execute(_ output: Output) throws -> ExitStatus {
         if isOfIndex { return try askIndex(output) }
-        guard !disk else {
-            throw CommandFailure("\(target): --disk is for index files", .usage)
+        guard !disk, from == nil else {
+            throw CommandFailure("\(target): --disk and --from are for index files", .usage)
         }
         return try withVolume(target, .readOnly, output) { volume in
             let geometry = volume.geometry
@@ -229,3 +253,5 @@ extension OwnerAnswer.Part {
         return .object(members)
     }
 }
+
+extension BadSectorFormat: ExpressibleByArgument {}

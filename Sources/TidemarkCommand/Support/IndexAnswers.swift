@@ -162,9 +162,9 @@ extension Owner {
 
     func askIndex(_ output: Output) throws -> ExitStatus {
         let index = try AskedIndex(target)
-        let blocks = try self.blocks(index)
+        let asked = try from.map { try listed($0, index) } ?? AskedBlocks(try blocks(index))
         let snapshot = try index.file.snapshot()
-        let answers = try blocks.map {
+        let answers = try asked.blocks.map {
             try IndexOwnerAnswer(snapshot, block: $0, isServed: index.isServed)
         }
         let isSettled = answers.allSatisfy(\.isSettled)
@@ -174,12 +174,80 @@ extension Owner {
                     ("settled", .bool(isSettled)),
                     ("blockSize", .unsigned(UInt64(index.header.blockSize))),
                     ("blocks", .array(answers.map { $0.json(index) })),
+                    ("sectorsOutside", .array(asked.outside.map { .unsigned($0) })),
+                    ("sectorsOfOtherDevices", .integer(asked.ofOthers)),
                 ]))
         for answer in answers { output.lines(answer.lines(index)) }
+        if !asked.outside.isEmpty {
+            output.line(
+                "\(counted(asked.outside.count, "sector")) outside of the filesystem: "
+                    + asked.outside.prefix(8).map { "\($0)" }.joined(separator: ", ")
+                    + (asked.outside.count > 8 ? ", …" : ""))
+        }
+        if asked.ofOthers > 0 {
+            output.line("\(counted(asked.ofOthers, "sector")) of other devices")
+        }
         if let oldest = answers.map(\.asOf).min() {
             output.line(index.words(oldest, isSettled: isSettled))
+        } else {
+            output.line("no bad sector of this filesystem is in the list")
         }
         return isSettled ? .success : .unsettled
+    }
+
+    /// Blocks that are asked for, and what of a list is none of the filesystem's.
+    private struct AskedBlocks {
+        var blocks: [UInt64]
+        var outside: [UInt64] = []
+        var ofOthers = 0
+
+        init(_ blocks: [UInt64]) { self.blocks = blocks }
+    }
+
+    /// The blocks of a list on standard input, ascending.
+    private func listed(_ format: BadSectorFormat, _ index: AskedIndex) throws -> AskedBlocks {
+        var list = BadSectorList(format, unit: unit?.bytes)
+        do {
+            try StandardInput.forEachLine { try list.take($0) }
+            try list.finish()
+        } catch let error as BadSectorError {
+            throw CommandFailure("\(error)", .usage)
+        } catch let error as HostError {
+            throw CommandFailure("standard input: \(error)")
+        }
+        let header = index.header
+        var asked = AskedBlocks([])
+        for bad in list.sectors.sorted() {
+            var isOfDisk = disk || format == .smartctl
+            if let device = bad.device {
+                guard device == header.disk || device == header.device else {
+                    asked.ofOthers += 1
+                    continue
+                }
+                isOfDisk = device == header.disk
+            }
+            let start = isOfDisk ? try partitionStart(header) : 0
+            let sector = bad.sector >= start ? bad.sector - start : .max
+            guard sector / header.blockSectors < header.blocks else {
+                asked.outside.append(bad.sector)
+                continue
+            }
+            let block = sector / header.blockSectors
+            if asked.blocks.last != block { asked.blocks.append(block) }
+        }
+        // Names of disk and partition may be mixed.
+        asked.blocks = Array(Set(asked.blocks)).sorted()
+        return asked
+    }
+
+    private func partitionStart(_ header: IndexHeader) throws -> UInt64 {
+        guard header.partitionStart != IndexHeader.unknownStart else {
+            throw CommandFailure(
+                "\(target): the filesystem lies on \(header.device), which lies on other devices; "
+                    + "translate sectors to those of \(header.device), and give them with --sector "
+                    + "or --from badblocks --unit 512", .usage)
+        }
+        return header.partitionStart
     }
 
     private func blocks(_ index: AskedIndex) throws -> [UInt64] {
@@ -187,18 +255,13 @@ extension Owner {
         var first = block ?? 0
         if var sector {
             if disk {
-                guard header.partitionStart != IndexHeader.unknownStart else {
+                let start = try partitionStart(header)
+                guard sector >= start else {
                     throw CommandFailure(
-                        "\(target): the filesystem lies on \(header.device), which lies on other "
-                            + "devices; translate the sector to one of \(header.device) and leave "
-                            + "out --disk", .usage)
+                        "\(target): sector \(sector) of \(header.disk) lies before the "
+                            + "filesystem, which begins at sector \(start)", .usage)
                 }
-                guard sector >= header.partitionStart else {
-                    throw CommandFailure(
-                        "\(target): sector \(sector) of \(header.disk) lies before the filesystem, "
-                            + "which begins at sector \(header.partitionStart)", .usage)
-                }
-                sector -= header.partitionStart
+                sector -= start
             }
             first = sector / header.blockSectors
         }
