@@ -112,6 +112,25 @@ import VolumeVerify
         #expect(try volume.scrub().outcome == .repaired)
     }
 
+    @Test func `the blocks of an inode that is lost, too, wait until it is made again`() throws {
+        let volume = try ScrubVolume(in: temporaryDirectory())
+        let before = try volume.withVolume(.readOnly) { volume in
+            let dir = try #require(try volume.read().lookup(.root, Array("dir0".utf8))).child
+            let file = try #require(try volume.read().lookup(dir, Array("file1".utf8))).child
+            return (file, try volume.read(file, at: 0, 8192))
+        }
+        try volume.edit { editor in
+            let extent = editor.extents(before.0)[0]
+            #expect(extent.offset == 0)
+            editor.remove(TableName.extents, extent.key.span.array)
+            editor.remove(TableName.inodes, InodeRecord.key(before.0).span.array)
+        }
+        #expect(try volume.scrub().outcome == .repaired)
+        #expect(try volume.verify().isClean)
+        let after = try volume.withVolume(.readOnly) { try $0.read(before.0, at: 0, 8192) }
+        #expect(after == before.1)
+    }
+
     @Test(arguments: 1..<6 as Range<UInt64>)
     func `many ruins at once end clean, and what none concerns is as it was`(
         _ seed: UInt64

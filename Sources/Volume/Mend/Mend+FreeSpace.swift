@@ -114,7 +114,13 @@ extension Operations {
         guard start < end, end <= core.geometry.blocks else { return .gone }
         guard !news.concerns(start, end) else { return .changed("the blocks were used meanwhile") }
         for extent in try mappings(start, end) {
-            guard let inode = try readable(extent.inode) else { continue }
+            guard let inode = try readable(extent.inode) else {
+                // Its contents would be lost with it, should it be made again.
+                guard try extent.inode == .volume || isFreeNumber(extent.inode) else {
+                    return .waiting("inode \(extent.inode), which had them, comes first")
+                }
+                continue
+            }
             if let mend = try restore(extent, inode, start, end) { return mend }
         }
         do {
