@@ -46,6 +46,8 @@ public final class UnlockedCatalogue: UnlockedOwner {
         var withheld: Set<UInt64> = []
         /// The live indexes: key → value.
         var entries: [[[UInt8]: [UInt8]]] = [[:], [:]]
+        /// Keys that a damaged index has where nobody who looks them up searches.
+        var hidden: [Set<[UInt8]>] = [[], []]
         /// Items that somebody has locked, by the number of the operation.
         var locked: [UInt64: Int] = [:]
         /// Changes whose events are stamped and which are not made, by the number of the operation.
@@ -136,6 +138,12 @@ public final class UnlockedCatalogue: UnlockedOwner {
         state.withLock { body(&$0.entries[index.rawValue]) }
     }
 
+    /// Damages how an index is searched: an entry of this key is there for those who read the index
+    /// in order, and not for those who look it up.
+    public func hide(_ key: [UInt8], of index: IndexSlot) {
+        state.withLock { _ = $0.hidden[index.rawValue].insert(key) }
+    }
+
     // MARK: Reading
 
     public func windowEnd(
@@ -214,7 +222,9 @@ public final class UnlockedCatalogue: UnlockedOwner {
     public func lookUp(_ keys: [KeyBytes], of index: IndexSlot, into batch: EntryBatch) throws {
         for key in keys {
             readIndex { state in
-                guard let bytes = state.entries[index.rawValue][key.array] else { return }
+                guard !state.hidden[index.rawValue].contains(key.array),
+                    let bytes = state.entries[index.rawValue][key.array]
+                else { return }
                 let value = KeyBytes(bytes)
                 batch.append(key: key.span, value: value.span)
             }
@@ -230,12 +240,11 @@ public final class UnlockedCatalogue: UnlockedOwner {
 
     public func mayWithhold(_ index: IndexSlot) -> Bool { withholds }
 
-    public func withheld(_ keys: [KeyBytes], of index: IndexSlot) throws -> Set<Int> {
+    public func standing(of keys: [KeyBytes], of index: IndexSlot) throws -> [RecordStanding] {
         state.withLock { state in
-            Set(
-                keys.indices.filter { place in
-                    item(of: keys[place], index).map(state.withheld.contains) ?? true
-                })
+            keys.map { key in
+                item(of: key, index).map(state.withheld.contains) ?? true ? .withheld : .open
+            }
         }
     }
 

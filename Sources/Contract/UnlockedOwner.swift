@@ -72,7 +72,8 @@ public protocol UnlockedOwner: Owner {
     ) throws -> KeyBytes?
 
     /// Looks the keys up in the live index again: appends, in the order of `keys`, the entry of
-    /// each that it holds, and nothing for the others.
+    /// each that it holds, and nothing for the others. An index that is damaged in how it is
+    /// searched may say something else than `entries`: then `entries` is asked, and counts.
     /// - Throws: what makes the run fail.
     func lookUp(_ keys: [KeyBytes], of index: IndexSlot, into batch: EntryBatch) throws
 
@@ -81,11 +82,11 @@ public protocol UnlockedOwner: Owner {
     /// stray entry is a finding only if its record was not withheld before the look that found it.
     func mayWithhold(_ index: IndexSlot) -> Bool
 
-    /// Which of `keys`, by their places, are of entries whose records are withheld. Asked before
-    /// each look at them. Of a record that is not withheld at that moment a stray entry has none to
-    /// come from: a later one is told by an event. Where the owner can't tell, they are.
+    /// How the records of the entries `keys` stand, one answer for each. Asked before each look at
+    /// them. Of a record that is open at that moment a stray entry has none to come from: a later
+    /// one is told by an event. Where the owner can't tell, they are withheld.
     /// - Throws: what makes the run fail.
-    func withheld(_ keys: [KeyBytes], of index: IndexSlot) throws -> Set<Int>
+    func standing(of keys: [KeyBytes], of index: IndexSlot) throws -> [RecordStanding]
 
     /// Events from now on. The feed is in force when this returns: a change whose event is stamped
     /// later than the return is delivered to `receiver`, or lies within a loss.
@@ -96,7 +97,19 @@ public protocol UnlockedOwner: Owner {
 extension UnlockedOwner {
     public func changed(in range: KeyRange, since: SequenceNumber) throws -> RecordRanges? { nil }
     public func mayWithhold(_ index: IndexSlot) -> Bool { false }
-    public func withheld(_ keys: [KeyBytes], of index: IndexSlot) throws -> Set<Int> { [] }
+    public func standing(of keys: [KeyBytes], of index: IndexSlot) throws -> [RecordStanding] {
+        keys.map { _ in .open }
+    }
+}
+
+/// Whether what an entry is derived from can be read.
+public enum RecordStanding: Hashable, Sendable {
+    /// It can be read, or is not there.
+    case open
+    /// It is there, and can't be read for now.
+    case withheld
+    /// It is of a kind that is never read: what is derived from it is not judged.
+    case notCovered
 }
 
 /// The owner's side of a subscription: several buffers, each in order within itself only, late, and

@@ -20,10 +20,12 @@ package struct Candidate: Sendable {
     package var found: [UInt8]?
     /// The time before that look.
     package var looked: SequenceNumber
+    /// Where the reading in key order began that found the difference.
+    package let from: KeyBytes
     /// Looks so far.
     package var looks = 1
-    /// Whether the owner has said before that look that the record of the entry is not withheld.
-    package var isVouched = false
+    /// How its record stood before that look, where the owner was asked.
+    package var standing: RecordStanding?
 }
 
 package final class LookPart: ComparePart, @unchecked Sendable {
@@ -42,6 +44,8 @@ package final class LookPart: ComparePart, @unchecked Sendable {
 
     private let expected: EntryBatch
     private var expectedPosition = 0
+    /// Where the present reading of the live index has begun.
+    private var start = KeyBytes()
     private var hasMoreExpected = true
     private let live: EntryBatch
 
@@ -86,6 +90,7 @@ package final class LookPart: ComparePart, @unchecked Sendable {
     package func step() throws -> Bool {
         guard let from = next, candidates.count < most else { return false }
         let time = hook.time()
+        start = from
         live.removeAll()
         var after = try owner.entries(of: slot, from: from, limit: limit, into: live)
         if let key = after, !(from < key) {
@@ -170,6 +175,7 @@ package final class LookPart: ComparePart, @unchecked Sendable {
         let found = isThere && !record.isDamaged ? record.value.array : nil
         candidates.append(
             Candidate(
-                key: KeyBytes(record.key), isThere: isThere, found: found, looked: time))
+                key: KeyBytes(record.key), isThere: isThere, found: found, looked: time,
+                from: start))
     }
 }

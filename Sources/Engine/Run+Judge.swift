@@ -12,6 +12,11 @@
 // not withheld: then either there is none, or it has been read, or it is younger and events tell
 // of it. A difference that was found without that question is looked up again behind it.
 //
+// And one thing the owner may not know: an index that is damaged in how it is searched has entries
+// that are there when it is read in key order, and not there when they are looked up by their keys.
+// So where an answer is another than before, the key is looked at in key order again, from where
+// the reading began that found it, and that counts.
+//
 // A key that never stands still is *unsettled* after so many looks: told and counted, neither
 // clean nor a finding.
 
@@ -39,6 +44,35 @@ package struct Looking {
     package var looked = 0
 
     package var parts: [LookPart] { comparison.parts.compactMap { $0 as? LookPart } }
+
+    /// Nothing is known of what the index says of the candidates at `places`.
+    fileprivate mutating func forget(_ places: some Sequence<Int>) {
+        for place in places {
+            candidates[place].isThere = false
+            candidates[place].found = nil
+        }
+    }
+
+    /// Takes what `batch` has of the candidates at `places`, which ascend; what is of none is
+    /// passed over.
+    /// - Returns: how many it has.
+    fileprivate mutating func take(_ batch: EntryBatch, for places: ArraySlice<Int>) -> Int {
+        var position = batch.startPosition, taken = 0
+        for place in places {
+            while position < batch.endPosition {
+                let record = batch.record(at: position)
+                let order = compareBytes(record.key, candidates[place].key.span)
+                if order > 0 { break }
+                position += record.size
+                guard order == 0 else { continue }
+                candidates[place].isThere = true
+                candidates[place].found = record.isDamaged ? nil : record.value.array
+                taken += 1
+                break
+            }
+        }
+        return taken
+    }
 }
 
 extension Run {
@@ -178,6 +212,8 @@ extension Run {
             guard let difference = difference(candidate, known?.value, looking.slot) else {
                 continue
             }
+            // Of what is never read nothing was derived.
+            if difference.kind == .stray, candidate.standing == .notCovered { continue }
             let isOpen = try difference.kind == .stray && !isVouched(candidate, looking.slot)
             guard !isOpen, !isNews(candidate, known, index, settled.stamps) else {
                 if candidate.looks >= options.looks {
@@ -201,9 +237,9 @@ extension Run {
         let owner = unlockedOwner.owner
         if options.mutants.have(.withheldIsGone) || !owner.mayWithhold(slot) { return true }
         if options.mutants.have(.withheldAskedLate) {
-            return try owner.withheld([candidate.key], of: slot).isEmpty
+            return try owner.standing(of: [candidate.key], of: slot) == [.open]
         }
-        return candidate.isVouched
+        return candidate.standing == .open
     }
 
     private func difference(
@@ -248,32 +284,60 @@ extension Run {
         let end = min(looking.candidates.count, looking.looked + options.compareEntries)
         let part = looking.looked..<end
         let time = hook.time(), batch = EntryBatch()
+        let before = Array(looking.candidates[part])
         let owner = unlockedOwner.owner, keys = looking.candidates[part].map(\.key)
         let isAsked = owner.mayWithhold(looking.slot)
-        let withheld = isAsked ? try owner.withheld(keys, of: looking.slot) : []
-        try owner.lookUp(keys, of: looking.slot, into: batch)
-        var position = batch.startPosition
+        let standing = isAsked ? try owner.standing(of: keys, of: looking.slot) : []
+        guard !isAsked || standing.count == keys.count else {
+            throw AbortReason("the owner has not said how each record stands")
+        }
         for place in part {
             looking.candidates[place].looked = time
             looking.candidates[place].looks += 1
-            looking.candidates[place].isVouched =
-                isAsked && !withheld.contains(place - part.lowerBound)
-            looking.candidates[place].isThere = false
-            looking.candidates[place].found = nil
-            guard position < batch.endPosition else { continue }
-            let record = batch.record(at: position)
-            guard compareBytes(record.key, looking.candidates[place].key.span) == 0 else {
-                continue
-            }
-            looking.candidates[place].isThere = true
-            looking.candidates[place].found = record.isDamaged ? nil : record.value.array
-            position += record.size
+            looking.candidates[place].standing =
+                isAsked ? standing[place - part.lowerBound] : nil
         }
-        guard position == batch.endPosition else {
+        looking.forget(part)
+        try owner.lookUp(keys, of: looking.slot, into: batch)
+        guard looking.take(batch, for: Array(part)[...]) == batch.count else {
             throw AbortReason("the owner has looked up what it was not asked for")
+        }
+        if !options.mutants.have(.lookUpIsBelieved) {
+            let changed = part.filter { place in
+                let then = before[place - part.lowerBound], now = looking.candidates[place]
+                return then.isThere != now.isThere || then.found != now.found
+            }
+            try readInOrder(changed[...], of: &looking, batch)
         }
         looking.looked = end
         return end < looking.candidates.count
+    }
+
+    /// Looks at candidates in key order, each from where the reading began that found it.
+    private func readInOrder(
+        _ places: ArraySlice<Int>, of looking: inout Looking, _ batch: EntryBatch
+    ) throws {
+        var rest = places
+        looking.forget(places)
+        var next: KeyBytes?
+        while let place = rest.first {
+            let candidate = looking.candidates[place]
+            let from = next ?? candidate.from
+            batch.removeAll()
+            next = try unlockedOwner.owner.entries(
+                of: looking.slot, from: from, limit: options.compareEntries, into: batch)
+            if let next, !(from < next) {
+                throw AbortReason("reading the live index does not move on from \(from.array)")
+            }
+            // Those that this reading has passed, and that lie where it has begun.
+            let passed = rest.prefix { place in
+                let other = looking.candidates[place]
+                return !(candidate.from < other.from) && (next.map { other.key < $0 } ?? true)
+            }
+            _ = looking.take(batch, for: passed)
+            rest = rest.dropFirst(passed.count)
+            if !passed.isEmpty { next = nil }
+        }
     }
 
     /// Takes what a comparison has looked at that ends early. What it has found was taken when it

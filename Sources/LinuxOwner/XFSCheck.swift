@@ -11,7 +11,7 @@ internal import Glibc
 /// What a check of a mounted XFS tells.
 public struct XFSCheckReport: Sendable {
     public var run: RunReport
-    public var findings: [XFSFinding] = []
+    public var findings: [MountFinding] = []
     public var links = LinkOutcome()
     public var notCovered = NotCovered()
     /// Discrepancies beyond those that are remembered: findings are not complete.

@@ -36,29 +36,32 @@ extension XFSOwner {
     /// own time (inodegc): bulkstat does not tell of such a file, and it can't be opened.
     public func mayWithhold(_ index: IndexSlot) -> Bool { index == rmap }
 
-    /// The number is given to an inode, and nobody is told of that. The number is asked for first:
-    /// an inode is shown from when it gets its number until it is removed and closed.
-    public func withheld(_ keys: [KeyBytes], of index: IndexSlot) throws -> Set<Int> {
-        guard index == rmap else { return [] }
+    /// Withheld: the number is given to an inode, and nobody is told of that. The number is asked
+    /// for first: an inode is shown from when it gets its number until it is removed and closed.
+    ///
+    /// Not covered: links, devices, pipes and sockets, which can't be opened. Their blocks are in
+    /// the index, and in the shadow where an event has told of them. So they can't be left out of
+    /// the index beforehand: the number may have been another inode's at the time of the event.
+    public func standing(of keys: [KeyBytes], of index: IndexSlot) throws -> [RecordStanding] {
+        guard index == rmap else { return keys.map { _ in .open } }
         return try reading { readers in
-            var known: [UInt64: Bool] = [:]
-            var withheld = Set<Int>()
-            for (place, key) in keys.enumerated() {
-                guard let inode = MappingKey(key.span)?.owner else { continue }
-                let isWithheld: Bool
-                if let answer = known[inode] {
-                    isWithheld = answer
-                } else {
-                    let isShown = try xfs.isAllocated(inode)
-                        ? xfs.status(of: inode, using: readers.one).map { !$0.isDamaged } ?? false
-                        : true
-                    isWithheld = !isShown
-                    known[inode] = isWithheld
-                }
-                if isWithheld { withheld.insert(place) }
+            var known: [UInt64: RecordStanding] = [:]
+            return try keys.map { key in
+                guard let inode = MappingKey(key.span)?.owner else { return .open }
+                if let answer = known[inode] { return answer }
+                let answer = try standing(of: inode, readers)
+                known[inode] = answer
+                return answer
             }
-            return withheld
         }
+    }
+
+    private func standing(of inode: UInt64, _ readers: XFSReaders) throws -> RecordStanding {
+        guard try xfs.isAllocated(inode) else { return .open }
+        guard let status = try xfs.status(of: inode, using: readers.one), !status.isDamaged else {
+            return .withheld
+        }
+        return status.isReadable ? .open : .notCovered
     }
 
     // MARK: The reverse map
@@ -69,7 +72,7 @@ extension XFSOwner {
         let blockSize = UInt64(xfs.geometry.blockSize), end = xfs.geometry.dataBlocks
         let first = leading(key.span, 0)
         guard first < end else { return nil }
-        var sweep = MappingSweep(first, blockSize, notCovered.withLock { $0.unreadable })
+        var sweep = MappingSweep(first, blockSize)
         var isFirst = true, hasMore = true
         // Blocks below this are complete: a record begins at each place or before it.
         var bound = first
@@ -77,7 +80,7 @@ extension XFSOwner {
             hasMore = try xfs.mount.readSpace(
                 first * blockSize..<end * blockSize, isFirst: isFirst, into: readers.space)
             isFirst = false
-            for record in readers.space.records { try sweep.add(record, self, readers) }
+            for record in readers.space.records { sweep.add(record) }
             bound = hasMore ? (readers.space.records.last?.physical ?? 0) / blockSize : end
         }
         let next = sweep.emit(upTo: bound, from: key, limit: limit, into: batch)
@@ -230,27 +233,17 @@ struct MappingPiece {
 /// Goes through blocks in their order; of one that several files share, through its owners.
 struct MappingSweep {
     private let blockSize: UInt64
-    private let unreadable: Set<UInt64>
     private var pieces: [MappingPiece] = []
     private var block: UInt64
 
-    init(_ first: UInt64, _ blockSize: UInt64, _ unreadable: Set<UInt64>) {
+    init(_ first: UInt64, _ blockSize: UInt64) {
         block = first
         self.blockSize = blockSize
-        self.unreadable = unreadable
     }
 
     /// Records come in the order of their places.
-    mutating func add(_ record: SpaceRecord, _ owner: XFSOwner, _ readers: XFSReaders) throws {
-        guard let piece = MappingPiece(record, blockSize) else { return }
-        // An inode number may have been given to a file since.
-        if unreadable.contains(piece.owner),
-            let status = try owner.xfs.status(of: piece.owner, using: readers.one),
-            !status.isReadable
-        {
-            return
-        }
-        pieces.append(piece)
+    mutating func add(_ record: SpaceRecord) {
+        if let piece = MappingPiece(record, blockSize) { pieces.append(piece) }
     }
 
     /// Emits what lies below block `bound` and is not below `key`.

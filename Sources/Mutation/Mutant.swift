@@ -53,6 +53,7 @@ package enum Mutant: String, CaseIterable, Sendable {
     case candidatesAreFindings = "each difference is a finding"
     case withheldIsGone = "a stray entry of a withheld record is a finding"
     case withheldAskedLate = "what is withheld is asked for when a look is judged"
+    case lookUpIsBelieved = "a difference that is gone when it is looked up is none"
     case rereadIsNoNews = "that a record was read again is no news"
 }
 

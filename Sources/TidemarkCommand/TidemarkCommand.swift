@@ -37,7 +37,8 @@ struct TidemarkCommand: ParsableCommand {
               tidemark verify /tmp/v
 
             Exit status, a sum: 0 all well; 1 errors found and left uncorrected; 2 optimisation \
-            possible; 4 could not check, or incomplete; 8 wrong usage.
+            possible; 4 could not check, or incomplete; 8 wrong usage; 16 unsettled: something \
+            never stood still and was not judged.
 
             `tidemark --generate-completion-script bash` (or zsh, or fish) prints a script for the \
             shell. `tidemark help COMMAND` explains one command.

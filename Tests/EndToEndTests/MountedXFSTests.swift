@@ -88,6 +88,37 @@ struct MountedXFSTests {
         #expect(warned.first?.contains("set autofsck=check") == true)
     }
 
+    /// Frozen, the kernel does not free the blocks of a file that is removed and closed.
+    @Test(arguments: [("clean", 16, "unsettled"), ("damaged", 17, "corrupt")])
+    func `what never stands still is 16 in the exit status, beside what is found`(
+        image: String, status: Int32, outcome: String
+    ) throws {
+        let (mounts, target) = try Self.mounts(image)
+        let frozen = try mounts.shell(
+            """
+            exec 3>"$1/removed"; head -c 65536 /dev/zero >&3; sync "$1/removed"; rm "$1/removed"
+            fsfreeze -f "$1"; exec 3>&-
+            """, target)
+        #expect(frozen.status == 0, "\(frozen.errors)")
+        defer { _ = try? mounts.run(["/usr/bin/env", "fsfreeze", "-u", target]) }
+        let document = try Self.document(mounts, "check", target, status: status)
+        #expect(document.string("outcome") == outcome)
+        #expect(document["unsettled"].int("rmap") == 16)
+        let text = try mounts.run([tidemark, "check", target])
+        #expect(text.status == status)
+        #expect(text.output.contains("16 unsettled"))
+    }
+
+    @Test func `room for events is given in KiB, and no less than a page`() throws {
+        let (mounts, target) = try Self.mounts("clean")
+        let refused = try mounts.run([tidemark, "check", target, "--trace-buffer", "3"])
+        #expect(refused.status == 8)
+        #expect(refused.errors.contains("--trace-buffer is 4 to 1048576"))
+        let document = try Self.document(
+            mounts, "check", target, "--trace-buffer", "64", status: 0)
+        #expect(document.int("losses") == 0)
+    }
+
     @Test func `--believe is refused on a volume`() throws {
         let place = try temporaryDirectory() + "/volume"
         #expect(try run("create", place, "--size", "64M").status == 0)

@@ -75,6 +75,11 @@ import Testing
             expecting: "1 rounds without a difference")
     }
 
+    @Test(.enabled(if: canMountXFS, "needs root, loop devices, XFS and mkfs.xfs"))
+    func `a mounted XFS is checked beside programs that work in it`() throws {
+        try script(#""$2/check-mounted" --quick"#, expecting: "0 of 4 checks were wrong")
+    }
+
     private static let canMountXFS =
         geteuid() == 0 && access("/dev/loop-control", W_OK) == 0
         && access("/usr/sbin/mkfs.xfs", X_OK) == 0
@@ -84,7 +89,7 @@ import Testing
     @Test(
         arguments: [
             "kills", "soak", "programs", "stalls", "bench-mount", "explore", "scrub-campaign",
-            "serve-index",
+            "serve-index", "check-mounted",
         ])
     func `a script that is asked for what it can't do says how it is called`(name: String) throws {
         let ended = try shell("\"$1/$2\" --nonsense", Self.scripts, name)

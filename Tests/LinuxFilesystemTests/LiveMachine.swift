@@ -30,11 +30,16 @@ enum LiveMachine {
     }
 
     static func run(_ tool: String, _ arguments: [String]) throws {
+        _ = try output(of: tool, arguments)
+    }
+
+    /// What the tool says, errors too.
+    static func output(of tool: String, _ arguments: [String]) throws -> String {
         let process = Process()
         process.executableURL = URL(fileURLWithPath: try #require(path(tool)))
         process.arguments = arguments
-        process.standardOutput = FileHandle.nullDevice
         let said = Pipe()
+        process.standardOutput = said
         process.standardError = said
         try process.run()
         let text = said.fileHandleForReading.readDataToEndOfFile()
@@ -43,6 +48,7 @@ enum LiveMachine {
             throw ToolFailure(
                 tool: tool, arguments: arguments, said: String(decoding: text, as: UTF8.self))
         }
+        return String(decoding: text, as: UTF8.self)
     }
 
     struct ToolFailure: Error { let tool: String, arguments: [String], said: String }
@@ -53,8 +59,12 @@ enum LiveMachine {
     }
 
     /// Mounts an image in a directory of its own, and takes all away again behind `body`.
+    /// - Parameters:
+    ///   - fill: makes files in it first; then it is unmounted once.
+    ///   - damage: is given the image, before it is mounted for `body`.
     static func withMounted<R>(
-        _ image: Image, _ body: (String) throws -> R
+        _ image: Image, fill: ((String) throws -> Void)? = nil,
+        damage: ((String) throws -> Void)? = nil, _ body: (String) throws -> R
     ) throws -> R {
         let place = FileManager.default.temporaryDirectory
             .appendingPathComponent("tidemark-live-\(UUID().uuidString)")
@@ -72,6 +82,14 @@ enum LiveMachine {
             try run(
                 "zstd", ["-q", "-d", fixtures.appendingPathComponent(name).path, "-o", file])
         }
+        if let fill {
+            try run("mount", ["-o", image.mountOptions, file, point])
+            do {
+                defer { try? run("umount", [point]) }
+                try fill(point)
+            }
+        }
+        try damage?(file)
         try run("mount", ["-o", image.mountOptions, file, point])
         defer { try? run("umount", [point]) }
         return try body(point)

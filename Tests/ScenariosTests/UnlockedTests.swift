@@ -33,7 +33,7 @@ private let unlockedMutants: [AnyMutant] =
         Mutant.stampedAfterRead, .lastToArriveWins, .tombstonesDropped, .olderThanReadApplied,
         .lossIgnored, .lossVoidsUpToItsBeginning, .voidEndsWithLoss, .comparedBeforeReread,
         .noWatermark, .candidatesAreFindings, .rereadIsNoNews,
-        .withheldIsGone, .withheldAskedLate,
+        .withheldIsGone, .withheldAskedLate, .lookUpIsBelieved,
     ].map { .run($0) }
     + [OwnerMutant.readsWithoutLock, .tellsLossesAtTheirEnd].map { .owner($0) }
 

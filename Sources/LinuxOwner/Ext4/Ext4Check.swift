@@ -25,9 +25,6 @@ internal import LinuxFilesystem
 internal import Glibc
 #endif
 
-/// What a check of a mounted filesystem has found to be wrong.
-public typealias MountFinding = XFSFinding
-
 public struct Ext4CheckReport: Sendable {
     public var findings: [MountFinding] = []
     /// Clusters and inodes that never stood still.

@@ -32,13 +32,27 @@ extension XFSOwner {
                 evidence.names[inode] = NameEvidence(inode)
                 before[inode] = try xfs.status(of: inode, using: readers.one)
             }
+            let sorted = evidence.blocks.keys.sorted()
+            let inOrder = try readMappingsInOrder(of: sorted, readers)
             var mappings: [UInt64: [BlockEvidence.Mapping]] = [:]
-            for block in evidence.blocks.keys {
-                mappings[block] = try readMappings(of: block, readers)
-            }
+            for block in sorted { mappings[block] = try readMappings(of: block, readers) }
             try pass(&evidence, readers)
-            for block in evidence.blocks.keys.sorted() {
+            for block in sorted {
                 try complete(block, mappings[block] ?? [], &evidence, readers)
+            }
+            // A reverse map that is damaged in how it is searched has records that are there for
+            // those who read it in order alone.
+            let inOrderAgain = try readMappingsInOrder(of: sorted, readers)
+            for block in sorted {
+                let known = evidence.blocks[block]?.mappings ?? []
+                for mapping in inOrder[block] ?? []
+                where inOrderAgain[block]?.contains(mapping) == true && !known.contains(mapping) {
+                    evidence.blocks[block]?.mappings.append(mapping)
+                    if case .file(let place, _) = mapping {
+                        evidence.blocks[block]?.holders[place.inode] = try holder(
+                            place.inode, readers)
+                    }
+                }
             }
             for inode in inodes.sorted() {
                 try complete(inode, before[inode], &evidence, readers)
@@ -174,16 +188,32 @@ extension XFSOwner {
                 guard record.physical / blockSize <= block,
                     block < (record.physical + record.length) / blockSize
                 else { continue }
-                if let piece = MappingPiece(record, blockSize) {
-                    let key = piece.key(at: block)
-                    mappings.append(
-                        .file(
-                            ForkPlace(key.owner, key.fork, key.offset),
-                            isUnwritten: piece.isUnwritten))
-                } else if record.isSpecial {
-                    mappings.append(.metadata(record.usage))
-                } else {
-                    mappings.append(.metadata("extent map of inode \(record.owner)"))
+                mappings.append(record.mapping(at: block, blockSize))
+            }
+        }
+        return mappings
+    }
+
+    /// What the reverse map says of the blocks `sorted` where it is read from its beginning to its
+    /// end.
+    private func readMappingsInOrder(
+        of sorted: [UInt64], _ readers: XFSReaders
+    ) throws -> [UInt64: [BlockEvidence.Mapping]] {
+        var mappings: [UInt64: [BlockEvidence.Mapping]] = [:]
+        guard !sorted.isEmpty else { return mappings }
+        let blockSize = UInt64(xfs.geometry.blockSize)
+        var isFirst = true, hasMore = true
+        while hasMore {
+            hasMore = try xfs.mount.readSpace(
+                0..<xfs.geometry.dataBlocks * blockSize, isFirst: isFirst, into: readers.space)
+            isFirst = false
+            for record in readers.space.records where !record.isFree {
+                var position = sorted.firstPosition(from: record.physical / blockSize)
+                let end = (record.physical + record.length) / blockSize
+                while position < sorted.count, sorted[position] < end {
+                    let block = sorted[position]
+                    mappings[block, default: []].append(record.mapping(at: block, blockSize))
+                    position += 1
                 }
             }
         }
@@ -252,6 +282,17 @@ extension XFSOwner {
         {
             evidence.restlessInodes.insert(inode)
         }
+    }
+}
+
+extension SpaceRecord {
+    fileprivate func mapping(at block: UInt64, _ blockSize: UInt64) -> BlockEvidence.Mapping {
+        if let piece = MappingPiece(self, blockSize) {
+            let key = piece.key(at: block)
+            return .file(
+                ForkPlace(key.owner, key.fork, key.offset), isUnwritten: piece.isUnwritten)
+        }
+        return .metadata(isSpecial ? usage : "extent map of inode \(owner)")
     }
 }
 

@@ -51,6 +51,9 @@ public struct StoreDescription: Hashable, Sendable {
     /// An item that nobody may read as long as it has a record: a file that is removed and not yet
     /// freed. Writers may change it.
     public var withheld: UInt64?
+    /// An item whose stray entries are found by reading an index in order, and not when they are
+    /// looked up: the index is damaged in how it is searched.
+    public var hidden: UInt64?
 
     public init() {}
 }

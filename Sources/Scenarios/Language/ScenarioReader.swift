@@ -35,7 +35,7 @@ struct ScenarioReading {
 
     private static let storeKeys = [
         "kind", "blocks", "void-every", "log", "buffers", "room", "knows-changes",
-        "withheld",
+        "withheld", "hidden",
     ]
 
     func scenario(_ root: Node?) throws(ScenarioError) -> Scenario {
@@ -96,7 +96,7 @@ struct ScenarioReading {
             }
             store.log = try integer(node, "log", 1...(1 << 40))
         }
-        for key in ["buffers", "room", "knows-changes", "withheld"] {
+        for key in ["buffers", "room", "knows-changes", "withheld", "hidden"] {
             guard let node = fields[key], store.kind != .unlocked else { continue }
             throw source.error(
                 node, "\(key) of a \(store.kind.rawValue)", expected: "it for `unlocked` only")
@@ -106,6 +106,9 @@ struct ScenarioReading {
         if let node = fields["knows-changes"] { store.knowsChanges = try bool(node) }
         if let node = fields["withheld"] {
             store.withheld = UInt64(try integer(node, "withheld", 0...(1 << 40)))
+        }
+        if let node = fields["hidden"] {
+            store.hidden = UInt64(try integer(node, "hidden", 0...(1 << 40)))
         }
         return store
     }

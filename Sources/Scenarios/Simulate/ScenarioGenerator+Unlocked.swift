@@ -34,6 +34,7 @@ extension ScenarioGenerator {
             scenario.writers[writer].transactions.append(Transaction(operations))
         }
         scenario.writers.removeAll { $0.transactions.isEmpty }
+        if chance(50) { scenario.store.hidden = UInt64(number(1...4)) }
         return scenario
     }
 

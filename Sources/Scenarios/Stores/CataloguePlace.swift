@@ -21,10 +21,12 @@ enum CataloguePlace {
     }
 
     /// Damages the entry that the record at the place derives, or would derive.
+    /// - Returns: its key.
+    @discardableResult
     static func damage(
         _ damage: Damage, _ slot: Int, records: [Tagging: UInt32],
         entries: inout [[UInt8]: [UInt8]]
-    ) throws {
+    ) throws -> [UInt8] {
         let tagging = try tagging(damage.place)
         var weight = strayWeight
         if damage.kind != .stray {
@@ -44,6 +46,7 @@ enum CataloguePlace {
         case .stray: entries[entry.key] = entry.value
         case .wrong: entries[entry.key] = entry.value.isEmpty ? [0] : entry.value.map { ~$0 }
         }
+        return entry.key
     }
 
     /// Of a line for each record: item, tag, weight, separated by tabs.

@@ -63,8 +63,8 @@ final class SteeredUnlockedOwner: UnlockedOwner, @unchecked Sendable {
 
     func mayWithhold(_ index: IndexSlot) -> Bool { inner.mayWithhold(index) }
 
-    func withheld(_ keys: [KeyBytes], of index: IndexSlot) throws -> Set<Int> {
-        try inner.withheld(keys, of: index)
+    func standing(of keys: [KeyBytes], of index: IndexSlot) throws -> [RecordStanding] {
+        try inner.standing(of: keys, of: index)
     }
 
     func subscribe(_ receiver: any ChangeReceiver) throws -> any ChangeFeed {

@@ -13,7 +13,7 @@ final class UnlockedStage: ExplorableStage {
     let catalogue: UnlockedCatalogue
     private var steered: SteeredUnlockedOwner
     private let planned: [Fault]
-    private let withheld: UInt64?
+    private let withheld, hidden: UInt64?
     private let prepared: UnlockedCatalogue.Image
     /// Operations under way, by writer.
     private var operations: [Int: UnlockedCatalogue.Operation] = [:]
@@ -25,6 +25,7 @@ final class UnlockedStage: ExplorableStage {
         faults = Faults(planned)
         let store = scenario.store
         withheld = store.withheld
+        hidden = store.hidden
         catalogue = UnlockedCatalogue(
             buffers: store.buffers, capacity: store.room, knowsChanges: store.knowsChanges,
             pieces: 1, withheld: store.withheld.map { [$0] } ?? [])
@@ -130,9 +131,15 @@ final class UnlockedStage: ExplorableStage {
             throw StageError.refused("damage of \(damage.index): the store has no such index")
         }
         var entries = catalogue.entries(of: IndexSlot(slot))
-        try CataloguePlace.damage(
+        let key = try CataloguePlace.damage(
             damage, slot, records: catalogue.records, entries: &entries)
         catalogue.damage(IndexSlot(slot)) { $0 = entries }
+        // The image that exploring goes back to was taken before: it is damaged anew each time.
+        if damage.kind == .stray, hidden != nil,
+            catalogue.item(of: KeyBytes(key), IndexSlot(slot)) == hidden
+        {
+            catalogue.hide(key, of: IndexSlot(slot))
+        }
     }
 
     // MARK: Looking

@@ -29,7 +29,9 @@ struct Check: ServableCommand {
             link counts, and names that lead to free inodes.
 
             Exit status: 0 clean; 1 discrepancies were found; 4 the check could not be made or \
-            is incomplete, because a primary record is damaged, for example.
+            is incomplete, because a primary record is damaged, for example; 16 something never \
+            stood still and was not judged. A sum: 17 is discrepancies, and more beside them that \
+            was not judged.
 
             Example: tidemark check /tmp/v --index rmap --list found.jsonl
             """)
@@ -51,12 +53,23 @@ struct Check: ServableCommand {
         transform: Arguments.path)
     var list: String?
 
+    @Option(
+        help: ArgumentHelp(
+            "Of a mounted filesystem: room for its events, in KiB for each processor.",
+            valueName: "KiB"))
+    var traceBuffer = 16384
+
     @OptionGroup(title: "Scope") var scope: ScopeOptions
     @OptionGroup(title: "Limits, which `tidemark set` can change") var limits: LimitOptions
     @OptionGroup var pages: PageOptions
     @OptionGroup var common: CommonOptions
 
-    func validate() throws { try scope.validate(with: index) }
+    func validate() throws {
+        try scope.validate(with: index)
+        guard (4...1 << 20).contains(traceBuffer) else {
+            throw ValidationError("--trace-buffer is 4 to 1048576 (KiB for each processor)")
+        }
+    }
 
     func execute(_ output: Output) throws -> ExitStatus {
         if isOnExt4 { return try checkExt4(output) }

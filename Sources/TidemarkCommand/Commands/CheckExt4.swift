@@ -23,7 +23,7 @@ extension Check {
                 "\(target): ext4 has no index to choose; leave out --index", .usage)
         }
         let list = try LineList(path: list, output)
-        let check = try Ext4Check(path: target)
+        let check = try Ext4Check(path: target, bufferKilobytes: traceBuffer)
         let report = try check.perform(stopReason: { Signals.stopRequest.map { "\($0)" } })
         for finding in report.findings where list.isWanted { list.add(finding.json) }
         try list.finish()

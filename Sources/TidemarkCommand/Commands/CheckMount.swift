@@ -23,7 +23,7 @@ extension Check {
         let list = try LineList(path: list, output)
         let check = try XFSCheck(
             path: target, names: index.map(\.name),
-            limits: try limits.limits(from: RunLimits()))
+            limits: try limits.limits(from: RunLimits()), bufferKilobytes: traceBuffer)
         let place = placeForSideFile(besides: target, of: ["/var/tmp", "/tmp", "/run", "/dev/shm"])
         guard let place else {
             throw CommandFailure(
@@ -94,6 +94,11 @@ extension XFSCheckReport {
         if !links.unsettled.isEmpty {
             lines.append("  links: \(counted(links.unsettled.count, "inode")) unsettled")
         }
+        if run.losses > 0 {
+            lines.append(
+                "  events were lost \(counted(run.losses, "time", "times")), and what they were "
+                    + "about was read again; a larger --trace-buffer loses fewer")
+        }
         lines += notCovered.lines
         lines.append(
             "  \(counted(run.primaryRecords, "primary record")); events: "
@@ -158,7 +163,7 @@ extension XFSCheckReport {
     }
 }
 
-extension XFSFinding {
+extension MountFinding {
     var lines: [String] {
         var lines = ["  \(index): \(object): \(problem)"]
         for inode in inodes {

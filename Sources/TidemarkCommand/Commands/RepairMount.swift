@@ -56,6 +56,7 @@ extension XFSRepairReport {
         case .stopped: status.formUnion([.uncorrected, .operational])
         case .incomplete: status.insert(.operational)
         }
+        if plan.verdicts.contains(where: { $0.belief == .unsettled }) { status.insert(.unsettled) }
         // What was found and withdrawn is no error.
         if outcome == .clean { status.remove(.uncorrected) }
         return status

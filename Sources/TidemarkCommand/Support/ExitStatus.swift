@@ -54,7 +54,8 @@ extension RunReport.Outcome {
         switch self {
         case .clean, .repaired: .success
         case .corrupt: .uncorrected
-        case .incomplete, .aborted, .stopped, .unsettled: .operational
+        case .unsettled: .unsettled
+        case .incomplete, .aborted, .stopped: .operational
         }
     }
 }

@@ -10,7 +10,7 @@ internal import LinuxFilesystem
 public import Tidemark
 
 /// One thing that is wrong.
-public struct XFSFinding: Hashable, Sendable {
+public struct MountFinding: Hashable, Sendable {
     /// The index: `rmap`, `parents`, `links`.
     public let index: String
     /// What it is about: `block 72`.
@@ -29,17 +29,17 @@ public struct XFSFinding: Hashable, Sendable {
     public let mend: String
 }
 
-extension XFSFinding {
+extension MountFinding {
     /// Findings of `rmap`.
     static func mappings(
         _ discrepancies: [Discrepancy], groupBlocks: UInt64, device: String
-    ) -> [XFSFinding] {
+    ) -> [MountFinding] {
         var blocks: [UInt64: [MappingClaim]] = [:]
         for discrepancy in discrepancies {
             guard let key = MappingKey(discrepancy.key.rawSpan) else { continue }
             blocks[key.block, default: []].append(MappingClaim(discrepancy, key))
         }
-        var findings: [XFSFinding] = []
+        var findings: [MountFinding] = []
         var run: (first: UInt64, claims: [MappingClaim], count: UInt64)?
         func close() {
             guard let run else { return }
@@ -67,7 +67,7 @@ extension XFSFinding {
     private static func mapping(
         _ first: UInt64, _ count: UInt64, _ claims: [MappingClaim], _ groupBlocks: UInt64,
         _ device: String
-    ) -> XFSFinding {
+    ) -> MountFinding {
         let place =
             "group \(first / groupBlocks), "
             + (count == 1
@@ -94,7 +94,7 @@ extension XFSFinding {
         for claim in wanted + served where !inodes.contains(claim.owner) {
             inodes.append(claim.owner)
         }
-        return XFSFinding(
+        return MountFinding(
             index: "rmap",
             object: count == 1 ? "block \(first)" : "blocks \(first)–\(first + count - 1)",
             problem: "\(place): " + parts.joined(separator: "; "),
@@ -108,7 +108,7 @@ extension XFSFinding {
     }
 
     /// Findings of `parents`.
-    static func parents(_ discrepancies: [Discrepancy], device: String) -> [XFSFinding] {
+    static func parents(_ discrepancies: [Discrepancy], device: String) -> [MountFinding] {
         var children: [UInt64: [Discrepancy]] = [:]
         for discrepancy in discrepancies where ParentKey.isWellFormed(discrepancy.key.rawSpan) {
             children[discrepancy.key.rawSpan.integer(at: 0), default: []].append(discrepancy)
@@ -134,7 +134,7 @@ extension XFSFinding {
                     )
                 }
             }
-            return XFSFinding(
+            return MountFinding(
                 index: "parents", object: "inode \(child)", problem: parts.joined(separator: "; "),
                 inodes: inodes,
                 consequence:
@@ -145,8 +145,8 @@ extension XFSFinding {
         }
     }
 
-    static func links(_ finding: LinkFinding, device: String) -> XFSFinding {
-        XFSFinding(
+    static func links(_ finding: LinkFinding, device: String) -> MountFinding {
+        MountFinding(
             index: "links", object: "inode \(finding.inode)",
             problem: "its link count is \(finding.found), and it has "
                 + "\(finding.expected) \(finding.expected == 1 ? "name" : "names")"
@@ -208,17 +208,18 @@ extension XFSOwner {
     /// kernel does not let anybody derive; with the paths of the files.
     public func findings(
         _ discrepancies: [Discrepancy], _ links: [LinkFinding], device: String
-    ) throws -> [XFSFinding] {
+    ) throws -> [MountFinding] {
         let mappings = try discrepancies.filter { discrepancy in
             guard discrepancy.index == rmap, let key = MappingKey(discrepancy.key.rawSpan) else {
                 return false
             }
             return try !isUnreadable(key.owner)
         }
-        var findings = XFSFinding.mappings(
+        var findings = MountFinding.mappings(
             mappings, groupBlocks: UInt64(xfs.geometry.groupBlocks), device: device)
-        findings += XFSFinding.parents(discrepancies.filter { $0.index == parents }, device: device)
-        findings += links.map { XFSFinding.links($0, device: device) }
+        findings += MountFinding.parents(
+            discrepancies.filter { $0.index == parents }, device: device)
+        findings += links.map { MountFinding.links($0, device: device) }
         let paths = try paths(of: Set(findings.flatMap(\.inodes)))
         for place in findings.indices {
             for inode in findings[place].inodes { findings[place].paths[inode] = paths[inode] }
