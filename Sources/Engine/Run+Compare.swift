@@ -219,10 +219,15 @@ extension Run {
     /// Asks the owner what else contradicts what, where the run is about all of it. Of one index,
     /// or a part, nothing is asked but that.
     func judgeStored() throws {
-        guard exact != nil, hook.scope == nil, slots.count == owner.indexes.count else { return }
+        guard let exact, hook.scope == nil, slots.count == owner.indexes.count else { return }
         let start = clock.now()
-        let taken = try storedSnapshot()
-        var found = try taken.snapshot.storedDefects { try self.checkAborted() }
+        // Of whatever commit: what is judged contradicts itself within one.
+        let taken = TakenSnapshot(snapshot: try exact.snapshot())
+        var found = try taken.snapshot.storedDefects {
+            try self.checkAborted()
+            // This thread is the one that empties the queue, for which writers wait.
+            while self.hook.status.isHalfFull, try self.handleItem() {}
+        }
         if options.strategy != .check, !options.isDryRun, parts.hasGenerations, found.total > 0 {
             let kinds = try atBoundary {
                 try $0.requireGenerations().settleCounts(of: taken.snapshot)
@@ -239,8 +244,4 @@ extension Run {
 
     /// Used by one thread after the other.
     private struct TakenSnapshot: @unchecked Sendable { let snapshot: any OwnerSnapshot }
-
-    private func storedSnapshot() throws -> TakenSnapshot {
-        try atBoundary { TakenSnapshot(snapshot: try $0.snapshot()) }
-    }
 }
