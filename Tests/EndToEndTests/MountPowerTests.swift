@@ -81,7 +81,9 @@ struct MountPowerTests {
                 """
                 cd "$1"; umount -l mnt
                 wait_until umount disk
-                mount -o loop image disk
+                # Another test's mount namespace may hold what was unmounted here. A mount of
+                # the same image would get that filesystem again, which has lost its power.
+                cp --sparse=always image after; mount -o loop after disk
                 """, directory)
             try lookAfterwards(directory)
         }
