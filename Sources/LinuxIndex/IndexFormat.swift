@@ -50,7 +50,7 @@ package struct BlockKey: Hashable, Sendable, Comparable {
         inode = key.integer(at: 8)
         fork = key.integer(at: 16)
         line = key.integer(at: 17)
-        guard fork <= 1, chunk < 1 << 56, line < 1 << 62 else { return nil }
+        guard fork <= 1, chunk < 1 << 55, line < 1 << 55 else { return nil }
     }
 
     /// The same, of a key of `extents`.
@@ -60,7 +60,7 @@ package struct BlockKey: Hashable, Sendable, Comparable {
         fork = key.integer(at: 8)
         line = key.integer(at: 9)
         chunk = key.integer(at: 17)
-        guard fork <= 1, chunk < 1 << 56, line < 1 << 62 else { return nil }
+        guard fork <= 1, chunk < 1 << 55, line < 1 << 55 else { return nil }
     }
 
     package var bytes: FixedBytes<25> {

@@ -87,12 +87,18 @@ package final class IndexKeeper {
                 throw IndexFileError(
                     path, .foreign(of: before.identityText, mounted: header.identityText))
             }
-            header.epoch = before.epoch + 1
+            header.epoch = before.epoch &+ 1
             header.asOf = before.asOf
         }
         self.header = header
         // What was settled was so until the last commit.
         unsettled = snapshot.unsettled.next([.all], settledUntil: header.asOf)
+        // Whoever asks while this server begins is to hear so.
+        guard snapshot.header != nil else { return }
+        _ = try file.commit(
+            PendingChanges(
+                blocks: nil, names: nil, pool: BatchPool(capacity: 4096, limit: 1)),
+            upTo: 0, header: header, unsettled: unsettled)
     }
 
     private static func refuse(_ owner: XFSOwner, _ path: String) throws {

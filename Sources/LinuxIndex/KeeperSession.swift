@@ -58,6 +58,11 @@ package final class KeeperSession {
 
     package func end() { access.end() }
 
+    /// Ranges with records that could not be read: of them the file never calls an answer settled,
+    /// until a server reads them anew.
+    private var unreadable: [KeyRange] = []
+    private static let unreadableLimit = 1000
+
     package func hasCommitted() {
         lastCommit = time()
         hasRead = false
@@ -95,13 +100,16 @@ package final class KeeperSession {
 
     /// A step of the scan, with a window whose range is noted as far as it was read.
     private func scan() throws -> Bool {
-        let before = scanner.window
+        let before = scanner.window, damage = pending.damage.count
         let progress = try scanner.step()
+        while let item = hook.take() { pending.take(item) }
         if let before, progress == .read {
             hasRead = true
             let upper = scanner.window.map { $0.range.lower } ?? before.range.upper
-            pending.read(
-                KeyRange(lower: before.range.lower, upper: upper), at: before.sequence)
+            let range = KeyRange(lower: before.range.lower, upper: upper)
+            pending.read(range, at: before.sequence)
+            if pending.damage.count > damage { unreadable.append(range) }
+            if unreadable.count > KeeperSession.unreadableLimit { unreadable = [.all] }
         }
         return progress != .nothing
     }
@@ -114,6 +122,6 @@ package final class KeeperSession {
         if let cursor = position.position.cursor {
             unread.append(KeyRange(lower: cursor, upper: nil))
         }
-        return Due(mark: mark.raw, unread: unread, statements: pending.count)
+        return Due(mark: mark.raw, unread: unread + unreadable, statements: pending.count)
     }
 }

@@ -3,6 +3,7 @@
 // Each answer says as of when it holds, and whether that is now: an index that a server keeps is
 // settled but for what is being verified; one that nobody keeps was.
 
+internal import Bytes
 internal import HostFiles
 internal import LinuxIndex
 internal import Reports
@@ -142,7 +143,7 @@ struct IndexOwnerAnswer {
                             ("offset", .unsigned(one.owner.offset)),
                             (
                                 "offsetBytes",
-                                .unsigned(one.owner.offset * UInt64(index.header.blockSize))
+                                .unsigned(one.owner.offset &* UInt64(index.header.blockSize))
                             ),
                             ("state", .string(one.owner.isUnwritten ? "unwritten" : "written")),
                             ("settled", .bool(one.owner.isSettled && index.isServed)),
