@@ -119,7 +119,7 @@ extension MountFinding {
             for discrepancy in children[child] ?? [] {
                 let key = discrepancy.key.rawSpan
                 let parent: UInt64 = key.integer(at: 8)
-                let name = printable(key.extracting(ParentKey.headerSize..<key.byteCount))
+                let name = escapedName(key.extracting(ParentKey.headerSize..<key.byteCount))
                 if !inodes.contains(parent) { inodes.append(parent) }
                 switch discrepancy.kind {
                 case .missing:

@@ -55,7 +55,7 @@ public final class XFSCheck: Sendable {
     private let device: String
 
     /// Discrepancies that are remembered to be made into findings.
-    private static let limit = 100_000
+    static let limit = 100_000
 
     /// - Parameters:
     ///   - names: of indexes; empty: all that the filesystem has.

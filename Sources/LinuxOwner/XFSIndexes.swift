@@ -46,7 +46,7 @@ public struct XFSParentPointers: SecondaryIndex {
         return [
             ("inode", "\(key.integer(at: 0, as: UInt64.self))"),
             ("directory", "\(key.integer(at: 8, as: UInt64.self))"),
-            ("name", printable(key.extracting(ParentKey.headerSize..<key.byteCount))),
+            ("name", escapedName(key.extracting(ParentKey.headerSize..<key.byteCount))),
             ("generation", state(value) == 0 ? "right" : "wrong"),
         ]
     }
@@ -67,6 +67,3 @@ private func hexadecimal(_ bytes: RawSpan) -> String {
         return digits.count == 1 ? "0" + digits : digits
     }.joined()
 }
-
-/// A name for people: what is no text in UTF-8 is shown as the replacement character.
-package func printable(_ name: RawSpan) -> String { String(decoding: name.array, as: UTF8.self) }

@@ -2,6 +2,7 @@
 // pass over all directories finds the names of all inodes that are asked for, and the way to the
 // root goes through `..`.
 
+internal import Bytes
 internal import LinuxFilesystem
 internal import Tidemark
 
@@ -27,7 +28,7 @@ extension XFSOwner {
                         } else if inodes.contains(child),
                             names[child, default: []].count < XFSOwner.limit
                         {
-                            names[child, default: []].append((inode, printable(name)))
+                            names[child, default: []].append((inode, escapedName(name)))
                         }
                     }
                 }
@@ -88,7 +89,7 @@ extension XFSOwner {
         for child in chain.reversed() {
             var found: String?
             try forEachEntry(of: parent, readers) { inode, name in
-                if inode == child.inode, !isDots(name) { found = printable(name) }
+                if inode == child.inode, !isDots(name) { found = escapedName(name) }
             }
             guard let found else { return nil }
             path += "/\(found)"

@@ -46,7 +46,9 @@ public struct Ext4Inode: Sendable, Hashable {
             seconds += Int64(extra & 3) << 32
             nanoseconds = Int64(extra >> 2)
         }
-        return seconds * 1_000_000_000 + nanoseconds
+        let whole = seconds.multipliedReportingOverflow(by: 1_000_000_000)
+        let sum = whole.partialValue.addingReportingOverflow(nanoseconds)
+        return whole.overflow || sum.overflow ? (seconds < 0 ? .min : .max) : sum.partialValue
     }
     var extraSize: Int { raw.count > 128 ? Int(field(0x80, as: UInt16.self)) : 0 }
 

@@ -10,7 +10,7 @@ extension Ext4Volume {
     ) throws {
         if directory.isInline { return try inlineNames(directory, body) }
         let size = UInt64(superblock.blockSize)
-        let end = (directory.size + size - 1) / size
+        let end = directory.size / size + (directory.size % size == 0 ? 0 : 1)
         var runs: [Ext4Claim] = []
         try forEachClaim(of: directory) { claim in
             if claim.kind == .data { runs.append(claim) }

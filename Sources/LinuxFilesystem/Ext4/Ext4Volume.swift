@@ -202,23 +202,18 @@ public final class Ext4Volume {
         var next = 0
         while next < count {
             let some = min(share, count - next)
-            // Where a whole piece is free, nobody need read it; inodes that are in use and not in
-            // the bitmap are looked for where a piece has others.
-            let isAny = (next..<next + some).contains { used[$0 / 64] & 1 << UInt64($0 % 64) != 0 }
-            if isAny {
-                try read(
-                    table, some * size,
-                    at: group.inodeTable * UInt64(superblock.blockSize) + UInt64(next * size))
-                let table = self.table
-                let bytes = table.bytes(some * size)
-                for place in 0..<some {
-                    let number = group.number * superblock.inodesPerGroup + UInt32(next + place) + 1
-                    guard number <= superblock.inodes else { return }
-                    let isUsed =
-                        used[(next + place) / 64] & 1 << UInt64((next + place) % 64) != 0
-                    try body(
-                        number, bytes.extracting(place * size..<(place + 1) * size), isUsed)
-                }
+            try read(
+                table, some * size,
+                at: group.inodeTable * UInt64(superblock.blockSize) + UInt64(next * size))
+            let table = self.table
+            let bytes = table.bytes(some * size)
+            for place in 0..<some {
+                let number = group.number * superblock.inodesPerGroup + UInt32(next + place) + 1
+                guard number <= superblock.inodes else { return }
+                let isUsed =
+                    used[(next + place) / 64] & 1 << UInt64((next + place) % 64) != 0
+                try body(
+                    number, bytes.extracting(place * size..<(place + 1) * size), isUsed)
             }
             next += some
         }

@@ -52,7 +52,12 @@ final class Ext4Census {
     private(set) var damaged: [(object: String, problem: String)] = []
     private(set) var metadata: [String: UInt64] = [:]
     private(set) var attributeValues = 0
+    /// False where a directory could not be read: names of any inode may be missing.
     private(set) var areNamesComplete = true
+    /// False where an inode's blocks could not be read: clusters of it seem to have no file.
+    private(set) var areMapsComplete = true
+    /// Inodes that could not be read, of which nothing is known.
+    private(set) var unread: Set<UInt32> = []
     private let limit = 200_000
 
     init(_ volume: Ext4Volume, focus: Ext4Focus?) throws {
@@ -121,9 +126,8 @@ final class Ext4Census {
             // Half of a change was read, or it is damaged.
             guard let again = try volume.readInode(number) else { return }
             inode = again
-            if attempt == 4 {
-                damaged.append(("inode \(number)", "its checksum is wrong"))
-                areNamesComplete = areNamesComplete && inode.isFile
+            if attempt == 4, !inode.isVerified(superblock) {
+                skip(number, "its checksum is wrong", mayHaveNames: !inode.isFile)
                 return
             }
         }
@@ -166,21 +170,31 @@ final class Ext4Census {
                 problem = damage.description
             }
             // Several pieces were read: it must not have changed meanwhile.
-            if attempt < 3, problem != nil || owned.count > 4 || inode.isDirectory,
-                let again = try volume.readInode(inode.number), again.raw != inode.raw
+            if problem != nil || owned.count > 4 || inode.isDirectory,
+                let again = try volume.readInode(inode.number)
             {
                 if again.mode == 0 || again.generation != inode.generation { return }
+                // A block may change before its inode does: what was wrong is read again in any
+                // case.
+                let hasChanged = again.raw != inode.raw
                 inode = again
-                continue
+                if attempt < 3, hasChanged || problem != nil { continue }
+                // It never stood still: what was read of it may be of two moments.
+                if hasChanged, inode.isDirectory { areNamesComplete = false }
             }
-            if let problem {
-                damaged.append(("inode \(inode.number)", problem))
-                if inode.isDirectory { areNamesComplete = false }
-            }
+            if let problem { skip(inode.number, problem, mayHaveNames: inode.isDirectory) }
             claim(owned, of: inode)
             for entry in entries { try count(entry) }
             return
         }
+    }
+
+    /// Notes an inode of which something could not be read.
+    private func skip(_ number: UInt32, _ problem: String, mayHaveNames: Bool) {
+        damaged.append(("inode \(number)", problem))
+        areMapsComplete = false
+        if mayHaveNames { areNamesComplete = false }
+        if unread.count < limit { unread.insert(number) } else { areNamesComplete = false }
     }
 
     private func claim(_ owned: [Ext4Claim], of inode: Ext4Inode) {
@@ -265,6 +279,6 @@ final class Ext4Census {
             let inode = UInt32(number)
             if !volume.isHidden(inode) { found.insert(inode) }
         }
-        return found
+        return found.subtracting(unread)
     }
 }

@@ -20,6 +20,7 @@
 // inode has not changed since before the second: its time of change tells every new and every
 // removed name.
 
+internal import Bytes
 internal import LinuxFilesystem
 #if canImport(Glibc)
 internal import Glibc
@@ -104,6 +105,18 @@ public final class Ext4Check {
 
     private struct Stop: Error { let reason: String }
 
+    /// How long the second pass waits after the first, in tenths of a second. Between marking
+    /// blocks and giving them to a file a writer may sleep until a transaction of the log has
+    /// committed, every five seconds where nothing else is asked for (ext4(5), commit=).
+    private static let settling = 60
+
+    private func settle(_ look: () throws -> Void) throws {
+        for _ in 0..<Ext4Check.settling {
+            try look()
+            XFSOwner.sleep(100_000_000)
+        }
+    }
+
     /// - Parameters:
     ///   - stopReason: asked often; what it returns ends the check.
     ///   - onProgress: pass, and the part of it that is done.
@@ -159,30 +172,48 @@ public final class Ext4Check {
         report.metadata = first.metadata
         report.attributeValues = first.attributeValues
         var suspects = first.areNamesComplete ? first.unbalanced() : []
+        // Names are judged once a pass has read them all; a directory that is changed while it is
+        // read can keep one from it.
+        var areNamesKnown = first.areNamesComplete
+        var damage = first.damaged.map(\.object), isDamaged = false
         if volume.superblock.sharesBlocks { first.forgetDoubled() }
         var left = Ext4Focus(
             leaked: first.leaked, lost: first.lost, doubled: first.doubled, inodes: suspects)
         var states: [UInt32: LinkState] = [:]
         var found = Found()
-        while report.passes < passes, !left.isEmpty {
+        while report.passes < passes, !left.isEmpty || !areNamesKnown {
+            // What no pass can read makes no other pass worthwhile.
+            if isDamaged, left.lost.isEmpty, left.doubled.isEmpty { break }
             report.passes += 1
             let number = report.passes
+            if number == 2 { try settle { try progress(number, 0) } }
             let (census, begun) = try pass(left) { try progress(number, $0) }
             // What cannot be read twice is damaged; it may also have been changing.
             report.damaged = census.damaged
+            let objects = census.damaged.map(\.object)
+            isDamaged = !objects.isEmpty && objects == damage
+            damage = objects
             judge(census, &left, &found)
-            for inode in left.inodes {
+            if !areNamesKnown, census.areNamesComplete {
+                areNamesKnown = true
+                suspects = census.unbalanced()
+            }
+            let named = Dictionary(grouping: census.names, by: \.inode)
+            for inode in left.inodes where !census.unread.contains(inode) {
                 let state = census.states[inode] ?? LinkState()
                 defer { states[inode] = state }
                 let isRight =
                     state.isUsed && !(state.isInBitmap == false && state.names > 0)
                     ? Int(state.links) == state.names || state.isDirectory && state.links == 1
                     : state.names == 0
-                if isRight || !census.areNamesComplete {
+                if !census.areNamesComplete {
+                    // Some of its names may not have been read.
+                    continue
+                } else if isRight {
                     suspects.remove(inode)
-                } else if states[inode] == state, isStill(state, census, inode, begun) {
+                } else if states[inode] == state, isStill(state, named[inode] ?? [], begun) {
                     suspects.remove(inode)
-                    found.links.append((inode, state, census.names.filter { $0.inode == inode }))
+                    found.links.append((inode, state, named[inode] ?? []))
                 }
             }
             left.inodes = suspects
@@ -191,17 +222,20 @@ public final class Ext4Check {
             report.unsettledClusters += 1
         }
         report.unsettledInodes = left.inodes.sorted()
+        if !areNamesKnown, report.damaged.isEmpty {
+            report.damaged.append(
+                ("directories", "they were changed whenever they were read; names are not judged"))
+        }
         report.findings = try findings(found)
     }
 
     /// Whether neither the inode nor, where it is free, the directories that name it have changed
     /// since `begun`.
     private func isStill(
-        _ state: LinkState, _ census: Ext4Census, _ inode: UInt32, _ begun: Int64
+        _ state: LinkState, _ names: [NamedInode], _ begun: Int64
     ) -> Bool {
         if state.isUsed { return state.changed < begun - 30_000_000 }
-        return census.names.allSatisfy { entry in
-            guard entry.inode == inode else { return true }
+        return names.allSatisfy { entry in
             let directory = try? volume.readInode(entry.directory)
             return (directory?.changed ?? .max) < begun - 30_000_000
         }
@@ -228,7 +262,8 @@ public final class Ext4Check {
                 }
             }
         }
-        sift(left.leaked, census.leaked, &found.leaked)
+        // Where an inode was not read, what has no file may be its.
+        if census.areMapsComplete { sift(left.leaked, census.leaked, &found.leaked) }
         sift(left.lost, census.lost, &found.lost)
         if volume.superblock.sharesBlocks { census.forgetDoubled() }
         sift(left.doubled, census.doubled, &found.doubled)
@@ -305,14 +340,16 @@ extension Ext4Check {
         guard state.isUsed, state.isInBitmap else {
             let list = Set(names.map(\.directory)).sorted().map(UInt64.init)
             let words = names.prefix(8).map {
-                "'\(String(decoding: $0.name, as: UTF8.self))' in directory \($0.directory)"
+                "'\(escapedName($0.name))' in directory \($0.directory)"
             }
+            let leading = words.isEmpty
+                ? ", without a name"
+                : ", and \(words.joined(separator: ", ")) "
+                    + "\(names.count == 1 ? "leads" : "lead") to it"
             return MountFinding(
                 index: "names", object: "inode \(inode)",
                 problem: (state.isUsed
-                    ? "free by the inode bitmap and in use" : "free")
-                    + ", and \(words.joined(separator: ", ")) "
-                    + "\(names.count == 1 ? "leads" : "lead") to it",
+                    ? "free by the inode bitmap and in use" : "free") + leading,
                 inodes: list,
                 consequence: "A look at the name gives an error, and ext4 may turn read-only; a "
                     + "new file may be given the inode, and then has this name too.",
@@ -368,7 +405,8 @@ extension Ext4Check {
     }
 
     private func text(_ claims: [ClusterClaim]) -> String {
-        claims.prefix(8).map { claim in
+        if claims.isEmpty { return "files that are not listed, for there are too many" }
+        return claims.prefix(8).map { claim in
             claim.inode == 0
                 ? claim.what
                 : "inode \(claim.inode) (\(claim.what)"
@@ -391,7 +429,7 @@ extension Ext4Check {
                         if wanted.contains(child), !isDots(name),
                             names[child, default: []].count < 64
                         {
-                            names[child, default: []].append((number, printable(name)))
+                            names[child, default: []].append((number, escapedName(name)))
                         }
                     }
                 } catch is Ext4Damage {
@@ -427,7 +465,7 @@ extension Ext4Check {
                 guard let above, let parent = try volume.readInode(above), parent.isDirectory
                 else { return nil }
                 try volume.forEachName(in: parent) { child, found in
-                    if child == current, !isDots(found) { name = printable(found) }
+                    if child == current, !isDots(found) { name = escapedName(found) }
                 }
                 guard let name else { return nil }
                 path = "/\(name)\(path)"

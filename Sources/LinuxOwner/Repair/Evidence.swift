@@ -1,6 +1,7 @@
 // What is known of a block or of an inode's names before anybody judges it. All of it is read
 // again, after the check and apart from it: a judgement stands on what was seen twice.
 
+internal import Bytes
 internal import LinuxFilesystem
 
 /// A place in a fork of a file, in blocks.
@@ -93,7 +94,7 @@ package struct NameEvidence: Hashable, Sendable {
         }
 
         var label: String {
-            "'\(String(decoding: bytes, as: UTF8.self))' in directory \(directory)"
+            "'\(escapedName(bytes))' in directory \(directory)"
         }
     }
 

@@ -36,14 +36,21 @@ public struct RepairPlan: Hashable, Sendable {
     public init(_ verdicts: [RepairVerdict], believesFiles: Bool = false) {
         self.verdicts = verdicts
         var steps: [RepairStep] = []
-        var heldInodes = Set<UInt64>()
+        // Whose blocks somebody else claims too, or the free space, and no rebuild mends it: to
+        // write or free one of them is what has to be avoided.
+        var heldInodes = Set(
+            verdicts.filter { $0.index == "rmap" && $0.belief != .primary && $0.remedy == nil }
+                .flatMap(\.inodes))
         let items = Set(verdicts.compactMap(\.remedy)).sorted { $0.isBefore($1) }
         var isReverseMapAsked = false
         for item in items {
             let own = verdicts.indices.filter { verdicts[$0].remedy == item }
             var (held, waits) = RepairPlan.obstacle(item, verdicts, own)
             if held != nil, waits, believesFiles { (held, waits) = (nil, false) }
-            if held == nil, case .parents(let inode, _) = item, heldInodes.contains(inode) {
+            if held == nil, case .parents(let inode, _) = item,
+                heldInodes.contains(inode)
+                    || own.contains(where: { !heldInodes.isDisjoint(with: verdicts[$0].inodes) })
+            {
                 held = "blocks of it or of its directory wait for a reverse map"
             }
             if held != nil, case .reverseMap = item {

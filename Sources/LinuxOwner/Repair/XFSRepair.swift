@@ -48,7 +48,9 @@ public struct XFSRepairReport: Sendable {
     }
 
     public var outcome: Outcome {
-        guard check.isWhole, recheck?.isWhole ?? true else { return .incomplete }
+        guard check.isWhole, !check.isTruncated, recheck?.isWhole ?? true else {
+            return .incomplete
+        }
         if plan.verdicts.isEmpty { return check.unsettled > 0 ? .unsettled : .clean }
         if advice != nil { return .advice }
         if isDryRun { return .planned }
@@ -109,7 +111,7 @@ public struct XFSRepair {
     ) throws -> XFSRepairReport {
         let found = Mutex<[Discrepancy]>([])
         let (first, owner) = try check(options, stopReason, onProgress) { discrepancy in
-            found.withLock { $0.append(discrepancy) }
+            found.withLock { if $0.count <= XFSCheck.limit { $0.append(discrepancy) } }
         }
         var report = XFSRepairReport(check: first, plan: RepairPlan([]), isDryRun: isDryRun)
         guard first.isWhole, !first.isTruncated else { return report }

@@ -10,6 +10,7 @@
 // same moments: an inode that outlives its last name is opened before that name goes, and closed
 // when its number is free.
 
+internal import Bytes
 internal import Synchronization
 internal import Tidemark
 public import Volume

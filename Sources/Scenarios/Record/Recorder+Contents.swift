@@ -6,6 +6,7 @@
 // another name, and moved when all directories are there. At the end those that only took a
 // number are removed: it is free again.
 
+internal import Bytes
 internal import Tidemark
 internal import Volume
 internal import VolumeFormat

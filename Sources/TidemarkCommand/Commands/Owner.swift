@@ -1,6 +1,7 @@
 // `tidemark owner`: from blocks to the files that own them.
 
 internal import ArgumentParser
+internal import Bytes
 internal import LinuxIndex
 internal import Reports
 internal import RunService

@@ -1,6 +1,7 @@
 // `tidemark paths`: from an inode to its names.
 
 internal import ArgumentParser
+internal import Bytes
 internal import Reports
 internal import Volume
 internal import VolumeFormat

@@ -58,7 +58,10 @@ extension XFSRepairReport {
         }
         if plan.verdicts.contains(where: { $0.belief == .unsettled }) { status.insert(.unsettled) }
         // What was found and withdrawn is no error.
-        if outcome == .clean { status.remove(.uncorrected) }
+        if plan.verdicts.isEmpty, outcome == .clean || outcome == .unsettled {
+            status.remove(.uncorrected)
+        }
+        if surprise != nil { status.insert(.operational) }
         return status
     }
 
@@ -67,7 +70,12 @@ extension XFSRepairReport {
     func lines(_ target: String, isVerbose: Bool) -> [String] {
         var lines = ["\(target): \(headline)"]
         if let reason = check.run.reason { lines.append("  \(reason)") }
-        if !check.isWhole { return lines }
+        if check.isTruncated {
+            lines.append(
+                "  there are too many discrepancies to be judged one by one: a filesystem that is "
+                    + "wrong throughout is mended offline, by `xfs_repair`")
+        }
+        if !check.isWhole || check.isTruncated { return lines }
         for verdict in plan.verdicts { lines += verdict.lines(check) }
         if !withdrawn.isEmpty {
             lines.append("  right when looked at again: \(withdrawn.joined(separator: ", "))")
@@ -97,18 +105,25 @@ extension XFSRepairReport {
         return lines
     }
 
+    /// What stands, however it ended.
+    private var changed: String {
+        let mended = results.filter { $0.state == .mended }.count
+        return mended == 0
+            ? "nothing was changed" : "\(counted(mended, "step")) of the plan stays done"
+    }
+
     private var headline: String {
         let count = counted(plan.verdicts.count, "finding")
         return switch outcome {
         case .clean: "clean; nothing was changed"
         case .repaired: "repaired: \(count), and clean when checked again"
         case .planned: "\(count); nothing was changed (dry run)"
-        case .advice: "\(count); the kernel can't repair it here; nothing was changed"
+        case .advice: "\(count); the kernel can't repair it here; \(changed)"
         case .left: "\(count); not all could be repaired"
         case .stopped: "stopped; what was done stays done: run it again once the reason is gone"
         case .unsettled:
             "unsettled: nothing wrong is left, and something never stood still; check again"
-        case .incomplete: "incomplete; nothing was changed"
+        case .incomplete: "incomplete; \(changed)"
         }
     }
 

@@ -1,5 +1,6 @@
 // What an import could not take, and why it stopped: told by the reader and by the writer.
 
+internal import Bytes
 internal import HostFiles
 internal import Synchronization
 internal import VolumeFormat

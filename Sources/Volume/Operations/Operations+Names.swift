@@ -6,6 +6,7 @@
 // counted modulo 2^32: a count that is too low does not stop at 0, where its inode would be
 // taken for unlinked with its next name, and a correction made later comes out right.
 
+internal import Bytes
 public import VolumeFormat
 
 /// An inode with its number, as operations return it.

@@ -1,7 +1,5 @@
 // Names are bytes; people and JSON want text.
 
-internal import Bytes
-
 /// The name as text: UTF-8 where it is, with control characters, backslashes, bytes that are no
 /// UTF-8, and characters that stand for such bytes in a path (`String.hostPath`) written as `\xHH`,
 /// so that different names never look the same.
