@@ -218,6 +218,27 @@ internal import Glibc
         return Table(dbi: dbi, name: name)
     }
 
+    /// The names of all tables, in order.
+    package func tableNames() throws -> [String] {
+        let raw = unsafe try begin(flags: UInt32(MDB_RDONLY))
+        defer { transactionEnded(writer: false) }
+        defer { unsafe mdb_txn_abort(raw) }
+        var tables = MDB_dbi(), cursor: OpaquePointer?
+        unsafe try check(mdb_dbi_open(raw, nil, 0, &tables), "list tables", path)
+        unsafe try check(mdb_cursor_open(raw, tables, &cursor), "list tables", path)
+        defer { unsafe mdb_cursor_close(cursor) }
+        var names: [String] = []
+        var key = unsafe MDB_val(), value = unsafe MDB_val()
+        var code = unsafe mdb_cursor_get(cursor, &key, &value, MDB_FIRST)
+        while code == MDB_SUCCESS {
+            let bytes = unsafe UnsafeRawBufferPointer(start: key.mv_data, count: key.mv_size)
+            names.append(unsafe String(decoding: bytes, as: UTF8.self))
+            code = unsafe mdb_cursor_get(cursor, &key, &value, MDB_NEXT)
+        }
+        guard code == MDB_NOTFOUND else { throw LMDBError(code, "list tables", path) }
+        return names
+    }
+
     /// Makes the map `size` bytes large.
     /// - Returns: false where transactions use the map now: try again when they have ended.
     public func grow(to size: Int) throws(LMDBError) -> Bool {

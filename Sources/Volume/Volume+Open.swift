@@ -27,9 +27,9 @@ extension Volume {
         try checkPages(path, wasClosed: point.isClean, options)
         let environment = try openEnvironment(path, options)
         let core = try readCore(path, environment, options)
-        let records = try readRecords(core)
+        var records = try readRecords(core)
         guard !isReadOnly else {
-            for record in records.generations {
+            for record in records.generations.records {
                 let name = TableName.generation(record.index, record.number)
                 if let table = try environment.table(name, create: false) {
                     core.generations.add(table)
@@ -46,6 +46,7 @@ extension Volume {
         let keeper = DurableKeeper(core, durable, lastNumber: point.number, options)
         // Before the first change: from here on the newest durable point is pinned.
         try keeper.makePointAlone(isClean: false)
+        try settle(&records, core)
         let state = try prepare(core, records)
         SideFiles.removeAll(
             in: path + "/runs",
@@ -216,7 +217,7 @@ extension Volume {
 
     private struct Records {
         var counters: Counters
-        var generations: [GenerationRecord]
+        var generations: GenerationCensus
     }
 
     private static func readRecords(_ core: VolumeCore) throws -> Records {
@@ -232,23 +233,17 @@ extension Volume {
         } catch {
             throw VolumeError.damaged(table: TableName.superblock, object: "the counters", error)
         }
-        let generations = try readGenerations(try transaction.cursor(core.tables.superblock))
-        for index in VolumeSlots.withGenerations {
-            let active = generations.filter { $0.index == index.name && $0.state == .active }
-            guard active.count == 1 else {
-                throw VolumeError.damaged(
-                    table: TableName.superblock,
-                    object: "\(active.count) active generations of \(index.name)", .field("state"))
-            }
-            let previous = generations.filter { $0.index == index.name && $0.state == .previous }
-            guard previous.count <= 1 else {
-                throw VolumeError.damaged(
-                    table: TableName.superblock,
-                    object: "\(previous.count) previous generations of \(index.name)",
-                    .field("state"))
-            }
-        }
+        let generations = try GenerationCensus(try transaction.cursor(core.tables.superblock))
         return Records(counters: counters, generations: generations)
+    }
+
+    private static func settle(_ records: inout Records, _ core: VolumeCore) throws {
+        let settled = try records.generations.settle(core)
+        guard !settled.isEmpty else { return }
+        core.settledIndexes.withLock { $0 = settled }
+        core.logger.error(
+            "the record or the table of an index's generation was damaged: repair it",
+            metadata: ["path": "\(core.path)", "indexes": "\(settled)"])
     }
 
     /// Opens the generations' tables. What a crash has left half loaded is to be reaped, unless
@@ -259,7 +254,7 @@ extension Volume {
         var loads: [String: Load] = [:]
         var previous: [String: Generation] = [:]
         var reaping: [GroupState.Retired] = []
-        for record in records.generations {
+        for record in records.generations.records {
             let name = TableName.generation(record.index, record.number)
             // A table that was to be deleted anyway may be gone.
             let mayBeGone = record.state == .reaping || record.state == .loading
@@ -281,7 +276,7 @@ extension Volume {
                 reaping.append(.init(index: record.index, generation: generation, since: 0))
             }
         }
-        let interrupted = records.generations.filter {
+        let interrupted = records.generations.records.filter {
             $0.state == .loading && loads[$0.index] == nil
         }
         if !interrupted.isEmpty {

@@ -35,7 +35,8 @@ extension PrimaryDefect {
     public var blocks: String {
         switch self {
         case .dataLabel, .dataLength: "opening the volume"
-        case .missingTable, .activeGeneration: "opening the volume; nothing is compared"
+        case .missingTable: "opening the volume, but for a table of an index, which is lost"
+        case .activeGeneration: "using the index, or trusting it"
         case .damagedRecord: "reading the record, and a comparison of what is derived from it"
         case .missingRoot: "every path"
         case .danglingEntry: "using the name"
@@ -78,7 +79,10 @@ extension PrimaryDefect {
     public var mend: String {
         switch self {
         case .linkCount, .generationCounts, .counterFreeBlocks: "`repair`, `scrub`"
-        case .dataLabel, .dataLength, .missingTable, .activeGeneration, .missingRoot: "a copy"
+        case .activeGeneration: "`repair`"
+        case .missingTable: "`repair`, of an index; else a copy"
+        case .damagedRecord: "`scrub`; of a generation `repair`"
+        case .dataLabel, .dataLength, .missingRoot: "a copy"
         default: "`scrub`"
         }
     }
@@ -138,7 +142,7 @@ extension PrimaryDefect {
     public var isCheckedByRuns: Bool {
         switch self {
         // The volume can't be opened for a run.
-        case .dataLabel, .dataLength, .missingTable, .activeGeneration: false
+        case .dataLabel, .dataLength: false
         default: true
         }
     }

@@ -136,6 +136,7 @@ public struct Verifier {
         // Of a previous generation, which may be as damaged as it was when it was replaced, no
         // more is asked than that its table is there.
         var looked: Set<String> = []
+        var lost: Set<String> = []
         while true {
             let transaction = try environment.beginRead()
             let records = try SuperRecords(
@@ -147,7 +148,8 @@ public struct Verifier {
             }
             let previous = records.generations.filter { $0.state == .previous }
                 .map { TableName.generation($0.index, $0.number) }.filter { !looked.contains($0) }
-            if wanted.allSatisfy({ opened[$0] != nil }), previous.isEmpty {
+            wanted.removeAll { opened[$0] != nil || lost.contains($0) }
+            if wanted.isEmpty, previous.isEmpty {
                 return try verify(transaction, tables, opened)
             }
             _ = consume transaction
@@ -156,13 +158,9 @@ public struct Verifier {
                 guard try environment.table(name, create: false) == nil else { continue }
                 findings.defect(.missingTable, in: name, key: [], found: nil, expected: "a table")
             }
-            for name in wanted where opened[name] == nil {
-                guard let table = try environment.table(name, create: false) else {
-                    findings.defect(
-                        .missingTable, in: name, key: [], found: nil, expected: "a table")
-                    return report(commit: environment.statistics.lastTransaction, 0, [])
-                }
-                opened[name] = table
+            for name in wanted {
+                opened[name] = try environment.table(name, create: false)
+                if opened[name] == nil { lost.insert(name) }
             }
         }
     }
@@ -247,9 +245,12 @@ public struct Verifier {
         _ index: IndexName, _ records: SuperRecords, _ transaction: borrowing ReadTransaction,
         _ generations: [String: Table]
     ) throws -> LiveIndex? {
-        guard let record = records.active(index.rawValue, findings),
-            let table = generations[TableName.generation(record.index, record.number)]
-        else { return nil }
+        guard let record = records.active(index.rawValue, findings) else { return nil }
+        let name = TableName.generation(record.index, record.number)
+        guard let table = generations[name] else {
+            findings.defect(.missingTable, in: name, key: [], found: nil, expected: "a table")
+            return nil
+        }
         return try LiveIndex(transaction, table, record, findings, index)
     }
 

@@ -4,6 +4,7 @@
 internal import Bytes
 internal import GenerationLife
 internal import LMDB
+internal import Synchronization
 internal import Tidemark
 internal import VolumeFormat
 
@@ -124,12 +125,17 @@ final class VolumeBoundary: CommitBoundary, Generations, Amending, Correcting, R
     func settleCounts(of snapshot: any OwnerSnapshot) throws -> [String] {
         guard let snapshot = snapshot as? VolumeSnapshot else { return [] }
         let differences = snapshot.countDifferences, blocks = snapshot.freeBlockDifference
-        guard !differences.isEmpty || blocks != 0 else { return [] }
+        let settled = core.settledIndexes.withLock { names in
+            defer { names = [] }
+            return names
+        }
+        let kinds = settled.isEmpty ? [] : [CountDifference.activeKind]
+        guard !differences.isEmpty || blocks != 0 else { return kinds }
         try change { operations in
             for difference in differences { operations.settle(difference) }
             operations.state.counters.freeBlocks &+= blocks
         }
-        return (differences.isEmpty ? [] : [CountDifference.kind])
+        return kinds + (differences.isEmpty ? [] : [CountDifference.kind])
             + (blocks == 0 ? [] : [CountDifference.counterKind])
     }
 

@@ -32,6 +32,9 @@ final class VolumeCore: Sendable {
     /// See `durableCommit`. Written when a durable point has been made.
     let lastDurable = Atomic<UInt64>(0)
     let generations = GenerationTables()
+    /// What of records of generations was damaged and set right when the volume was opened, in
+    /// words; nothing once a run has judged all and mended it.
+    let settledIndexes = Mutex<[String]>([])
     let snapshots = LiveSnapshots()
     /// How densely inodes are filled where the scan is.
     let density = ScanDensity()

@@ -13,7 +13,11 @@ extension VolumeSnapshot {
         if index == VolumeSnapshot.linksSlot {
             return try storedLinks(from: key, limit: limit, into: batch)
         }
-        let table = try activeTable(of: index)
+        // Of an index that is lost all entries are missing.
+        guard let table = try servedTable(of: index) else {
+            if index == VolumeSnapshot.quotaSlot, key.count == 0 { try appendVolume(to: batch) }
+            return nil
+        }
         var cursor = try transaction.cursor(table)
         var isThere = key.count == 0 ? try cursor.first() : try cursor.seek(key.span)
         let place = QuotaKey.volume.bytes

@@ -6,6 +6,7 @@
 // second one could be held against. What indexes hold the run compares by its own code.
 
 internal import LMDB
+internal import Synchronization
 public import Tidemark
 internal import VolumeFormat
 internal import VolumeIndexes
@@ -18,8 +19,8 @@ extension VolumeSnapshot {
     public func storedDefects(_ goOn: () throws -> Void) throws -> PrimaryDefects {
         var examples: [Finding] = []
         // The verifier keeps no closure beyond its call.
-        let tables = try core.tables.all + VolumeSlots.withGenerations.map { index in
-            try activeTable(of: index.slot)
+        let tables = try core.tables.all + VolumeSlots.withGenerations.compactMap { index in
+            try servedTable(of: index.slot)
         }
         let report = try withoutActuallyEscaping(goOn) { goOn in
             try Verifier.verify(
@@ -43,6 +44,14 @@ extension VolumeSnapshot {
         for (kind, count) in report.primaries
         where !VolumeSnapshot.comparedKinds.contains(kind) {
             defects.count(kind.rawValue, more: Int(clamping: count) - (told[kind] ?? 0))
+        }
+        for object in core.settledIndexes.withLock({ $0 }) {
+            let kind = VolumeVerify.PrimaryDefect.activeGeneration
+            defects.add(
+                Tidemark.PrimaryDefect(
+                    kind: kind.rawValue, object: "\(TableName.superblock): \(object)",
+                    problem: "\(kind.meaning), when the volume was opened: it has another now",
+                    blocks: kind.blocks))
         }
         return defects
     }
@@ -78,5 +87,6 @@ struct CountDifference {
     }
 
     static let kind = VolumeVerify.PrimaryDefect.generationCounts.rawValue
+    static let activeKind = VolumeVerify.PrimaryDefect.activeGeneration.rawValue
     static let counterKind = VolumeVerify.PrimaryDefect.counterFreeBlocks.rawValue
 }

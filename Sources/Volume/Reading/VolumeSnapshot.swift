@@ -20,8 +20,8 @@ public final class VolumeSnapshot {
     var countDifferences: [CountDifference] = []
     /// By how much the counter of free blocks differs from the free space.
     var freeBlockDifference: UInt64 = 0
-    /// The active generation of each index, found when it is first asked for.
-    private var active: [GenerationRecord]?
+    /// The records of generations, read when they are first asked for.
+    private var served: GenerationCensus?
 
     init(_ core: VolumeCore) throws {
         self.core = core
@@ -34,19 +34,32 @@ public final class VolumeSnapshot {
     /// The number of the last commit that is seen.
     public var commit: UInt64 { transaction.commit }
 
-    /// The records of all generations of all indexes.
-    func generations() throws -> [GenerationRecord] {
-        try readGenerations(try transaction.cursor(core.tables.superblock))
+    /// The records of all generations of all indexes that can be decoded.
+    func generations() throws -> [GenerationRecord] { try census().records }
+
+    private func census() throws -> GenerationCensus {
+        try GenerationCensus(try transaction.cursor(core.tables.superblock))
+    }
+
+    private func served(_ slot: IndexSlot) throws -> GenerationRecord? {
+        let generations = core.generations
+        let known = try served ?? census()
+        served = known
+        return known.served(VolumeCore.indexes[slot.rawValue].name) { generations[$0] != nil }
+    }
+
+    /// The table of the generation that is served; nil where a damaged volume has none.
+    func servedTable(of slot: IndexSlot) throws -> Table? {
+        guard let record = try served(slot) else { return nil }
+        return core.generations[TableName.generation(record.index, record.number)]
     }
 
     /// The record of the generation that is served.
     func activeGeneration(of slot: IndexSlot) throws -> GenerationRecord {
-        let name = VolumeCore.indexes[slot.rawValue].name
-        let records = try active ?? generations().filter { $0.state == .active }
-        active = records
-        guard let record = records.first(where: { $0.index == name }) else {
+        guard let record = try served(slot) else {
             throw VolumeError.damaged(
-                table: TableName.superblock, object: "the active generation of \(name)",
+                table: TableName.superblock,
+                object: "the active generation of \(VolumeCore.indexes[slot.rawValue].name)",
                 .field("state"))
         }
         return record
@@ -62,23 +75,4 @@ public final class VolumeSnapshot {
         }
         return table
     }
-}
-
-/// The records of all generations, in the order of their keys.
-func readGenerations(_ cursor: consuming Cursor) throws -> [GenerationRecord] {
-    var records: [GenerationRecord] = []
-    let prefix = GenerationRecord.keyPrefix
-    var isThere = try cursor.seek(prefix.rawSpan)
-    while isThere, cursor.key.byteCount > prefix.count,
-        compareBytes(cursor.key.extracting(first: prefix.count), prefix.rawSpan) == 0
-    {
-        do {
-            records.append(try GenerationRecord(key: cursor.key, value: cursor.value))
-        } catch {
-            throw VolumeError.damaged(
-                table: TableName.superblock, object: escapedName(cursor.key), error)
-        }
-        isThere = try cursor.next()
-    }
-    return records
 }
