@@ -6,6 +6,9 @@ internal import Glibc
 #endif
 
 public enum ServiceManager {
+    /// Whether this process has been started by one that waits to be told.
+    public static var isThere: Bool { unsafe getenv("NOTIFY_SOCKET") != nil }
+
     /// Tells it of a change of state, as `READY=1`. Nothing happens where there is none.
     public static func tell(_ state: String) {
         guard let value = unsafe getenv("NOTIFY_SOCKET") else { return }

@@ -5,7 +5,15 @@
 internal import Synchronization
 
 package final class CallFailures: Sendable {
-    package enum Call: String, CaseIterable, Sendable { case begin, put, delete, commit }
+    package enum Call: String, CaseIterable, Sendable {
+        case begin, put, delete, commit
+        /// `next` of a cursor, in place of which liblmdb answers with an error of the disk.
+        case next
+        case sync
+
+        /// Those that write.
+        package static let writing: [Call] = [.begin, .put, .delete, .commit]
+    }
 
     /// Which call fails, and how.
     package struct Plan: Sendable {
@@ -41,8 +49,11 @@ package final class CallFailures: Sendable {
 
     package var counts: [Call: Int] { state.withLock { $0.counts } }
 
-    func check(_ call: Call, _ object: String) throws(LMDBError) {
-        let code: LMDBError.Code? = state.withLock { state in
+    /// Whether the call is the one that is to fail.
+    func fails(_ call: Call) -> Bool { take(call) != nil }
+
+    private func take(_ call: Call) -> LMDBError.Code? {
+        state.withLock { state in
             guard state.isCounting else { return nil }
             let number = state.counts[call, default: 0] + 1
             state.counts[call] = number
@@ -51,7 +62,11 @@ package final class CallFailures: Sendable {
             }
             return plan.code
         }
-        if let code { throw LMDBError(code: code, operation: call.rawValue, object: object) }
+    }
+
+    func check(_ call: Call, _ object: String) throws(LMDBError) {
+        guard let code = take(call) else { return }
+        throw LMDBError(code: code, operation: call.rawValue, object: object)
     }
 
     // MARK: Who fails

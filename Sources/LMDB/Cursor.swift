@@ -3,6 +3,9 @@
 
 internal import Bytes
 internal import CLMDB
+#if canImport(Glibc)
+internal import Glibc
+#endif
 
 @safe public struct Cursor: ~Copyable, @unchecked Sendable {
     let transaction: TransactionHandle
@@ -60,7 +63,13 @@ internal import CLMDB
 
     @inline(__always)
     private mutating func move(_ operation: MDB_cursor_op) throws(LMDBError) -> Bool {
+        #if TIDEMARK_MUTANTS
+        let fails = operation == MDB_NEXT && transaction.environment.failures?.fails(.next) == true
+        let code =
+            fails ? EIO : unsafe mdb_cursor_get(raw, &currentKey, &currentValue, operation)
+        #else
         let code = unsafe mdb_cursor_get(raw, &currentKey, &currentValue, operation)
+        #endif
         if code == MDB_SUCCESS { return true }
         if code == MDB_NOTFOUND { return false }
         throw LMDBError(code, "read", table.name)

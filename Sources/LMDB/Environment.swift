@@ -252,6 +252,7 @@ internal import Glibc
 
     /// Waits until all that was committed is on the disk.
     public func sync() throws(LMDBError) {
+        try failures?.check(.sync, path)
         unsafe try check(mdb_env_sync(handle, 1), "sync", path)
     }
 

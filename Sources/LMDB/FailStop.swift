@@ -20,9 +20,9 @@ package enum FailStop {
     private static let descriptor = Atomic<Int32>(2)
     private static let isInstalled = Atomic(false)
 
-    /// From now on an assert of liblmdb, SIGSEGV and SIGBUS write `message` to `descriptor`, and
-    /// end the process with `status`. To be called before environments are opened, and while no
-    /// other thread calls it; a second call takes the place of the first.
+    /// From now on an assert of liblmdb, and a SIGSEGV or SIGBUS of metadata, write `message` to
+    /// `descriptor`, and end the process with `status`. To be called before environments are
+    /// opened, and while no other thread calls it; a second call takes the place of the first.
     package static func install(message: String, descriptor: Int32 = 2, status: Int32 = 4) {
         let bytes = Array(message.utf8)
         let copy = UnsafeMutableRawPointer.allocate(byteCount: bytes.count + 1, alignment: 1)
@@ -34,8 +34,14 @@ package enum FailStop {
         isInstalled.store(true, ordering: .releasing)
         for number in [SIGSEGV, SIGBUS] {
             var action = sigaction()
-            unsafe action.__sigaction_handler.sa_handler = { _ in FailStop.end() }
-            action.sa_flags = Int32(bitPattern: UInt32(SA_RESETHAND))
+            unsafe action.__sigaction_handler.sa_sigaction = { _, fault, context in
+                // What is no fault of metadata is one of ours: back there it comes again, and is
+                // what it would have been.
+                guard let fault = unsafe fault,
+                    unsafe lmdb_shim_is_metadata_fault(fault, context) == 0
+                else { FailStop.end() }
+            }
+            action.sa_flags = Int32(bitPattern: UInt32(SA_RESETHAND)) | Int32(SA_SIGINFO)
             unsafe sigaction(number, &action, nil)
         }
     }

@@ -68,6 +68,11 @@ import Testing
             expecting: "1 seeds without a finding")
     }
 
+    @Test(.enabled(if: canMount, "there is no FUSE here"))
+    func `no command takes a volume with flipped bytes for clean, or ends by it`() throws {
+        try script(#""$2/flips" --volumes 12 --seed 1"#, expecting: "0 wrong answers")
+    }
+
     @Test(.enabled(if: canMountXFS, "needs root, loop devices, XFS and mkfs.xfs"))
     func `an index is kept, killed and compared`() throws {
         try script(
@@ -89,7 +94,7 @@ import Testing
     @Test(
         arguments: [
             "kills", "soak", "programs", "stalls", "bench-mount", "explore", "scrub-campaign",
-            "serve-index", "check-mounted",
+            "serve-index", "check-mounted", "flips",
         ])
     func `a script that is asked for what it can't do says how it is called`(name: String) throws {
         let ended = try shell("\"$1/$2\" --nonsense", Self.scripts, name)

@@ -23,6 +23,8 @@ import Testing
         ["stress", "v", "--seconds", "1", "--damage", "5"], ["set", "v"],
         ["set", "v", "--share", "0"], ["set", "v", "--speed-limit", "fast"], ["stop", "v", "one"],
         ["repair", "v", "--memory", "1K"], ["check", "v", "--max-duration", "-1"],
+        // More than any machine has that runs this.
+        ["check", "v", "--memory", "1T"],
         ["stress", "v", "--seconds", "1", "--record", "f", "--share", "5"], ["status"],
     ])
     func `wrong usage ends with status 8 and says why on standard error`(

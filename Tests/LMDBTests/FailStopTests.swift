@@ -53,6 +53,19 @@ import Testing
         #expect(words == "what to do next\n")
     }
 
+    @Test func `a fault of the program's own is not told as one of metadata`() async throws {
+        let result = await #expect(
+            processExitsWith: .failure, observing: [\.exitStatus, \.standardErrorContent]
+        ) {
+            FailStop.install(message: "what to do next\n")
+            UnsafeMutablePointer<Int>(bitPattern: 64)!.pointee = 1
+            exit(0)
+        }
+        let words = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
+        #expect(!words.contains("what to do next"))
+        #expect(result?.exitStatus == .signal(SIGSEGV))
+    }
+
     @Test func `a page beyond the end of the file ends with the message too`() async throws {
         let scratch = try Self.make()
         let result = await #expect(

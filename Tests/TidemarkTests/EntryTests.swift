@@ -151,6 +151,53 @@ private func contents(_ batch: EntryBatch) -> [([UInt8], [UInt8])] {
         }
     }
 
+    @Test(arguments: 0..<60)
+    func `what is void is in no long row of one run, and what is newer is`(seed: Int) throws {
+        var random = SplitMix64(seed: seed)
+        let store = MemoryStore()
+        let assistant = Assistant(
+            store: store, pool: BatchPool(capacity: 64, limit: 2), indexes: 1, budget: .max,
+            chunkBytes: Int.random(in: 30...400, using: &random))
+        // Rows that do not overlap, longer than what is merged without a tournament.
+        var items: [Item] = []
+        for row in 0..<4 {
+            let run = (0..<Int.random(in: 20...80, using: &random)).map { number in
+                let tag = UInt8(row * 50 + number / 10)
+                let key = [tag, 0, 0, 0, 0, 0, 0, 0, 0, UInt8(number)]
+                return Item(
+                    key: key, value: [UInt8(number)],
+                    sequence: UInt64(items.count + number + 1), isPresent: true)
+            }
+            try assistant.handle(.deltas([batch(run)]))
+            try assistant.spill()
+            items += run
+        }
+        // Of the primary keys from `low` to `high` what is as old as `sequence` is void.
+        let bounds = (0..<2).map { _ in UInt8.random(in: 0...80, using: &random) }
+        let low = [UInt8](repeating: 0, count: 7) + [bounds.min() ?? 0]
+        let high = [UInt8](repeating: 0, count: 7) + [bounds.max() ?? 0]
+        let sequence = UInt64.random(in: 0...UInt64(items.count + 1), using: &random)
+        try assistant.handle(
+            .void(
+                VoidRange(
+                    range: KeyRange(lower: KeyBytes(low), upper: KeyBytes(high)),
+                    sequence: SequenceNumber(raw: sequence))))
+        let index = TagIndex()
+        let expected = items.filter { item in
+            let primary = index.primaryKey(of: item.key.span.bytes, value: item.value.span.bytes)
+            let isIn =
+                !primary.array.lexicographicallyPrecedes(low)
+                && primary.array.lexicographicallyPrecedes(high)
+            return !isIn || item.sequence > sequence
+        }
+        let merge = try assistant.freeze().merge(0, index: index)
+        let result = EntryBatch()
+        let limit = Int.random(in: 1...50, using: &random)
+        while try merge.fill(result, limit: limit) {}
+        let wanted = expected.map(\.key).sorted { $0.lexicographicallyPrecedes($1) }
+        #expect(contents(result).map(\.0) == wanted, "SEED=\(seed)")
+    }
+
     @Test func `the anonymous memory is read out of what the kernel tells`() {
         let status = "Name:\tx\nVmRSS:\t   12 kB\nRssAnon:\t    3456 kB\nRssFile:\t 7 kB\n"
         #expect(residentKilobytes(Array(status.utf8)) == 3456)

@@ -126,6 +126,11 @@ struct Mount: TidemarkSubcommand {
         giveBackLargePieces()
         let logger = makeLogger(toSystem: behind, isVerbose: common.verbose)
         let mode = readOnly ? OpenOptions.Mode.readOnly : .readWrite
+        if ServiceManager.isThere {
+            // Its server before may still be closing it, or a command be at work: that passes, and
+            // is not to keep the service down as a damaged volume is.
+            _ = try? Volume.waitUntilFree(volume, seconds: Unmount.patience)
+        }
         try withVolume(
             absolutePath(volume), mode, output, logger, pages: pages.pages,
             options: {
@@ -263,7 +268,7 @@ struct Unmount: TidemarkSubcommand {
     var target: String { mountPoint }
 
     /// Seconds that a server may take to make everything durable.
-    private static let patience = 120.0
+    fileprivate static let patience = 120.0
 
     func execute(_ output: Output) throws -> ExitStatus {
         guard let mount = MountPoint.mount(at: mountPoint), mount.isVolume else {

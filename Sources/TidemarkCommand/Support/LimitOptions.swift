@@ -3,6 +3,9 @@
 
 internal import ArgumentParser
 internal import Tidemark
+#if canImport(Glibc)
+internal import Glibc
+#endif
 
 /// A number, or `none`.
 struct NumberOrNone: ExpressibleByArgument {
@@ -95,6 +98,12 @@ struct LimitOptions: ParsableArguments {
             _ = try change.applied(to: RunLimits())
         } catch {
             throw ValidationError("\(error).")
+        }
+        let there = UInt64(clamping: sysconf(Int32(_SC_PHYS_PAGES)))
+            .multipliedReportingOverflow(by: UInt64(clamping: sysconf(Int32(_SC_PAGESIZE))))
+            .partialValue
+        if let memory, memory.bytes > there {
+            throw ValidationError("the memory is at most what this machine has: \(there) bytes.")
         }
     }
 
