@@ -93,8 +93,13 @@ public struct Scrub: ~Copyable {
         return scrub.report
     }
 
+    /// Surveys of one scrub at the most, should mends undo each other.
+    private static let rounds = 100
+
     private mutating func work() throws {
         var survey = try look()
+        // Whatever ends it.
+        defer { volume.end(survey) }
         while options.mode != .check, !survey.isClean {
             said = [:]
             let hasProgressed = try repair(survey)
@@ -104,9 +109,9 @@ public struct Scrub: ~Copyable {
                 if isLastCall { break }
                 isLastCall = true
             }
+            guard report.surveys < Scrub.rounds else { break }
             survey = try look()
         }
-        volume.end(survey)
         conclude(survey)
     }
 
@@ -115,6 +120,7 @@ public struct Scrub: ~Copyable {
     private mutating func look() throws -> Survey {
         let start = monotonicNanoseconds()
         let observer = observer
+        pace.restart()
         var pace = pace
         let survey = try volume.survey(limit: options.remembered) { phase, done, total in
             observer.onProgress(phase, done, total)
@@ -151,7 +157,7 @@ public struct Scrub: ~Copyable {
         let byItem = Dictionary(grouping: survey.findings) { finding -> String in
             if case .defect(let kind) = finding.kind { kind.item } else { "" }
         }
-        var indexes: [String] = []
+        var indexes: [String] = [], runs: [Int] = []
         for place in report.items.indices where report.items[place].left > 0 {
             let item = report.items[place].item
             if options.mode == .optimise, !item.kinds.contains(where: \.isOptimisation) {
@@ -161,32 +167,37 @@ public struct Scrub: ~Copyable {
                 report.items[place].reason = "tried \(options.tries) times"
                 continue
             }
-            let waits = item.needs + (isLastCall ? [] : item.after)
+            // Nothing is passed over, and no index rebuilt, while anything else can be mended: an
+            // index is the witness of what is lost.
+            let waits = item.needs + (isLastCall && !hasProgressed ? [] : item.after)
             if let other = waits.first(where: { dirty.contains($0) }) {
                 report.items[place].state = .deferred
                 report.items[place].reason = "waits for \(other)"
                 continue
             }
-            report.items[place].tries += 1
             report.items[place].state = .failed
             report.items[place].reason = nil
             if let index = item.index {
                 indexes.append(index)
+                runs.append(place)
             } else if item.kinds == [.generationCounts] {
                 indexes += ["rmap", "parents", "quota", "links"]
+                runs.append(place)
             } else {
                 let mended = try mend(item, byItem[item.name] ?? [], survey)
                 report.items[place].mended += mended
-                if mended > 0 { hasProgressed = true }
+                if mended > 0 { hasProgressed = true } else { report.items[place].tries += 1 }
             }
         }
-        if !indexes.isEmpty, try run(Set(indexes)) { hasProgressed = true }
-        return hasProgressed
+        guard !indexes.isEmpty, !hasProgressed else { return hasProgressed }
+        for place in runs { report.items[place].tries += 1 }
+        return try run(Set(indexes))
     }
 
     private mutating func mend(
         _ item: ScrubItem, _ findings: [Finding], _ survey: Survey
     ) throws -> UInt64 {
+        pace.restart()
         let start = monotonicNanoseconds()
         defer { report.mending += Double(monotonicNanoseconds() - start) / 1e9 }
         let order = Dictionary(uniqueKeysWithValues: item.kinds.enumerated().map { ($1, $0) })
@@ -239,13 +250,22 @@ public struct Scrub: ~Copyable {
                 continue
             }
             let mended = result.indexes.first { $0.name == index }?.found.total ?? 0
-            if result.outcome == .repaired { report.items[place].mended += UInt64(mended) }
+            if hasMended(result, index) { report.items[place].mended += UInt64(mended) }
             if let reason = result.reason { report.items[place].reason = reason }
         }
         // Emptied tables go only when nobody looks at them any more.
         let observer = observer
         _ = try volume.finishReaping { observer.stopRequest() != nil }
+        // Corrupt is what a run says that has mended an index, and left what no run mends.
         return result.outcome == .repaired
+            || result.indexes.contains { hasMended(result, $0.name) }
+    }
+
+    private func hasMended(_ result: RunReport, _ index: String) -> Bool {
+        result.outcome == .repaired
+            || result.indexes.contains {
+                $0.name == index && $0.found.total > 0 && $0.recheck?.total == 0
+            }
     }
 
     // MARK: Report
@@ -301,6 +321,9 @@ private struct Pacing {
         self.controls = controls
         self.stopRequest = stopRequest
     }
+
+    /// What was not paced here is not rested for.
+    mutating func restart() { worked = monotonicNanoseconds() }
 
     /// Waits as long as the limits ask for.
     /// - Parameter records: that were read in this phase.

@@ -176,6 +176,23 @@ struct Ruin: Sendable, CustomTestStringConvertible {
         Ruin("free space goes beyond the end", [.freeBeyondVolume]) { editor in
             editor.put(FreeRecord(start: 1 << 30, length: 7))
         },
+        Ruin("free space goes far beyond the end", [.freeBeyondVolume]) { editor in
+            editor.put(FreeRecord(start: 1 << 30, length: 1 << 40))
+        },
+        Ruin("all extents of files are lost, and a link count is wrong", [.leakedBlocks]) {
+            editor in
+            for place in 0..<4 {
+                for extent in editor.extents(editor.inode("/dir0/file\(place)")) {
+                    editor.remove(TableName.extents, extent.key.span.array)
+                }
+            }
+            editor.change("/dir1/file1") { $0.links += 1 }
+        },
+        Ruin("an entry is below a number that was never given out", [.entryWithoutDirectory]) {
+            editor in
+            let target = editor.entry(Ruin.file).target
+            editor.putEntry(1 << 40, "stray", target)
+        },
         Ruin("the reserved area is lost", [.reservedArea]) { editor in
             guard let area = editor.extents(.volume).first else { return }
             editor.remove(TableName.extents, area.key.span.array)

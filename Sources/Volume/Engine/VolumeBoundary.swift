@@ -133,7 +133,7 @@ final class VolumeBoundary: CommitBoundary, Generations, Amending, Correcting, R
         guard !differences.isEmpty || blocks != 0 else { return kinds }
         try change { operations in
             for difference in differences { operations.settle(difference) }
-            operations.state.counters.freeBlocks &+= blocks
+            operations.countFree(blocks)
         }
         return kinds + (differences.isEmpty ? [] : [CountDifference.kind])
             + (blocks == 0 ? [] : [CountDifference.counterKind])

@@ -133,6 +133,9 @@ extension Operations {
     ) throws -> Mend {
         let start = max(one.start, other.start), end = min(one.startEnd, other.startEnd)
         guard start < end else { return .gone }
+        guard end <= core.geometry.blocks else {
+            return .waiting("they reach beyond the end of the volume: that comes first")
+        }
         // The reserved areas keep theirs; else who has the reverse mapping; else the lower inode.
         let isOneProven = try isMapped(one), isOtherProven = try isMapped(other)
         var loser = one
@@ -175,7 +178,7 @@ extension Operations {
             askForPoint()
             return .changed("the blocks are in use just now")
         }
-        defer { core.blockGuard.unlock(lock) }
+        mendLock = lock
         if loser.state == .written {
             let count = Int(run.length * blockSize)
             let bytes = try core.data.read(count, at: start * blockSize)
@@ -232,16 +235,12 @@ extension Operations {
         let isFirst = try isMapped(first), isSecond = try isMapped(second)
         let decision = isFirst != isSecond ? (isFirst ? "first" : "second") : preference
         switch decision {
-        case "first": try drop(second)
+        case "first":
+            try drop(second)
+            try keep(second, besides: first)
         case "second":
             try drop(first)
-            if var inode = try readable(first.inode),
-                let kept = first.clipped(to: first.offset..<second.offset)
-            {
-                try putExtent(kept, replacing: nil)
-                inode.blocks += UInt64(kept.length)
-                try put(inode, first.inode)
-            }
+            try keep(first, besides: second)
         default:
             return .undecided(
                 "both extents have a reverse mapping, or none has",
@@ -254,6 +253,19 @@ extension Operations {
             "of two extents for the same offsets the \(decision ?? "") was kept: "
                 + (isFirst != isSecond ? "only it has a reverse mapping" : "as preferred"),
             loses: "what the other has there; its record is in quarantine")
+    }
+
+    /// Puts back what of `dropped` lies at other offsets than `other`: nobody contests that.
+    private mutating func keep(
+        _ dropped: ExtentRecord, besides other: ExtentRecord
+    ) throws {
+        guard var inode = try readable(dropped.inode) else { return }
+        for range in [0..<other.offset, other.offsetEnd..<UInt64.max] {
+            guard let part = dropped.clipped(to: range) else { continue }
+            try putExtent(part, replacing: nil)
+            inode.blocks += UInt64(part.length)
+        }
+        try put(inode, dropped.inode)
     }
 
     private mutating func mendOwnerless(_ extent: ExtentRecord) throws -> Mend {

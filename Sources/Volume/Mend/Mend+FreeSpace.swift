@@ -72,7 +72,7 @@ extension Operations {
         let whole = FreeRecord(
             start: before.start, length: max(before.end, run.end) - before.start)
         try putFree(whole)
-        counters.freeBlocks &-= before.length + run.length - whole.length
+        countFree(whole.length &- before.length &- run.length)
         return .mended("one free run was made of two")
     }
 
@@ -85,7 +85,7 @@ extension Operations {
             kept = core.geometry.blocks - run.start
             try putFree(FreeRecord(start: run.start, length: kept))
         }
-        counters.freeBlocks &-= run.length - kept
+        countFree(kept &- run.length)
         return .mended("the free run was cut at the end of the volume")
     }
 
@@ -101,7 +101,7 @@ extension Operations {
             if run.end > end { try putFree(FreeRecord(start: end, length: run.end - end)) }
             let part = min(run.end, end) - max(run.start, start)
             taken += part
-            counters.freeBlocks &-= part
+            countFree(0 &- part)
         }
         return taken
     }
@@ -113,16 +113,33 @@ extension Operations {
     ) throws -> Mend {
         guard start < end, end <= core.geometry.blocks else { return .gone }
         guard !news.concerns(start, end) else { return .changed("the blocks were used meanwhile") }
-        for extent in try mappings(start, end) {
-            guard let inode = try readable(extent.inode) else {
+        let (mappings, hasOthers) = try mappings(start, end)
+        var restored: [ExtentRecord] = [], contested: String?
+        for extent in mappings {
+            guard try extent.inode == .volume || hasInode(extent.inode) else {
                 // Its contents would be lost with it, should it be made again.
-                guard try extent.inode == .volume || isFreeNumber(extent.inode) else {
+                guard try isFreeNumber(extent.inode) else {
                     return .waiting("inode \(extent.inode), which had them, comes first")
                 }
                 continue
             }
-            if let mend = try restore(extent, inode, start, end) { return mend }
+            switch try restore(extent, start, end) {
+            case .stray: continue
+            case .restored: restored.append(extent)
+            case .contested(let why): contested = contested ?? why
+            }
         }
+        if let first = restored.first {
+            return .mended(
+                (restored.count == 1
+                    ? "the extent of inode \(first.inode) at offset \(first.offset) was"
+                    : "\(restored.count) extents, the first of inode \(first.inode), were")
+                    + " put back: the reverse mapping has it, and nobody else has the blocks")
+        }
+        // While a mapping claims them they are not free. A repair of the reverse map, which comes
+        // when nothing else can be mended, takes away what no record proves.
+        if let contested { return .waiting(contested) }
+        if hasOthers { return .waiting("a reverse mapping that can't be read may claim them") }
         do {
             try giveBack(start: start, length: end - start)
         } catch VolumeError.damaged {
@@ -133,50 +150,76 @@ extension Operations {
         return .mended("\(end - start) blocks were freed: nobody has them")
     }
 
-    /// The reverse mappings that reach into a range.
-    private func mappings(_ start: UInt64, _ end: UInt64) throws -> [ExtentRecord] {
-        var result: [ExtentRecord] = []
+    /// Reverse mappings of one mend at the most.
+    private static var mappings: Int { 1024 }
+
+    /// The reverse mappings that reach into a range, and whether there are more, or some that can't
+    /// be decoded.
+    private func mappings(
+        _ start: UInt64, _ end: UInt64
+    ) throws -> (extents: [ExtentRecord], hasOthers: Bool) {
+        var result: [ExtentRecord] = [], hasOthers = false
         var cursor = try transaction.readCursor(state.rmap.active.table)
         let key = FreeRecord.key(start: start)
         var isThere = try cursor.seek(atOrBefore: key.span)
         if !isThere { isThere = try cursor.first() }
-        while isThere, result.count < 64, cursor.key.byteCount >= 8,
+        while isThere, result.count < Operations.mappings, cursor.key.byteCount >= 8,
             cursor.key.integer(at: 0, as: UInt64.self) < end
         {
             if let payload = try? cursor.value.verified(key: cursor.key),
-                let extent = ReverseMap.extent(key: cursor.key, value: payload),
-                extent.startEnd > start
+                let extent = ReverseMap.extent(key: cursor.key, value: payload)
             {
-                result.append(extent)
+                if extent.startEnd > start { result.append(extent) }
+            } else if cursor.key.integer(at: 0, as: UInt64.self) >= start {
+                hasOthers = true
             }
             isThere = try cursor.next()
         }
-        return result
+        return (result, hasOthers || result.count == Operations.mappings)
+    }
+
+    private enum Restoring {
+        case restored
+        /// Nothing else speaks for the mapping.
+        case stray
+        /// It may be right, and can't be put back as it is.
+        case contested(String)
     }
 
     /// Puts back an extent whose record is lost, or says other blocks than its mapping: the
     /// mapping, and that nobody else has the blocks, against the record.
     private mutating func restore(
-        _ extent: ExtentRecord, _ inode: InodeRecord, _ start: UInt64, _ end: UInt64
-    ) throws -> Mend? {
-        guard extent.inode != .volume, extent.start >= start, extent.startEnd <= end,
-            inode.links > 0, extent.fork == .attributes || inode.type == .regular
-        else { return nil }
-        var inode = inode
+        _ mapping: ExtentRecord, _ start: UInt64, _ end: UInt64
+    ) throws -> Restoring {
+        guard mapping.inode != .volume else { return .stray }
+        guard var inode = try readable(mapping.inode) else {
+            return .contested("inode \(mapping.inode), which had them, comes first")
+        }
+        guard inode.links > 0, mapping.fork == .attributes || inode.type == .regular else {
+            return .stray
+        }
+        // What another has of its blocks is decided elsewhere.
+        let first = max(mapping.start, start), last = min(mapping.startEnd, end)
+        let offset = mapping.offset + (first - mapping.start)
+        guard let extent = mapping.clipped(to: offset..<offset + (last - first)) else {
+            return .stray
+        }
         let key = extent.key
         var claim: ExtentRecord?
         if let value = try transaction.get(core.tables.extents, key.span) {
             // A damaged one goes to quarantine first.
             guard let old = try? ExtentRecord(key: key.span, value: value) else {
-                return .waiting("the record of the extent there is damaged: that comes first")
+                return .contested("the record of the extent there is damaged: that comes first")
             }
-            let mapping = ReverseMap.key(old)
-            guard try !isThere(state.rmap.active.table, mapping.span) else { return nil }
+            let key = ReverseMap.key(old)
+            // It is elsewhere, by two witnesses.
+            guard try !isThere(state.rmap.active.table, key.span) else { return .stray }
             claim = old
-        } else {
-            let others = try extents(
-                extent.inode, extent.fork, from: extent.offset, to: extent.offsetEnd, limit: 1)
-            guard others.isEmpty else { return nil }
+        }
+        let others = try extents(
+            extent.inode, extent.fork, from: extent.offset, to: extent.offsetEnd, limit: 2)
+        guard others.allSatisfy({ $0 == claim }) else {
+            return .contested("the file has other blocks at some of the offsets")
         }
         if let claim {
             inode.blocks -= min(inode.blocks, UInt64(claim.length))
@@ -187,8 +230,6 @@ extension Operations {
         inode.blocks += UInt64(extent.length)
         try put(inode, extent.inode)
         isMending(extent.inode)
-        return .mended(
-            "the extent of inode \(extent.inode) at offset \(extent.offset) was put back: the "
-                + "reverse mapping has it, and nobody else has the blocks")
+        return .restored
     }
 }

@@ -433,6 +433,15 @@ extension Operations {
                 "the directory was made again: its own name and the entries below it agree",
                 loses: "its owner, permissions and times")
         }
+        if dir >= counters.nextInode {
+            if try highest(core.tables.inodes) >= counters.nextInode {
+                return .waiting("the next number of an inode is wrong: that comes first")
+            }
+            try takeName(dir, name, target)
+            return .mended(
+                "the entry was removed: no directory ever had the number \(dir)",
+                loses: "the name; what it led to goes to lost+found")
+        }
         let generation = counters.nextGeneration
         counters.nextGeneration &+= 1
         try resurrect(dir, .directory, generation: generation, in: .root)

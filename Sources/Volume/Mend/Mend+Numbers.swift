@@ -39,13 +39,13 @@ extension Operations {
             return .mended("the counter was set to \(inodes), as many as there are")
         case .counterFreeBlocks:
             guard let difference = finding.difference, difference != 0 else { return .gone }
-            counters.freeBlocks &+= difference
+            countFree(difference)
             return .mended("the counter was set to the blocks that are free")
         default: return nil
         }
     }
 
-    private func highest(_ table: Table) throws -> InodeNumber {
+    func highest(_ table: Table) throws -> InodeNumber {
         var cursor = try transaction.readCursor(table)
         guard try cursor.last(), cursor.key.byteCount >= 8 else { return 0 }
         return cursor.key.integer(at: 0)

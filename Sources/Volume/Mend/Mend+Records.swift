@@ -25,7 +25,7 @@ extension Operations {
         let number: UInt64? = key.count >= 8 ? key.rawSpan.integer(at: 0) : nil
         switch finding.object {
         case TableName.inodes:
-            counters.inodes &-= 1
+            if counters.inodes > 0 { counters.inodes -= 1 }
             if let number { isMending(number) }
         case TableName.dirents:
             // It was counted among the entries of its directory.
@@ -91,11 +91,21 @@ extension Operations {
         guard let home = core.generations[TableName.quarantine] else {
             preconditionFailure("the quarantine is made before the first mend")
         }
-        let last: UInt64
+        var last: UInt64 = 0
         do {
             var cursor = try transaction.readCursor(home)
-            last =
-                try cursor.last() && cursor.key.byteCount == 8 ? cursor.key.integer(at: 0) : 0
+            var isThere = try cursor.last()
+            while isThere {
+                if cursor.key.byteCount == 8 {
+                    last = cursor.key.integer(at: 0)
+                    break
+                }
+                isThere = try cursor.previous()
+            }
+        }
+        guard last < .max else {
+            throw VolumeError.damaged(
+                table: TableName.quarantine, object: "record \(last)", .field("number"))
         }
         let record = QuarantineRecord(table: table, key: key, value: value, since: now)
         let place = QuarantineRecord.key(last + 1)

@@ -25,15 +25,27 @@ extension Operations {
                 try operations.quarantineAndDelete(operations.core.tables.xattrs, key.span)
             }
         case .attributeBlocks:
-            return try removeAttributes(
-                n, at: finding.number("offset") ?? 0, "not all of its blocks are there")
+            return try removeAttribute(
+                n, at: finding.number("offset") ?? 0, "not all of its blocks are there"
+            ) { operations, range in
+                let there = try operations.extents(
+                    n, .attributes, from: range.lowerBound, to: range.upperBound)
+                let blocks = there.reduce(UInt64(0)) { sum, extent in
+                    sum + UInt64(extent.clipped(to: range)?.length ?? 0)
+                }
+                return blocks < UInt64(range.count)
+            }
         case .attributeOverlap:
             guard preferences[kind] == "remove" else {
                 return .undecided(
                     "two attributes of inode \(n) have the same blocks",
                     [.init("remove", loses: "the attribute's value")])
             }
-            return try removeAttributes(n, at: finding.number("offset") ?? 0, "as preferred")
+            return try removeAttribute(
+                n, at: finding.number("offset") ?? 0, "as preferred"
+            ) { operations, range in
+                try operations.valueRanges(n).filter { $0.range.overlaps(range) }.count > 1
+            }
         case .attributeBlocksUnused: return try mendUnusedBlocks(n)
         case .symlinkWithoutInode: return try mendStrayTarget(n)
         case .symlinkWithoutTarget:
@@ -65,14 +77,29 @@ extension Operations {
         }
     }
 
-    /// Attributes with large values that begin at an offset of the attribute fork.
-    private mutating func removeAttributes(
-        _ n: InodeNumber, at offset: UInt64, _ why: String
+    /// Attributes that are looked through at the most.
+    private static var attributes: Int { 4096 }
+
+    /// Where in the attribute fork large values lie, in blocks, with the attributes' names.
+    private func valueRanges(
+        _ n: InodeNumber
+    ) throws -> [(name: [UInt8], range: Range<UInt64>)] {
+        try attributeNames(n, limit: Operations.attributes).compactMap { name in
+            guard case .remote(let offset, let length)? = try? attribute(n, name)?.content else {
+                return nil
+            }
+            return (name, offset..<offset + (UInt64(length) + blockSize - 1) / blockSize)
+        }
+    }
+
+    /// The attribute with a large value that begins at an offset of the attribute fork.
+    /// - Parameter isWrong: whether it is still, by where its value lies.
+    private mutating func removeAttribute(
+        _ n: InodeNumber, at offset: UInt64, _ why: String,
+        isWrong: (borrowing Operations, Range<UInt64>) throws -> Bool
     ) throws -> Mend {
-        for name in try attributeNames(n, limit: 4096) {
-            guard let attribute = try? attribute(n, name),
-                case .remote(offset, _) = attribute.content
-            else { continue }
+        for (name, range) in try valueRanges(n) where range.lowerBound == offset {
+            guard try isWrong(self, range) else { continue }
             let key = AttributeRecord.key(n, name.rawSpan)
             try quarantineAndDelete(core.tables.xattrs, key.span)
             isMending(n)
@@ -86,20 +113,27 @@ extension Operations {
     /// Gives back blocks of the attribute fork that no attribute has.
     private mutating func mendUnusedBlocks(_ n: InodeNumber) throws -> Mend {
         guard var inode = try inode(n) else { return .gone }
-        var used: [Range<UInt64>] = []
-        for name in try attributeNames(n, limit: 4096) {
-            guard case .remote(let offset, let length)? = try attribute(n, name)?.content else {
-                continue
-            }
-            used.append(offset..<offset + (UInt64(length) + blockSize - 1) / blockSize)
+        let names = try attributeNames(n, limit: Operations.attributes)
+        guard names.count < Operations.attributes else {
+            return .hopeless("it has too many attributes for all to be looked through")
         }
-        used.sort { $0.lowerBound < $1.lowerBound }
+        let values = try valueRanges(n)
+        guard values.count == names.count || names.allSatisfy({ isReadable(n, $0) }) else {
+            return .waiting("an attribute of it can't be read: that comes first")
+        }
+        let used = values.map(\.range).sorted { $0.lowerBound < $1.lowerBound }
         let before = inode.blocks
         var from: UInt64 = 0
         for range in used + [FormatLimits.blocks..<FormatLimits.blocks] {
-            if from < range.lowerBound {
-                try punch(n, &inode, .attributes, from..<range.lowerBound)
+            // One transaction frees so many extents; the next survey sees the others.
+            let there = try extents(
+                n, .attributes, from: from, to: max(from, range.lowerBound),
+                limit: Operations.freedExtents)
+            if let last = there.last {
+                try punch(
+                    n, &inode, .attributes, from..<min(range.lowerBound, last.offsetEnd))
             }
+            if there.count == Operations.freedExtents { break }
             from = max(from, range.upperBound)
         }
         guard inode.blocks != before else {
@@ -108,6 +142,12 @@ extension Operations {
         try put(inode, n)
         isMending(n)
         return .mended("\(before - inode.blocks) blocks were freed: no attribute has them")
+    }
+
+    private static var freedExtents: Int { 512 }
+
+    private func isReadable(_ n: InodeNumber, _ name: [UInt8]) -> Bool {
+        (try? attribute(n, name)) != nil
     }
 
     private mutating func mendStrayTarget(_ n: InodeNumber) throws -> Mend {

@@ -141,6 +141,11 @@ extension Operations {
     ) throws -> Mend {
         guard case .defect(let kind) = finding.kind else { return .gone }
         if preferences[kind] == Preferences.report { return .undecided("to be reported only", []) }
+        // Until what was copied is committed whoever writes to the blocks waits.
+        defer {
+            if let lock = mendLock { core.blockGuard.unlock(lock) }
+            mendLock = nil
+        }
         do {
             return try atBoundary { operations in
                 operations.now = operations.core.clock()
@@ -194,6 +199,16 @@ extension Operations {
             return false
         }
         return cursor.key.integer(at: 0, as: UInt64.self) == n
+    }
+
+    /// Adds to the count of free blocks, modulo 2^64. What is added may follow a record that lies:
+    /// a count that no volume can have would keep this one from being opened again. Where the
+    /// count is not what is free afterwards, the next survey finds by how much.
+    mutating func countFree(_ change: UInt64) {
+        let free = counters.freeBlocks &+ change
+        let isNegative = Int64(bitPattern: change) < 0
+        counters.freeBlocks =
+            free <= core.geometry.blocks ? free : isNegative ? 0 : core.geometry.blocks
     }
 
     /// The mount and its kernel are to forget what they know of an inode.

@@ -74,9 +74,10 @@ extension Volume {
     private func begin(_ news: News) throws -> VolumeSnapshot {
         guard !isReadOnly else { return try VolumeSnapshot(core) }
         return try core.atBoundary { operations in
+            let snapshot = try VolumeSnapshot(core)
             operations.hooks.append(news)
             operations.noteHooks()
-            return try VolumeSnapshot(core)
+            return snapshot
         }
     }
 

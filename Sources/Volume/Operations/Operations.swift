@@ -58,6 +58,8 @@ public struct Operations: ~Copyable {
     var corrected: [InodeNumber] = []
     /// Names that a mend has made or taken away in this transaction.
     var correctedNames: [VolumeName] = []
+    /// Blocks that a mend copies, until it is committed.
+    var mendLock: BlockLock?
     /// The last number that a run was given.
     var lastRunNumber: UInt64 = 0
     /// What operations of this transaction have changed; nil: nobody watches.
