@@ -57,7 +57,7 @@ public struct Scrub: ~Copyable {
     private let volume: Volume
     private let handle: RunHandle
     private let options: ScrubOptions
-    private let observer: ScrubObserver
+    private var observer: ScrubObserver
     private var report = ScrubReport()
     /// What the last mends of this round have said, by finding.
     private var said: [Finding: Mend] = [:]
@@ -72,6 +72,7 @@ public struct Scrub: ~Copyable {
         self.options = options
         self.observer = observer
         pace = Pacing(handle.controls, observer.stopRequest)
+        self.observer.stopRequest = { [pace] in pace.stopReason }
     }
 
     /// Scrubs the volume that this process has open.
@@ -102,9 +103,9 @@ public struct Scrub: ~Copyable {
         defer { volume.end(survey) }
         while options.mode != .check, !survey.isClean {
             said = [:]
-            let hasProgressed = try repair(survey)
+            let progress = try repair(survey)
             volume.end(survey)
-            if !hasProgressed {
+            if progress == .none {
                 // What only waited for its turn gets it now.
                 if isLastCall { break }
                 isLastCall = true
@@ -149,8 +150,15 @@ public struct Scrub: ~Copyable {
 
     // MARK: Repair
 
-    /// - Returns: whether anything was changed.
-    private mutating func repair(_ survey: Survey) throws -> Bool {
+    /// What a round of repairs has brought.
+    private enum RoundProgress {
+        case none
+        /// Nothing was mended; somebody else has changed, or uses, what was to be.
+        case changed
+        case mended
+    }
+
+    private mutating func repair(_ survey: Survey) throws -> RoundProgress {
         var hasProgressed = false
         // What is mended in this round counts as wrong until the next survey has seen it.
         let dirty = Set(report.items.filter { $0.left > 0 }.map(\.item.name))
@@ -189,9 +197,16 @@ public struct Scrub: ~Copyable {
                 if mended > 0 { hasProgressed = true } else { report.items[place].tries += 1 }
             }
         }
-        guard !indexes.isEmpty, !hasProgressed else { return hasProgressed }
+        if hasProgressed { return .mended }
+        // An index is rebuilt when nothing else can be mended, not when something can just now
+        // not be.
+        let isOvertaken = said.values.contains { $0.outcome == .changed || $0.outcome == .gone }
+        guard !indexes.isEmpty, !isOvertaken || isLastCall else {
+            return isOvertaken ? .changed : .none
+        }
         for place in runs { report.items[place].tries += 1 }
-        return try run(Set(indexes))
+        if try run(Set(indexes)) { return .mended }
+        return isOvertaken ? .changed : .none
     }
 
     private mutating func mend(
@@ -238,6 +253,11 @@ public struct Scrub: ~Copyable {
         var execution = RunExecution(handle, volume.indexes.indices.map { .init($0) })
         execution.options.strategy = .auto
         execution.observer = observer.run
+        // Its time is what the scrub has left.
+        let controls = handle.controls, began = pace.began, stopRequest = observer.run.stopRequest
+        execution.observer.stopRequest = {
+            stopRequest?() ?? Pacing.overtime(controls, since: began)
+        }
         let result = try execution.perform()
         report.runs.append(result)
         if result.outcome == .stopped || result.outcome == .aborted {
@@ -316,6 +336,7 @@ private struct Pacing {
     private var phase = ""
     private var done: UInt64 = 0
     private var worked = monotonicNanoseconds()
+    let began = monotonicNanoseconds()
 
     init(_ controls: RunControls, _ stopRequest: @escaping () -> String?) {
         self.controls = controls
@@ -352,6 +373,19 @@ private struct Pacing {
     }
 
     private func checkStopped() throws {
-        if let reason = controls.stopReason ?? stopRequest() { throw ScrubStop(reason: reason) }
+        if let reason = stopReason { throw ScrubStop(reason: reason) }
+    }
+
+    /// Why the scrub is to end, where it is.
+    var stopReason: String? {
+        controls.stopReason ?? stopRequest() ?? Pacing.overtime(controls, since: began)
+    }
+
+    /// Where more time has passed than the limits allow.
+    static func overtime(_ controls: RunControls, since began: UInt64) -> String? {
+        guard let most = controls.limits.maximumSeconds,
+            Double(monotonicNanoseconds() - began) / 1e9 >= most
+        else { return nil }
+        return "it was to take \(most) seconds at the most"
     }
 }

@@ -119,6 +119,20 @@ struct Ruin: Sendable, CustomTestStringConvertible {
             let wrong = editor.inode("/dir1")
             editor.change("/dir0/below") { $0.parent = wrong }
         },
+        Ruin("a directory has no name, and one above it has itself for its parent",
+            [.orphanInode, .directoryParent]
+        ) { editor in
+            editor.remove(TableName.dirents, editor.entry("/dir0/below").key)
+            let wrong = editor.inode("/dir0")
+            editor.change("/dir0") { $0.parent = wrong }
+        },
+        Ruin("a directory has no name, and has what it was in for a parent's parent",
+            [.orphanInode, .directoryParent]
+        ) { editor in
+            let n = editor.inode("/dir0/below")
+            editor.remove(TableName.dirents, editor.entry("/dir0/below").key)
+            editor.change("/dir0") { $0.parent = n }
+        },
         Ruin("a directory has a second name", [.directoryNames]) { editor in
             let target = editor.entry("/dir0/below").target
             editor.putEntry(editor.inode("/dir1"), "second", target)

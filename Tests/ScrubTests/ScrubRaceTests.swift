@@ -118,6 +118,8 @@ import VolumeVerify
                     }
                 }
             }
+            // Whatever ends the rounds ends the writers.
+            defer { isOver.store(true, ordering: .releasing) }
             for round in 0..<4 as Range<UInt64> {
                 _ = try volume.damageMixed(count: 15, seed: seed &* 64 &+ round)
                 _ = try ScrubVolume.scrub(volume)

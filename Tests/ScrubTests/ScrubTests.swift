@@ -23,7 +23,11 @@ import VolumeVerify
     func `what is ruined is found, mended, and the rest is as it was`(_ ruin: Ruin) throws {
         let volume = try ScrubVolume(in: temporaryDirectory())
         let before = try volume.tree()
-        try volume.edit { ruin.body(&$0) }
+        let lacksRecord = try volume.edit { editor in
+            ruin.body(&editor)
+            return editor.lacksRecord
+        }
+        #expect(!lacksRecord)
         let witness = try volume.verify()
         for kind in ruin.kinds { #expect(witness.primaries[kind] ?? 0 > 0, "\(kind)") }
         let found = try volume.scrub { $0.mode = .check }
@@ -148,7 +152,9 @@ import VolumeVerify
                 trial.changes = []
                 guard ruin.isPossible(trial), !trial.freeNumbers.isEmpty else { continue }
                 ruin.body(&trial)
-                guard trial.changes.allSatisfy({ !touched.contains($0.key) }) else { continue }
+                guard !trial.lacksRecord,
+                    trial.changes.allSatisfy({ !touched.contains($0.key) })
+                else { continue }
                 for change in trial.changes { touched.insert(change.key) }
                 editor.records = trial.records
                 editor.changes += trial.changes

@@ -122,15 +122,25 @@ struct ScrubVolume {
     }
 
     static func tree(_ volume: Volume) throws -> [String: String] {
-        var tree: [String: String] = [:]
+        try nodes(volume).mapValues(\.text)
+    }
+
+    /// The inode of each path, and what `tree` says of it; 0 where the entry is damaged. A
+    /// directory is looked into once, whatever leads to it.
+    static func nodes(
+        _ volume: Volume
+    ) throws -> [String: (inode: InodeNumber, text: String)] {
+        var tree: [String: (inode: InodeNumber, text: String)] = [:]
         var waiting: [(InodeNumber, String)] = [(.root, "")]
+        var seen: Set<InodeNumber> = []
         let snapshot = try volume.read()
         while let (dir, path) = waiting.popLast() {
+            guard seen.insert(dir).inserted else { continue }
             for entry in try snapshot.list(dir) {
                 let name = path + "/" + String(decoding: entry.name, as: UTF8.self)
                 guard let target = entry.target, let inode = try snapshot.inode(target.child)
                 else {
-                    tree[name] = "damaged"
+                    tree[name] = (0, "damaged")
                     continue
                 }
                 var text = "\(inode.type) \(inode.uid) \(inode.permissions) \(inode.links)"
@@ -146,7 +156,7 @@ struct ScrubVolume {
                     }
                 default: break
                 }
-                tree[name] = text
+                tree[name] = (target.child, text)
             }
         }
         return tree
@@ -185,6 +195,8 @@ struct Editor {
     let tables: [String: Table]
     var records: [String: [[UInt8]: [UInt8]]] = [:]
     var changes: [(table: String, key: [UInt8], value: [UInt8]?)] = []
+    /// Whether a record was to be removed that was not there.
+    var lacksRecord = false
 
     init(tables: [String: Table]) { self.tables = tables }
 
@@ -209,7 +221,7 @@ struct Editor {
     }
 
     mutating func remove(_ table: String, _ key: [UInt8]) {
-        precondition(records[table]?.removeValue(forKey: key) != nil, "no such record")
+        if records[table]?.removeValue(forKey: key) == nil { lacksRecord = true }
         changes.append((table, key, nil))
     }
 

@@ -172,6 +172,7 @@ extension Operations {
     }
 
     mutating func correctCounters(by correction: QuotaUsage) {
+        if correction.blocks != 0 { state.settled.note(.freeBlocks, transaction.commit) }
         // Inodes that lie about their blocks must not make a record that nobody can read.
         let free = counters.freeBlocks &- correction.blocks
         if free <= FormatLimits.blocks { counters.freeBlocks = free }

@@ -174,13 +174,18 @@ extension Operations {
     }
 
     /// What has changed since the difference was found is in the record and in the table.
-    mutating func settle(_ difference: CountDifference) {
+    /// - Parameter commit: at which it was found.
+    /// - Returns: false where it was settled, or another generation has become active, since.
+    mutating func settle(_ difference: CountDifference, of commit: UInt64) -> Bool {
         let slots = VolumeSlots.withGenerations.filter { $0.name == difference.index }
         for slot in slots.map(\.slot) where state[slot].active.number == difference.generation {
+            guard maySettle(.entries(slot), of: commit) else { return false }
             state[slot].active.entries &+= difference.entries
             state[slot].active.sum &+= difference.sum
             state[slot].active.isChanged = true
+            return true
         }
+        return false
     }
 
     // MARK: Reaping

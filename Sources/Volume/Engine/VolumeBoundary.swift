@@ -131,12 +131,21 @@ final class VolumeBoundary: CommitBoundary, Generations, Amending, Correcting, R
         }
         let kinds = settled.isEmpty ? [] : [CountDifference.activeKind]
         guard !differences.isEmpty || blocks != 0 else { return kinds }
-        try change { operations in
-            for difference in differences { operations.settle(difference) }
+        let commit = snapshot.commit
+        // What somebody else has settled since is not settled twice, and not told as settled.
+        let (hasSettledAll, hasSettledBlocks) = try change { operations in
+            var hasSettledAll = !differences.isEmpty
+            for difference in differences where !operations.settle(difference, of: commit) {
+                hasSettledAll = false
+            }
+            guard blocks != 0, operations.maySettle(.freeBlocks, of: commit) else {
+                return (hasSettledAll, false)
+            }
             operations.countFree(blocks)
+            return (hasSettledAll, true)
         }
-        return kinds + (differences.isEmpty ? [] : [CountDifference.kind])
-            + (blocks == 0 ? [] : [CountDifference.counterKind])
+        return kinds + (hasSettledAll ? [CountDifference.kind] : [])
+            + (hasSettledBlocks ? [CountDifference.counterKind] : [])
     }
 
     func reap(limit: Int) throws -> Bool {

@@ -15,7 +15,7 @@ extension Operations {
         switch kind {
         case .directoryNames: return try mendNames(of: n, preferences[kind])
         case .directoryParent: return try mendParent(of: n)
-        case .directorySize: return try mendSize(of: n, finding.difference ?? 0)
+        case .directorySize: return try mendSize(of: n, finding.difference ?? 0, news)
         case .directoryLoop: return try mendLoop(through: n)
         default: return nil
         }
@@ -23,7 +23,7 @@ extension Operations {
 
     /// The names of a directory: those that parent pointers know, and those in what it takes for
     /// its parent, of which they may know nothing.
-    private func names(
+    func names(
         ofDirectory n: InodeNumber, _ inode: InodeRecord
     ) throws -> [ParentPointer] {
         var names = try names(of: n)
@@ -99,11 +99,16 @@ extension Operations {
     /// Counts up to so many records in a mend; where there are more the survey's difference counts.
     private static var counted: Int { 4096 }
 
-    private mutating func mendSize(of n: InodeNumber, _ difference: UInt64) throws -> Mend {
+    private mutating func mendSize(
+        of n: InodeNumber, _ difference: UInt64, _ news: News
+    ) throws -> Mend {
         guard var inode = try inode(n), inode.type == .directory else { return .gone }
         let entries = try count(core.tables.dirents, n)
         let right = entries ?? inode.size &+ difference
         guard right != inode.size, right <= FormatLimits.bytes else { return .gone }
+        guard entries != nil || maySettle(.size(n), of: news.commit) else {
+            return .changed("somebody else has settled it")
+        }
         inode.size = right
         try put(inode, n, usage: .none)
         isMending(n)

@@ -17,7 +17,8 @@ extension Operations {
         switch kind {
         case .reservedArea: return try mendReserved()
         case .inodeBlocks:
-            return try mendBlocks(of: finding.number("inode") ?? 0, finding.difference ?? 0)
+            return try mendBlocks(
+                of: finding.number("inode") ?? 0, finding.difference ?? 0, news)
         case .extentOverFree, .extentOverlap, .extentBeyondVolume, .extentOffsetOverlap,
             .extentWithoutInode, .extentOfWrongType:
             break
@@ -99,7 +100,9 @@ extension Operations {
             ? .gone : .mended("the reserved areas were made what the geometry says")
     }
 
-    private mutating func mendBlocks(of n: InodeNumber, _ difference: UInt64) throws -> Mend {
+    private mutating func mendBlocks(
+        of n: InodeNumber, _ difference: UInt64, _ news: News
+    ) throws -> Mend {
         guard var inode = try inode(n) else { return .gone }
         var right = inode.blocks &+ difference
         var sum: UInt64 = 0, count = 0
@@ -117,6 +120,9 @@ extension Operations {
         }
         if count <= Operations.mapPiece { right = sum }
         guard right != inode.blocks, right <= FormatLimits.blocks else { return .gone }
+        guard count <= Operations.mapPiece || maySettle(.blocks(n), of: news.commit) else {
+            return .changed("somebody else has settled it")
+        }
         inode.blocks = right
         try put(inode, n)
         isMending(n)

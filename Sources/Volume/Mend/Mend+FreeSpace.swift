@@ -178,6 +178,9 @@ extension Operations {
         return (result, hasOthers || result.count == Operations.mappings)
     }
 
+    /// Extents that one mend looks between.
+    private static var pieces: Int { 64 }
+
     private enum Restoring {
         case restored
         /// Nothing else speaks for the mapping.
@@ -216,18 +219,34 @@ extension Operations {
             guard try !isThere(state.rmap.active.table, key.span) else { return .stray }
             claim = old
         }
+        // What the file has at some of the offsets it keeps; the others are put back.
         let others = try extents(
-            extent.inode, extent.fork, from: extent.offset, to: extent.offsetEnd, limit: 2)
-        guard others.allSatisfy({ $0 == claim }) else {
-            return .contested("the file has other blocks at some of the offsets")
+            extent.inode, extent.fork, from: extent.offset, to: extent.offsetEnd,
+            limit: Operations.pieces)
+        var from = extent.offset, parts: [ExtentRecord] = []
+        for other in others where other != claim {
+            if from < other.offset, let part = extent.clipped(to: from..<other.offset) {
+                parts.append(part)
+            }
+            from = max(from, other.offsetEnd)
+        }
+        if others.count < Operations.pieces, from < extent.offsetEnd,
+            let part = extent.clipped(to: from..<extent.offsetEnd)
+        {
+            parts.append(part)
+        }
+        guard !parts.isEmpty else {
+            return .contested("the file has other blocks at all of the offsets")
         }
         if let claim {
             inode.blocks -= min(inode.blocks, UInt64(claim.length))
             try quarantine(TableName.extents, key.span.array, claim.value.span.array)
             try removeExtent(claim)
         }
-        try putExtent(extent, replacing: nil)
-        inode.blocks += UInt64(extent.length)
+        for part in parts {
+            try putExtent(part, replacing: nil)
+            inode.blocks += UInt64(part.length)
+        }
         try put(inode, extent.inode)
         isMending(extent.inode)
         return .restored

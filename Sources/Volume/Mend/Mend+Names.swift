@@ -91,23 +91,53 @@ extension Operations {
         try readable(n) == nil && !isFreeNumber(n)
     }
 
-    /// Whether the way up from `dir` ends at the root without passing `n`, and where it ends.
-    private func way(
-        from dir: InodeNumber, avoiding n: InodeNumber
-    ) throws -> (isOutside: Bool, end: InodeNumber) {
+    /// What the way up from a directory says, by the parent fields of the directories on it.
+    enum Way {
+        /// It ends at the root, without passing the inode.
+        case outside
+        /// It passes the inode: a name there would make a circle.
+        case inside
+        /// A parent field on it contradicts a name, or leads to what is no directory: that comes
+        /// first.
+        case uncertain
+        /// It is longer than what one mend looks up.
+        case tooLong
+    }
+
+    /// The way up from `dir`: does it pass `n`?
+    private func way(from dir: InodeNumber, avoiding n: InodeNumber) throws -> Way {
         var place = dir
-        for _ in 0..<4096 {
-            if place == n { return (false, n) }
-            if place == .root { return (true, place) }
-            guard let inode = try readable(place), inode.type == .directory else { break }
+        // For circles: the last place looked at whose number on the way was a power of two.
+        var mark = dir, next = 1
+        for step in 1...4096 {
+            if place == .root { return .outside }
+            if place == n { return try isProven(from: dir, to: n) ? .inside : .uncertain }
+            guard let inode = try readable(place), inode.type == .directory else {
+                return .uncertain
+            }
+            place = inode.parent
+            if place == mark { return .uncertain }
+            if step == next { (mark, next) = (place, next * 2) }
+        }
+        return .tooLong
+    }
+
+    /// Whether each directory on the way up to `n` has a name in the directory that it takes for
+    /// its parent.
+    private func isProven(from dir: InodeNumber, to n: InodeNumber) throws -> Bool {
+        var place = dir
+        while place != n {
+            guard let inode = try readable(place), inode.type == .directory,
+                try names(ofDirectory: place, inode).contains(where: { $0.parent == inode.parent })
+            else { return false }
             place = inode.parent
         }
-        return (false, place)
+        return true
     }
 
     /// Whether the way up from `dir` ends at the root without passing `n`.
     func isOutside(_ n: InodeNumber, _ dir: InodeNumber) throws -> Bool {
-        try way(from: dir, avoiding: n).isOutside
+        if case .outside = try way(from: dir, avoiding: n) { true } else { false }
     }
 
     // MARK: Making and taking away a name
@@ -219,8 +249,11 @@ extension Operations {
             return try isLost(pointer.parent) ? .uncertain : .taken
         }
         if inode.type == .directory {
-            let (isOutside, end) = try way(from: pointer.parent, avoiding: n)
-            guard isOutside else { return try isLost(end) ? .uncertain : .taken }
+            switch try way(from: pointer.parent, avoiding: n) {
+            case .outside: break
+            case .inside, .tooLong: return .taken
+            case .uncertain: return .uncertain
+            }
         }
         let key = DirentRecord.key(pointer.parent, pointer.name.rawSpan)
         guard try isThere(core.tables.dirents, key.span) else { return .free }

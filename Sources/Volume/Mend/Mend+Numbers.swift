@@ -1,6 +1,7 @@
 // Numbers of inodes, and the counters of the volume.
 
 internal import Bytes
+internal import Contract
 internal import LMDB
 internal import VolumeFormat
 internal import VolumeVerify
@@ -39,6 +40,12 @@ extension Operations {
             return .mended("the counter was set to \(inodes), as many as there are")
         case .counterFreeBlocks:
             guard let difference = finding.difference, difference != 0 else { return .gone }
+            guard !hooks.contains(where: { $0.isAbout(GroupState.quotaSlot) }) else {
+                return .changed("a run is at work that settles it")
+            }
+            guard maySettle(.freeBlocks, of: news.commit) else {
+                return .changed("somebody else has settled it")
+            }
             countFree(difference)
             return .mended("the counter was set to the blocks that are free")
         default: return nil

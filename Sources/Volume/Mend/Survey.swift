@@ -49,8 +49,7 @@ extension Volume {
             -> Void
     ) throws -> Survey {
         try checkNotClosed()
-        let news = News()
-        let snapshot = try begin(news)
+        let (snapshot, news) = try begin()
         do {
             return try survey(snapshot, news, limit, goOn)
         } catch {
@@ -71,13 +70,17 @@ extension Volume {
         }
     }
 
-    private func begin(_ news: News) throws -> VolumeSnapshot {
-        guard !isReadOnly else { return try VolumeSnapshot(core) }
+    private func begin() throws -> (VolumeSnapshot, News) {
+        guard !isReadOnly else {
+            let snapshot = try VolumeSnapshot(core)
+            return (snapshot, News(since: snapshot.commit))
+        }
         return try core.atBoundary { operations in
             let snapshot = try VolumeSnapshot(core)
+            let news = News(since: snapshot.commit)
             operations.hooks.append(news)
             operations.noteHooks()
-            return snapshot
+            return (snapshot, news)
         }
     }
 
@@ -115,9 +118,11 @@ final class News: CommitHook {
     /// Inodes, and ranges of blocks, that are noted: some 64 MiB.
     static let limit = 1 << 20
 
+    /// The commit of the survey.
+    let commit: UInt64
     private let state = Mutex(State())
 
-    init() {}
+    init(since commit: UInt64) { self.commit = commit }
 
     func wants(_ index: IndexSlot) -> Bool {
         index == GroupState.rmapSlot || index == GroupState.parentsSlot

@@ -157,6 +157,8 @@ struct GroupState: Sendable {
     var quota: LiveIndex
     /// What the transaction has changed of quota usage; stored at its end.
     var usage = UsageChanges()
+    /// Counts that were set right by a difference.
+    var settled = SettledCounts()
     /// Generations that are to be deleted, of any index.
     var reaping: [Retired]
     /// Runs that can go on, or are going on, ascending.
