@@ -54,7 +54,9 @@ let package = Package(
             swiftSettings: pointers),
         .target(
             name: "SideFile",
-            dependencies: ["Bytes", "LMDB", "Entries", "Contract", "Feed", "Shadow"],
+            dependencies: [
+                "Bytes", "LMDB", "LMDBPages", "Entries", "Contract", "Feed", "Shadow",
+            ],
             swiftSettings: pointers),
         .target(
             name: "Engine",
@@ -188,7 +190,8 @@ let package = Package(
         .testTarget(
             name: "TidemarkTests",
             dependencies: [
-                "Tidemark", "Driver", "Feed", "Catalogue", "Bytes", "LMDB", "TestSupport", "Threads",
+                "Tidemark", "Driver", "Entries", "Feed", "Catalogue", "Bytes", "LMDB", "Shadow",
+                "SideFile", "TestSupport", "Threads",
             ],
             swiftSettings: strict),
         .testTarget(

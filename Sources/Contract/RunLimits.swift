@@ -35,6 +35,15 @@ public struct RunLimits: Hashable, Sendable, Codable {
     /// The limits that a run begins with, where nobody asks for others.
     public init() {}
 
+    /// Whether a run can keep to them: what comes from a disk is asked first.
+    public var isWithinBounds: Bool {
+        let bytes = 0...(1 << 40)
+        return (0...1_000_000_000).contains(speedLimit ?? 0) && (1...100).contains(share)
+            && (1...(1 << 20)).contains(window) && bytes.contains(sortBytes)
+            && bytes.contains(queueBytes) && stopAfter ?? 0 >= 0
+            && (0...1e9).contains(maximumSeconds ?? 0)
+    }
+
     /// Bytes that the run collects, sorting included, which takes as much again.
     public var memoryBytes: Int { 2 * sortBytes + queueBytes }
 }

@@ -84,6 +84,28 @@ public struct RunRecord: Sendable, Hashable, Codable {
         public init() {}
     }
 
+    /// Whether its numbers are such as a run counts, and can go on counting: what comes from a disk
+    /// is asked first.
+    public var isWithinBounds: Bool {
+        func are(_ counts: Int?...) -> Bool {
+            counts.allSatisfy { (0...(1 << 56)).contains($0 ?? 0) }
+        }
+        func are(seconds: Double?...) -> Bool {
+            seconds.allSatisfy { (0...1e12).contains($0 ?? 0) }
+        }
+        func are(_ counts: DiscrepancyCounts) -> Bool {
+            are(counts.missing, counts.stray, counts.wrong)
+        }
+        return are(resumes, progress.primaryRecords, progress.windows)
+            && are(progress.applied, progress.elided)
+            && are(seconds: started, updated, ended, progress.seconds)
+            && are(seconds: costs?.compare, costs?.load, costs?.patch)
+            && results.allSatisfy {
+                are($0.entries, $0.patched) && are($0.found)
+                    && are($0.recheck ?? DiscrepancyCounts())
+            } && limits?.isWithinBounds ?? true
+    }
+
     public init(
         number: UInt64, indexes: [String], strategy: Strategy, isDryRun: Bool = false,
         keepsOld: Bool = false, scope: String? = nil

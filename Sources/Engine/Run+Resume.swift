@@ -38,9 +38,12 @@ public struct Keeping: Sendable {
     public var isNew: Bool { checkpoint == nil }
 
     /// Why a run can't go on from `checkpoint`, or nil.
-    /// - Parameter lastCommit: the owner's.
+    /// - Parameters:
+    ///   - lastCommit: the owner's.
+    ///   - indexes: the owner's.
     public static func refusal(
-        _ record: RunRecord, _ checkpoint: Checkpoint, lastCommit: UInt64
+        _ record: RunRecord, _ checkpoint: Checkpoint, lastCommit: UInt64,
+        indexes: [any SecondaryIndex]
     ) -> String? {
         guard record.state.isResumable else { return "it has ended: \(record.state.rawValue)" }
         guard let logFrom = record.logFrom else {
@@ -52,6 +55,15 @@ public struct Keeping: Sendable {
         }
         guard checkpoint.commit <= lastCommit else {
             return "the side file is newer than the volume"
+        }
+        guard checkpoint.runs.count == indexes.count else {
+            return "the side file knows \(checkpoint.runs.count) indexes of \(indexes.count)"
+        }
+        let isAboutSummary = indexes.contains {
+            $0.summary != nil && record.indexes.contains($0.name)
+        }
+        guard checkpoint.scope == nil || record.strategy != .rebuild && !isAboutSummary else {
+            return "the side file is of a run about a part, which this one can't be"
         }
         return nil
     }

@@ -249,7 +249,8 @@ public final class Run: @unchecked Sendable {
         guard current.state.isResumable else {
             throw AbortReason("run \(record.number) has ended meanwhile: \(current.state.rawValue)")
         }
-        if let why = Keeping.refusal(current, resumedFrom, lastCommit: commit) {
+        if let why = Keeping.refusal(
+            current, resumedFrom, lastCommit: commit, indexes: owner.indexes) {
             throw AbortReason("run \(record.number) can't go on: \(why)", .uselessPosition)
         }
         hook.attached(at: commit, from: resumedFrom.scan, voids: resumedFrom.voids)

@@ -1,6 +1,6 @@
 // One record in place: a pointer into an arena, with names for what lies there. Records are
 // written by `EntryBatch.append` alone, so their lengths can be trusted; what comes back
-// from a side file has passed a checksum first.
+// from a side file has passed a checksum and `fill` first.
 
 public import Bytes
 #if canImport(Glibc)
@@ -69,6 +69,31 @@ package struct Record {
     package func bytes(_ offset: Int, _ count: Int) -> RawSpan {
         let buffer = unsafe UnsafeRawBufferPointer(start: pointer + offset, count: count)
         return unsafe _overrideLifetime(RawSpan(_unsafeBytes: buffer), copying: ())
+    }
+
+    /// Whether `bytes` are whole records, one behind the other, with keys that ascend: what comes
+    /// from a file is asked first.
+    package static func fill(_ bytes: RawSpan) -> Bool {
+        var position = 0, last = 0..<0
+        while position < bytes.byteCount {
+            guard bytes.byteCount - position >= headerSize else { return false }
+            let keyLength = Int(
+                unsafe bytes.unsafeLoadUnaligned(
+                    fromByteOffset: position + 8, as: UInt16.self))
+            let flags = unsafe bytes.unsafeLoadUnaligned(
+                fromByteOffset: position + 10, as: UInt16.self)
+            let longest = flags & damaged == 0 ? KeyBytes.capacity : EntryBatch.longestKey
+            let start = position + headerSize
+            guard keyLength > 0, keyLength <= longest, bytes.byteCount - start >= keyLength else {
+                return false
+            }
+            let key = start..<start + keyLength
+            let before = bytes.extracting(last)
+            guard compareBytes(before, bytes.extracting(key)) < 0 else { return false }
+            last = key
+            position = key.upperBound + Int(flags & lengthMask)
+        }
+        return position == bytes.byteCount
     }
 
     /// `keyPrefix` of the key.

@@ -117,7 +117,8 @@ public struct RunExecution {
             let (file, checkpoint) = try SideFile.open(
                 path: store.sideFilePath(run: record.number), identity: identity(record))
             let lastCommit = try store.lastCommit()
-            if let why = Keeping.refusal(record, checkpoint, lastCommit: lastCommit) {
+            if let why = Keeping.refusal(
+                record, checkpoint, lastCommit: lastCommit, indexes: store.indexes) {
                 return restart(why)
             }
             observer.onEvent(.resumed(run: record.number, records: checkpoint.recordsRead))

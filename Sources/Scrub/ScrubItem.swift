@@ -98,7 +98,7 @@ public struct ScrubItem: Hashable, Sendable {
         ScrubItem(
             "links", .names, [], index: "links", needs: ["records"], after: primaries),
         ScrubItem(
-            "reclaim", .names, [.reclaimWithoutInode, .unlinkedNotInReclaim],
+            "reclaim", .names, [.reclaimWithoutInode, .unlinkedNotInReclaim, .reclaimInUse],
             needs: ["records", "parents", "links"], after: primaries),
         ScrubItem(
             "lost numbers", .names, [.lostInodeNumbers], needs: ["records"],

@@ -28,7 +28,7 @@ package final class Assistant {
     /// The first of the primary records that could not be read, and how many there are.
     package private(set) var damage: [PrimaryDamage] = []
     package private(set) var damageCount = 0
-    private static let rememberedDamage = 1000
+    static let rememberedDamage = 1000
     private var nextRun: UInt32 = 1
     /// Runs that are no longer part of the shadow, and still in the store.
     private var replaced: [UInt32] = []

@@ -114,7 +114,10 @@ extension Checkpoint {
             let damage = reader.list({ reader -> PrimaryDamage? in
                 guard let object = reader.text(), let problem = reader.text() else { return nil }
                 return PrimaryDamage(object: object, problem: problem)
-            }), let scope = reader.scope(), reader.isAtEnd
+            }), let scope = reader.scope(), reader.isAtEnd,
+            Checkpoint.isWhole(runs, below: nextRun), SequenceNumber.canHold(commit: commit),
+            voids.allSatisfy({ $0.sequence.commit <= commit }), damageCount >= damage.count,
+            damage.count <= Assistant.rememberedDamage
         else { return nil }
         self.init(
             commit: commit,
@@ -122,6 +125,20 @@ extension Checkpoint {
             voids: voids, runs: runs, nextRun: nextRun, primaryRecords: records,
             windows: windows, damage: damage, damageCount: damageCount, scope: scope)
     }
+}
+
+extension Checkpoint {
+    /// Whether no run has the number of another, or one that is still to be given out, and their
+    /// entries can be counted.
+    private static func isWhole(_ runs: [[SortedRun]], below next: UInt32) -> Bool {
+        let runs = runs.joined()
+        return next < 1 << 31 && runs.count <= mostRuns
+            && runs.allSatisfy { $0.number < next && max($0.entries, $0.bytes) <= 1 << 48 }
+            && Set(runs.map(\.number)).count == runs.count
+    }
+
+    /// The tables of a side file at the most.
+    package static let mostRuns = 4096
 }
 
 /// Writes fields one behind the other.
@@ -194,10 +211,10 @@ private struct FieldReader: ~Copyable, ~Escapable {
         return unsafe bytes.unsafeLoadUnaligned(fromByteOffset: position, as: T.self)
     }
 
-    /// A number that is not negative.
+    /// A number that is not negative, and that a run can count on from.
     @_lifetime(self: copy self)
     mutating func count() -> Int? {
-        guard let value = integer(Int.self), value >= 0 else { return nil }
+        guard let value = integer(Int.self), value >= 0, value <= 1 << 56 else { return nil }
         return value
     }
 

@@ -9,9 +9,15 @@
 // the meta page of the commit at which it was staged, and the pages of that commit are pinned
 // until the next checkpoint has taken its place: whatever the system had written of the side
 // file when it came down, putting that meta page back gives the side file of the checkpoint.
+//
+// A file that is opened comes from outside: its pages are checked before liblmdb walks them, and
+// the records of each chunk before anybody follows their lengths. What is not as it was written
+// makes the run start again.
 
 package import Bytes
+internal import Entries
 package import LMDB
+internal import LMDBPages
 public import Shadow
 internal import Synchronization
 #if canImport(Glibc)
@@ -68,8 +74,14 @@ public final class SideFile: SideStore, @unchecked Sendable {
                 throw SideFileError.damaged(path: path)
             }
             try kept.meta.restore(path)
+            guard try PageCheck.check(path).isSound else {
+                throw SideFileError.damaged(path: path)
+            }
             let file = try SideFile(opening: path, identity, kept, limit)
             return (file, kept.checkpoint)
+        } catch let error as PageCheckError {
+            throw LMDBError(
+                code: .system(error.errno), operation: error.operation, object: error.path)
         } catch let error as LMDBError {
             switch error.code {
             case .system(let number) where number == ENOENT: throw SideFileError.lost(path: path)
@@ -106,7 +118,9 @@ public final class SideFile: SideStore, @unchecked Sendable {
 
     private static func environment(_ path: String, _ limit: Int) throws -> Environment {
         try Environment(
-            path: path, options: .init(mapSize: limit, maximumTables: 4096, isUnsynced: true))
+            path: path,
+            options: .init(
+                mapSize: limit, maximumTables: Checkpoint.mostRuns, isUnsynced: true))
     }
 
     private static func table(_ number: UInt32) -> String { "run.\(number)" }
@@ -214,7 +228,7 @@ package final class SideFileReader: RunReader {
         }
         let records = value.extracting(droppingLast: MemoryLayout<UInt32>.size)
         let stored: UInt32 = value.integer(at: records.byteCount)
-        guard CRC32C.checksum(cursor.key, records) == stored else {
+        guard CRC32C.checksum(cursor.key, records) == stored, Record.fill(records) else {
             throw SideFileError.damagedChunk(run: number)
         }
         chunk.removeAll()

@@ -66,6 +66,13 @@ public struct InodeRecord: Hashable, Sendable {
         return key
     }
 
+    /// The first block of the data fork behind the end of the file.
+    /// - Parameter blockSize: bytes.
+    public func endBlock(blockSize: UInt32) -> UInt64 {
+        let (blocks, rest) = size.quotientAndRemainder(dividingBy: UInt64(blockSize))
+        return blocks + (rest > 0 ? 1 : 0)
+    }
+
     public func value(key: RawSpan) -> FixedBytes<108> {
         var value = FixedBytes<108>()
         value.store(type.rawValue, at: 0)

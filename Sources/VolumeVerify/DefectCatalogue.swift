@@ -17,7 +17,7 @@ extension PrimaryDefect {
         case .dataLabel, .dataLength, .missingTable, .damagedRecord, .activeGeneration,
             .extentOverlap, .extentOverFree, .extentBeyondVolume, .extentOffsetOverlap,
             .reservedArea, .freeBeyondVolume, .freeOverlap, .freeTables, .freeInodeInUse,
-            .attributeOverlap, .counterNextInode, .generationCounts:
+            .attributeOverlap, .reclaimInUse, .counterNextInode, .generationCounts:
             .danger
         case .missingRoot, .danglingEntry, .entryWithoutDirectory, .entryGeneration, .entryType,
             .orphanInode, .directoryNames, .directoryParent, .directoryLoop, .linkCount,
@@ -67,6 +67,7 @@ extension PrimaryDefect {
         case .symlinkSize: "programs that read as many bytes as the size says"
         case .unlinkedNotInReclaim: "using its blocks again"
         case .reclaimWithoutInode: "nothing but tidiness"
+        case .reclaimInUse: "writing beyond the end of the file"
         case .freeInodeInUse: "making a file under this number"
         case .lostInodeNumbers: "using the numbers"
         case .counterInodes, .counterFreeBlocks: "statfs(2), and refusing what does not fit"
@@ -129,6 +130,7 @@ extension PrimaryDefect {
         case .unlinkedNotInReclaim:
             "reclaimed, where no parent pointer knows a name; else that is put back"
         case .reclaimWithoutInode: "the record is removed"
+        case .reclaimInUse: "the record is removed: the contents stay"
         case .freeInodeInUse: "no longer free"
         case .lostInodeNumbers: "freed"
         case .counterInodes: "counted"

@@ -6,6 +6,8 @@ struct InodeFacts {
     let number: InodeNumber
     var presence = Presence.absent
     var isInReclaim = false
+    /// The block of the data fork from which on it is reclaimed.
+    var reclaimedFrom: UInt64?
 
     /// As a directory. A damaged entry counts, but nothing is known of what it names.
     var entries: UInt64 = 0
@@ -86,11 +88,23 @@ extension InodePass {
                 .unlinkedNotInReclaim, in: TableName.reclaim, key: inode.key, found: nil,
                 expected: "a record")
         }
+        judgeReclaim(inode, record)
         if record.type == .directory { judgeDirectory(inode, record) }
         // What is being reclaimed loses its parts one by one.
         guard record.links > 0 else { return }
         judgeAttributes(inode)
         if record.type == .symlink { judgeSymlink(inode, record) }
+    }
+
+    /// Of what has names only blocks behind its end are reclaimed.
+    private func judgeReclaim(_ inode: InodeFacts, _ record: InodeRecord) {
+        guard record.links > 0, let from = inode.reclaimedFrom, let geometry = records.geometry
+        else { return }
+        let end = record.endBlock(blockSize: geometry.blockSize)
+        guard record.type != .regular || from < end else { return }
+        findings.defect(
+            .reclaimInUse, in: TableName.reclaim, key: inode.key, found: "from block \(from)",
+            expected: record.type == .regular ? "from block \(end)" : nil)
     }
 
     private func judgeDirectory(_ inode: InodeFacts, _ record: InodeRecord) {

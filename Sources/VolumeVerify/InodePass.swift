@@ -106,7 +106,8 @@ struct InodePass: ~Copyable {
     private mutating func takeReclaim(_ inode: inout InodeFacts) throws {
         while !reclaim.isAtEnd, reclaim.number == inode.number {
             do throws(RecordDamage) {
-                _ = try ReclaimRecord(key: reclaim.key, value: reclaim.value)
+                inode.reclaimedFrom = try ReclaimRecord(
+                    key: reclaim.key, value: reclaim.value).from
                 inode.isInReclaim = true
             } catch {
                 reclaim.damaged(error)

@@ -31,7 +31,8 @@ public enum PrimaryDefect: String, Sendable, CaseIterable {
     case attributeWithoutInode, attributeBlocks, attributeOverlap, attributeBlocksUnused
     case symlinkWithoutInode, symlinkWithoutTarget, symlinkSize
     // Inode numbers and counters.
-    case unlinkedNotInReclaim, reclaimWithoutInode, freeInodeInUse, lostInodeNumbers
+    case unlinkedNotInReclaim, reclaimWithoutInode, reclaimInUse
+    case freeInodeInUse, lostInodeNumbers
     case counterInodes, counterFreeBlocks, counterNextInode
     // Of an index whose entries are right.
     case generationCounts
@@ -77,6 +78,7 @@ public enum PrimaryDefect: String, Sendable, CaseIterable {
         case .symlinkSize: "a symlink whose size is not the length of its target"
         case .unlinkedNotInReclaim: "an unlinked inode that will never be reclaimed"
         case .reclaimWithoutInode: "an inode to be reclaimed that does not exist"
+        case .reclaimInUse: "contents of a file with names that are to be reclaimed"
         case .freeInodeInUse: "a free inode number that can't be given out"
         case .lostInodeNumbers: "inode numbers that are neither in use nor free"
         case .counterInodes: "the counter of inodes"

@@ -395,11 +395,16 @@ class Volume:
 
     def judge_inodes(self):
         unlinked = set()
-        for key, _ in self.sound("reclaim"):
+        for key, value in self.sound("reclaim"):
             number, = struct.unpack(">Q", key)
             unlinked.add(number)
-            if number not in self.inodes:
+            inode = self.inodes.get(number)
+            if inode is None:
                 self.wrong(f"inode {number} is to be reclaimed and does not exist")
+            elif inode["links"] > 0 and (
+                    inode["type"] != 8
+                    or struct.unpack(">Q", value)[0] * self.geometry[0] < inode["size"]):
+                self.wrong(f"contents of inode {number} are to be reclaimed")
         for number, inode in self.inodes.items():
             if inode["held"] != inode["blocks"]:
                 self.wrong(f"inode {number}: {inode['blocks']} blocks, has {inode['held']}")

@@ -346,6 +346,12 @@ struct Ruin: Sendable, CustomTestStringConvertible {
                 TableName.reclaim, InodeRecord.key(n).span.array,
                 ReclaimRecord(inode: n, from: 0).value.span.array)
         },
+        Ruin("contents of a file with names are to be reclaimed", [.reclaimInUse]) { editor in
+            let n = editor.inode(Ruin.file)
+            editor.put(
+                TableName.reclaim, InodeRecord.key(n).span.array,
+                ReclaimRecord(inode: n, from: 0).value.span.array)
+        },
         Ruin("an unlinked inode is not to be reclaimed", [.unlinkedNotInReclaim]) { editor in
             let n = editor.freeNumbers[0]
             var record = editor.record(editor.inode("/dir0/below/pipe"))

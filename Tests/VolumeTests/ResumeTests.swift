@@ -199,7 +199,8 @@ private struct Life {
             do {
                 let (file, checkpoint) = try SideFile.open(path: path, identity: identity)
                 let why = Keeping.refusal(
-                    record, checkpoint, lastCommit: try volume.read().commit)
+                    record, checkpoint, lastCommit: try volume.read().commit,
+                    indexes: volume.indexes)
                 #expect(why == nil)
                 resumed += 1
                 spared += checkpoint.recordsRead

@@ -234,6 +234,11 @@ private let storagePlants: [Plant] = [
         $0.remove(TableName.reclaim, F.inodeKey(6))
     },
     Plant("reclaim of no inode", [.reclaimWithoutInode: 1]) { $0.putReclaim(7) },
+    Plant("reclaim of a file's contents", [.reclaimInUse: 1]) {
+        $0.update(2) { $0.size = 1 }
+        $0.putReclaim(2)
+    },
+    Plant("reclaim of a symlink with names", [.reclaimInUse: 1]) { $0.putReclaim(4) },
     Plant("free number in use", [.freeInodeInUse: 1]) { $0.putFreeInode(5) },
     Plant("the volume's number is free", [.freeInodeInUse: 1]) { $0.putFreeInode(0) },
     Plant("numbers that are lost", [.lostInodeNumbers: 1]) {

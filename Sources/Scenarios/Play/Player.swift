@@ -452,7 +452,10 @@ extension Player {
         if record.state.isResumable {
             do {
                 let opened = try stage.openSideStore(number)
-                if Keeping.refusal(record, opened.checkpoint, lastCommit: commit) == nil {
+                if Keeping.refusal(
+                    record, opened.checkpoint, lastCommit: commit, indexes: stage.owner.indexes)
+                    == nil
+                {
                     store = opened.store
                     checkpoint = opened.checkpoint
                 }

@@ -8,6 +8,7 @@ internal import LMDB
 internal import Logging
 public import Tidemark
 internal import VolumeFormat
+internal import VolumeIndexes
 
 enum Runs {
     /// Ended runs that are remembered.
@@ -33,9 +34,19 @@ enum Runs {
         guard key.byteCount == 8 else { throw .length }
         let body = try value.verified(key: key)
         guard let record = try? JSONDecoder().decode(RunRecord.self, from: Data(body.array)),
-            record.number == key.integer(at: 0)
+            record.number == key.integer(at: 0), record.isWithinBounds, isPossible(record)
         else { throw .field("record") }
         return record
+    }
+
+    /// Whether there can be a run about these indexes, and about a part of them.
+    private static func isPossible(_ record: RunRecord) -> Bool {
+        let slots = record.indexes.compactMap { name in
+            VolumeSlots.all.firstIndex { $0.name == name }
+        }
+        guard !slots.isEmpty, slots.count == record.indexes.count else { return false }
+        return record.scope == nil
+            || record.strategy != .rebuild && !slots.contains { VolumeSlots.isSummary(.init($0)) }
     }
 
     /// The runs that can go on, as they are found on opening: those that worked have crashed.

@@ -73,6 +73,13 @@ extension Operations {
             }
             try removeReclaim(ReclaimRecord(inode: n, from: 0))
             return .mended("the record was removed: there is nothing to reclaim")
+        case .reclaimInUse:
+            guard let inode = try inode(n), let record = try reclaimRecord(of: n),
+                !mayReclaim(record, inode)
+            else { return .gone }
+            try removeReclaim(record)
+            isMending(n)
+            return .mended("the record was removed: the file has names, and keeps its contents")
         default: return nil
         }
     }

@@ -10,7 +10,8 @@
 //   (ReclaimJob.swift) or when it is asked. After a crash nothing is open, and all of them go.
 // - Storage that is free already while an extent claims it has two owners. It is never freed
 //   again: the extent and the record stay, and the volume reports them. So it is with an
-//   extent whose record is damaged.
+//   extent whose record is damaged, and with a record that asks for what lies before the end of a
+//   file with names.
 
 internal import Bytes
 internal import LMDB
@@ -108,6 +109,7 @@ extension Operations {
             if outcome != .done { try put(inode, n) }
             return outcome
         }
+        guard mayReclaim(record, inode) else { return .damaged }
         let outcome = try freeExtents(n, &inode, .data, from: record.from, &budget)
         try put(inode, n)
         if outcome == .done { try removeReclaim(record) }
@@ -180,7 +182,15 @@ extension Operations {
         return true
     }
 
-    private func reclaimRecord(of n: InodeNumber) throws -> ReclaimRecord? {
+    /// Whether the record asks for no contents of what has names: it, or the link count, may lie,
+    /// and what is freed does not come back.
+    func mayReclaim(_ record: ReclaimRecord, _ inode: InodeRecord) -> Bool {
+        inode.links == 0
+            || inode.type == .regular
+                && record.from >= inode.endBlock(blockSize: core.geometry.blockSize)
+    }
+
+    func reclaimRecord(of n: InodeNumber) throws -> ReclaimRecord? {
         let key = InodeRecord.key(n)
         guard let value = try transaction.get(core.tables.reclaim, key.span) else { return nil }
         do {
@@ -198,6 +208,10 @@ extension Operations {
         // The record of an orphan doesn't say where it was cut. What was cut off is
         // written; what was reserved ahead, or is being written now, is unwritten.
         guard inode.links > 0 else { return try dropWritten(n, &inode) }
+        guard mayReclaim(record, inode) else {
+            throw VolumeError.damaged(
+                table: TableName.reclaim, object: "reclaim of inode \(n)", .field("from"))
+        }
         while true {
             var budget = Operations.reclaimPiece
             let outcome = try freeExtents(n, &inode, .data, from: record.from, &budget)
