@@ -240,8 +240,8 @@ let package = Package(
         .testTarget(
             name: "CampaignTests",
             dependencies: [
-                "Bytes", "LMDB", "LMDBPages", "RunService", "TestSupport", "Threads", "Tidemark",
-                "Volume",
+                "Bytes", "LMDB", "LMDBPages", "LinuxIndex", "RunService", "Scrub", "Shadow",
+                "SideFile", "TestSupport", "Threads", "TidemarkCommand", "Tidemark", "Volume",
                 "VolumeFormat", "VolumeService", "VolumeVerify",
             ],
             swiftSettings: strict),

@@ -8,10 +8,19 @@ import VolumeFormat
 struct CampaignField: Sendable, CustomTestStringConvertible {
     /// A file of the volume's directory instead of a table: `data`.
     var isFile = false
-    /// Bytes of it that its checksum is over, which follows them; nil: it has none.
-    var sealed: Range<Int>?
+    /// Bytes of a file that its checksum is over, which follows them; nil: it has none.
+    var sealedBytes: Range<Int>?
+    /// Whether the checksum is over all of a file, at whose end it is.
+    var isSealedWhole = false
     /// Where it is, in pages that the metadata's last meta page leads to.
     var page: MetaPlace?
+    /// Where it is, in a file that has no fixed places; nil in one that has not got it.
+    var place: (@Sendable ([UInt8]) -> Range<Int>?)?
+    /// The member of a run's record that it is, as `limits.share`.
+    var member: String?
+    /// The LMDB file that its table is in.
+    var environment = "meta.mdb"
+    var volume = CampaignVolumeKind.closed
     let table: String
     let name: String
     let isInKey: Bool
@@ -24,6 +33,20 @@ struct CampaignField: Sendable, CustomTestStringConvertible {
     let record: @Sendable ([UInt8], [UInt8]) -> Bool
 
     var testDescription: String { "\(table).\(name)" }
+
+    /// Its file in the volume's directory.
+    var file: String { table }
+
+    /// - Parameter count: bytes of the file.
+    func sealed(_ count: Int) -> Range<Int>? {
+        isSealedWhole ? 0..<count - checksumSize : sealedBytes
+    }
+}
+
+/// Which volume has it.
+enum CampaignVolumeKind: String, CaseIterable, Sendable {
+    /// One at rest, with every kind of record; one with a run that can go on.
+    case closed, suspended
 }
 
 /// Pages of the metadata.
@@ -61,7 +84,7 @@ enum CampaignFields {
     typealias Layout = [(name: String, size: Int, isFree: Bool)]
     typealias Choice = @Sendable ([UInt8], [UInt8]) -> Bool
 
-    private static func fields(
+    static func fields(
         _ table: String, key: Layout, value: Layout, prefix: String = "",
         record: @escaping @Sendable ([UInt8], [UInt8]) -> Bool = { _, _ in true }
     ) -> [CampaignField] {
@@ -103,11 +126,12 @@ enum CampaignFields {
     /// The layouts of Docs/format.md. What no other record repeats may be anything: `isFree`.
     static let all: [CampaignField] = [
         geometry, counters, generations, inodes, dirents, inlineXattrs, remoteXattrs, small,
-        extents, free, rmap, parents, quota, runs, hookLog, metaPage, rootPage, files,
+        extents, free, rmap, parents, quota, quarantine, runs, hookLog, metaPage, rootPage, files,
+        suspended,
     ].flatMap { $0 }
 
     /// Fields of a file, or of a page of the metadata, from `start` on.
-    private static func places(
+    static func places(
         _ file: String, _ names: Layout, from start: Int = 0, sealed: Range<Int>? = nil,
         _ page: MetaPlace? = nil
     ) -> [CampaignField] {
@@ -115,13 +139,13 @@ enum CampaignFields {
         return names.map { name, size, isFree in
             defer { offset += size }
             return CampaignField(
-                isFile: true, sealed: sealed, page: page, table: file, name: name,
+                isFile: true, sealedBytes: sealed, page: page, table: file, name: name,
                 isInKey: false, offset: offset, size: size, isFree: isFree,
                 record: { _, _ in true })
         }
     }
 
-    private static func tree(_ name: String) -> Layout {
+    static func tree(_ name: String) -> Layout {
         [
             ("\(name) pad", 4, true), ("\(name) flags", 2, false), ("\(name) depth", 2, false),
             ("\(name) branch pages", 8, true), ("\(name) leaf pages", 8, true),
@@ -131,23 +155,32 @@ enum CampaignFields {
     }
 
     /// What of it only counts, or is not read where it is right, may be anything.
-    private static let metaPage = places(
-        "meta.mdb",
+    static let metaPageLayout: Layout =
         [
             ("meta page number", 8, true), ("meta pad", 2, true), ("meta flags", 2, false),
             ("meta bounds", 4, true), ("meta magic", 4, false), ("meta version", 4, false),
             ("meta address", 8, true), ("meta map size", 8, true),
         ] + tree("free pages") + tree("tables") + [
             ("meta last page", 8, true), ("meta commit", 8, true),
-        ], .meta)
+        ]
 
-    private static let rootPage = places(
-        "meta.mdb",
-        [
-            ("root page number", 8, false), ("root pad", 2, true), ("root flags", 2, false),
-            ("root lower", 2, false), ("root upper", 2, false), ("root first node", 2, false),
-            ("root second node", 2, false),
-        ], .root)
+    private static let metaPage = places("meta.mdb", metaPageLayout, .meta)
+
+    static let rootPageLayout: Layout = [
+        ("root page number", 8, false), ("root pad", 2, true), ("root flags", 2, false),
+        ("root lower", 2, false), ("root upper", 2, false), ("root first node", 2, false),
+        ("root second node", 2, false),
+    ]
+
+    private static let rootPage = places("meta.mdb", rootPageLayout, .root)
+
+    /// What a record was may be anything.
+    private static let quarantine = fields(
+        "quarantine", key: [("number", 8, true)],
+        value: [
+            ("time", 12, true), ("length of the table's name", 1, true), ("table", 6, true),
+            ("length of the key", 2, true), ("key", 8, true), ("value", 0, true),
+        ])
 
     private static let files: [CampaignField] = [
         places(
@@ -246,7 +279,12 @@ enum CampaignFields {
     private static let runs = fields(
         "runs", key: [("number", 8, true)], value: [("record", 0, true)])
 
+    /// The first delta of a commit, and what follows it.
+    static let hookLogValue: Layout = [
+        ("kind", 1, true), ("index", 1, true), ("length of the primary key", 2, true),
+        ("length of the key", 2, true), ("length of the value", 2, true), ("strings", 0, true),
+    ]
+
     private static let hookLog = fields(
-        "hooklog", key: [("commit", 8, true), ("ordinal", 4, true)],
-        value: [("deltas", 0, true)])
+        "hooklog", key: [("commit", 8, true), ("ordinal", 4, true)], value: hookLogValue)
 }

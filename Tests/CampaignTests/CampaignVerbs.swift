@@ -5,6 +5,9 @@ import Foundation
 import LMDB
 import LMDBPages
 import RunService
+import Scrub
+import TestSupport
+import Testing
 import Tidemark
 import Volume
 import VolumeFormat
@@ -86,18 +89,98 @@ enum CampaignVerbs {
                     execution.options.strategy = strategy
                     return try execution.perform()
                 }
-                var kinds = Set(report.primaryDefects.counts.keys)
-                for index in report.indexes where index.found.total > 0 { kinds.insert(index.name) }
+                return answer(report)
+            }
+        }
+    }
+
+    private static func answer(_ report: RunReport) -> Answer {
+        var kinds = Set(report.primaryDefects.counts.keys)
+        for index in report.indexes where index.found.total > 0 { kinds.insert(index.name) }
+        let verdict: Verdict =
+            switch report.outcome {
+            case .clean: .clean
+            case .repaired: .repaired
+            case .corrupt: .found
+            case .incomplete: .incomplete
+            default: .refused
+            }
+        return Answer(verdict: verdict, kinds: kinds, words: report.reason ?? "")
+    }
+
+    /// The run that was stopped goes on, or starts again.
+    static func resume(_ path: String) -> Answer {
+        refusing {
+            try opened(path, .readWrite) { volume in
+                let record = try volume.resumableRun(nil)
+                let registry = RunRegistry(volume, command: "campaign")
+                let report = try registry.withHandle(record.resumeLimits(with: registry)) {
+                    try RunExecution($0, of: record).resume(record)
+                }
+                return answer(report)
+            }
+        }
+    }
+
+    static func scrub(_ path: String) -> Answer {
+        refusing {
+            try opened(path, .readWrite) { volume in
+                let registry = RunRegistry(volume, command: "campaign")
+                let report = try registry.withHandle(RunLimits()) {
+                    try Scrub.perform(volume, $0)
+                }
+                let kinds = report.counts.filter { $0.value > 0 }.map(\.key.rawValue)
                 let verdict: Verdict =
                     switch report.outcome {
                     case .clean: .clean
                     case .repaired: .repaired
-                    case .corrupt: .found
-                    case .incomplete: .incomplete
-                    default: .refused
+                    case .optimisable, .corrupt: .found
+                    case .stopped: .incomplete
                     }
-                return Answer(verdict: verdict, kinds: kinds, words: report.reason ?? "")
+                return Answer(
+                    verdict: verdict, kinds: Set(kinds),
+                    words: report.left.prefix(4).map { "\($0.finding)" }.joined(separator: "; "))
             }
+        }
+    }
+
+    /// Whether this process may mount.
+    static let canMount: Bool = {
+        let device = open("/dev/fuse", O_RDWR | O_CLOEXEC)
+        if device >= 0 { close(device) }
+        return device >= 0
+    }()
+
+    /// Through the command and the kernel: mounted, used, unmounted.
+    static func mount(_ path: String) throws -> Answer {
+        let point = path + ".mount"
+        try FileManager.default.createDirectory(
+            atPath: point, withIntermediateDirectories: false)
+        defer { _ = try? shell("umount -l \"$1\" 2>/dev/null; rmdir \"$1\"", point) }
+        let mounted = try Started("/usr/bin/timeout", ["20", tidemark, "mount", path, point]).wait()
+        guard mounted.status == 0 else {
+            guard mounted.status < 32 else { throw MountEnded(during: "mount", mounted) }
+            return Answer(verdict: .refused, words: mounted.errors)
+        }
+        // Errors of files are none of the mount.
+        let used = try shell(
+            """
+            cd "$1" && timeout 20 bash -c 'find . -ls; tar cf - . | cat >/dev/null; mkdir made &&
+            echo 1 >made/file && mv made/file made/other && rm -r made; rm -f link; sync -f .; true'
+            """, point)
+        let unmounted = try Started("/usr/bin/timeout", ["20", tidemark, "unmount", point]).wait()
+        let isDead = used.errors.contains("Transport endpoint is not connected")
+        guard used.status < 124, unmounted.status < 32, !isDead else {
+            throw MountEnded(during: "use: \(used.errors.suffix(300))", unmounted)
+        }
+        return Answer(verdict: unmounted.status == 0 ? .clean : .found, words: unmounted.errors)
+    }
+
+    struct MountEnded: Error, CustomStringConvertible {
+        let description: String
+
+        init(during what: String, _ ended: Ended) {
+            description = "\(what) ended with \(ended.status): \(ended.errors.suffix(300))"
         }
     }
 

@@ -64,7 +64,9 @@ struct CampaignVolume {
     private static func addRecords(_ path: String) throws {
         let environment = try Environment(
             path: path + "/meta.mdb", options: .init(mapSize: 1 << 30))
-        let tables = try [TableName.runs, TableName.hookLog, TableName.reclaim].map {
+        let tables = try [
+            TableName.runs, TableName.hookLog, TableName.reclaim, TableName.quarantine,
+        ].map {
             try #require(try environment.table($0, create: true))
         }
         try environment.write { transaction in
@@ -82,6 +84,12 @@ struct CampaignVolume {
             let key = InodeRecord.key(4)
             let reclaim = ReclaimRecord(inode: 4, from: 100).value
             try transaction.put(tables[2], key.span, reclaim.span)
+            let first = QuarantineRecord.key(1)
+            let taken = QuarantineRecord(
+                table: TableName.inodes, key: key.span.array, value: [1, 2, 3, 4],
+                since: Timestamp(seconds: 1, nanoseconds: 2))
+            try transaction.put(
+                tables[3], first.span, taken.value(key: first.span).rawSpan)
         }
         try environment.sync()
     }
@@ -124,9 +132,13 @@ extension CampaignCase {
     }
 
     private func tellFile(_ volume: String) throws -> Bool {
-        let path = volume + "/" + field.table
+        let path = volume + "/" + field.file
         var bytes = Array(try Data(contentsOf: URL(fileURLWithPath: path)))
-        var start = field.offset
+        var start = field.offset, size = field.size
+        if let place = field.place {
+            guard let found = place(bytes) else { return false }
+            (start, size) = (found.lowerBound, found.count)
+        }
         if let page = field.page {
             func number(_ place: Int) -> Int {
                 (0..<8).reduce(0) { $0 | Int(bytes[place + $1]) << (8 * $1) }
@@ -135,20 +147,20 @@ extension CampaignCase {
             let meta = number(144) > number(4096 + 144) ? 0 : 4096
             start += page == .meta ? meta : number(meta + 128) * 4096
         }
-        guard bytes.count >= start + field.size else { return false }
+        guard bytes.count >= start + size else { return false }
         var random = SplitMix64(seed: seed)
-        let old = Array(bytes[start..<start + field.size])
+        let old = Array(bytes[start..<start + size])
         let new = lie.apply(to: old, &random)
         guard new != old else { return false }
-        bytes.replaceSubrange(start..<start + field.size, with: new)
-        if isSealed, let sealed = field.sealed {
+        bytes.replaceSubrange(start..<start + size, with: new)
+        if isSealed, let sealed = field.sealed(bytes.count) {
             let body = Array(bytes[sealed])
             bytes.replaceSubrange(
                 sealed.lowerBound..<sealed.upperBound + checksumSize,
                 with: sealedValue(key: RawSpan(), body: body))
         }
         // What has no checksum is told once.
-        guard field.sealed != nil || isSealed else { return false }
+        guard field.sealed(bytes.count) != nil || isSealed else { return false }
         let handle = try FileHandle(forWritingTo: URL(fileURLWithPath: path))
         try handle.write(contentsOf: Data(bytes))
         try handle.close()
@@ -157,9 +169,22 @@ extension CampaignCase {
 
     private func tellRecord(_ volume: String) throws -> Bool {
         let environment = try Environment(
-            path: volume + "/meta.mdb", options: .init(mapSize: 1 << 30))
-        let table = try #require(try environment.table(field.table, create: false))
+            path: volume + "/" + field.environment, options: .init(mapSize: 1 << 30))
+        let name = field.environment == "meta.mdb" ? field.table : SuspendedVolume.sortedRun
+        let table = try #require(try environment.table(name, create: false), "no table \(name)")
         let (key, value) = try #require(try record(environment, table), "no \(testDescription)")
+        if let member = field.member {
+            guard isSealed else { return false }
+            let body = Array(value.dropLast(checksumSize))
+            guard let new = SuspendedVolume.replacing(member, in: body, lie), new != body else {
+                return false
+            }
+            try environment.write { transaction in
+                try transaction.put(
+                    table, key.rawSpan, sealedValue(key: key.rawSpan, body: new).rawSpan)
+            }
+            return try finish(environment, volume)
+        }
         var random = SplitMix64(seed: seed)
         var newKey = key, newValue = value
         let whole = field.isInKey ? key.count : value.count - checksumSize
@@ -181,7 +206,14 @@ extension CampaignCase {
             if newKey != key { _ = try transaction.delete(table, key.rawSpan) }
             try transaction.put(table, newKey.rawSpan, newValue.rawSpan)
         }
+        return try finish(environment, volume)
+    }
+
+    private func finish(_ environment: Environment, _ volume: String) throws -> Bool {
         try environment.sync()
+        if field.environment != "meta.mdb" {
+            try SuspendedVolume.point(volume, at: volume + "/" + field.environment)
+        }
         return true
     }
 
