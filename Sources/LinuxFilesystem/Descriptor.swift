@@ -37,6 +37,12 @@ public struct Descriptor: ~Copyable, @unchecked Sendable {
         return unsafe fstat(number, &status) == 0 ? UInt64(status.st_ino) : 0
     }
 
+    /// Whether a directory is open.
+    public var isDirectory: Bool {
+        var status = stat()
+        return unsafe fstat(number, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
+    }
+
     /// The whole of a small file of the kernel; `path` is relative to this directory.
     public func text(of path: String) throws(LinuxCallError) -> String {
         let file = try open(path)

@@ -44,6 +44,9 @@ public struct LinuxCallError: Error, Hashable, Sendable {
     /// Whether somebody holds what the call needs, and it may do later: a lease on a file.
     public var isBusy: Bool { errno == EAGAIN || errno == EBUSY }
 
+    /// Whether the object is encrypted, and nobody has given its key.
+    public var isLocked: Bool { errno == ENOKEY }
+
     /// Whether the process lacks the privilege for the call.
     public var isForbidden: Bool { errno == EPERM || errno == EACCES }
 

@@ -60,6 +60,12 @@ public final class MountedFilesystem: Sendable {
         }
     }
 
+    /// Has the root directory written out (fsync(2)), which fails with `EIO` where the filesystem
+    /// has been shut down, whatever it still answers from memory. It takes its time.
+    public func checkWritten() throws(LinuxCallError) {
+        guard fsync(root.number) == 0 else { throw LinuxCallError("fsync", path) }
+    }
+
     /// Its line in `/proc/self/mountinfo`; nil where this process sees none.
     public func mount() throws(LinuxCallError) -> MountLine? {
         let proc = try Descriptor.open("/proc/self", flags: O_RDONLY | O_DIRECTORY)

@@ -215,7 +215,7 @@ extension IndexFile {
                 }
                 place += 1
             }
-            guard let newest, NameKey.isWellFormed(first.key) else { continue }
+            guard let newest, ParentKey.isWellFormed(first.key) else { continue }
             try commitName(
                 first.key, isPresent: sorted.record(newest).isPresent, &end, &transaction, &count,
                 &pairs)
@@ -272,13 +272,13 @@ extension IndexFile {
                 place += 1
             }
             let isPresent = try !isRemoval || hasName(pair, &transaction)
-            keys.append((NameKey.pair(pair.directory, pair.child).span.array, isPresent))
+            keys.append((InodePair.key(pair.directory, pair.child).span.array, isPresent))
         }
         try commitKeys(tables.children, keys.count, &transaction) { keys[$0] }
     }
 
     private func hasName(_ pair: NamePair, _ transaction: inout WriteTransaction) throws -> Bool {
-        let prefix = NameKey.pair(pair.child, pair.directory)
+        let prefix = InodePair.key(pair.child, pair.directory)
         return try transaction.withCursor(tables.parents) { cursor in
             guard try cursor.seek(prefix.span), cursor.key.byteCount >= 16 else { return false }
             return compareBytes(cursor.key.extracting(first: 16), prefix.span) == 0
@@ -293,7 +293,7 @@ extension IndexFile {
         let children = try childrenOf(piece, &transaction)
         try transaction.withCursor(tables.parents) { cursor in
             for (directory, child) in children {
-                let prefix = NameKey.pair(child, directory)
+                let prefix = InodePair.key(child, directory)
                 var isThere = try cursor.seek(prefix.span)
                 while isThere, cursor.key.byteCount > 16,
                     compareBytes(cursor.key.extracting(first: 16), prefix.span) == 0
@@ -313,7 +313,7 @@ extension IndexFile {
     ) throws -> [(directory: UInt64, child: UInt64)] {
         var children: [(directory: UInt64, child: UInt64)] = []
         try transaction.withCursor(tables.children) { cursor in
-            var isThere = try cursor.seek(NameKey.pair(piece.lower.inode, 0).span)
+            var isThere = try cursor.seek(InodePair.key(piece.lower.inode, 0).span)
             while isThere {
                 guard cursor.key.byteCount == 16 else {
                     throw IndexFileError(path, .damaged("an entry of the table children"))

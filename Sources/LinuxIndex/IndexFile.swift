@@ -59,7 +59,7 @@ package final class IndexFile: Sendable {
         if try !isEmpty(path) { try checkPages(path) }
         return try calling(path) {
             let environment = try Environment(
-                path: path, options: .init(mapSize: mapSize, maximumTables: 8))
+                path: place(of: path), options: .init(mapSize: mapSize, maximumTables: 8))
             if let found = try Tables({ try environment.table($0, create: false) }) {
                 return IndexFile(path, environment, found, lock)
             }
@@ -86,7 +86,8 @@ package final class IndexFile: Sendable {
         guard metas.isSound else { throw IndexFileError(path, metas) }
         return try calling(path) {
             let environment = try Environment(
-                path: path, options: .init(mapSize: mapSize, maximumTables: 8, isReadOnly: true))
+                path: place(of: path),
+                options: .init(mapSize: mapSize, maximumTables: 8, isReadOnly: true))
             try checkPages(path, environment, seconds: seconds)
             guard let found = try Tables({ try environment.table($0, create: false) }) else {
                 throw IndexFileError(path, .noIndex("it has not the tables of one"))
@@ -109,6 +110,38 @@ package final class IndexFile: Sendable {
             throw IndexFileError(path, .noIndex("it is no file"))
         }
         return status.st_size == 0
+    }
+
+    /// The file that `path` leads to through symbolic links, whether it is there or not. What is
+    /// asked about the place of a file is asked of this one, and liblmdb is to find one lock for
+    /// it, which lies beside it.
+    static func place(of path: String) throws -> String {
+        var path = path
+        for _ in 0..<40 {
+            if let found = unsafe realpath(path.hostPath, nil) {
+                defer { unsafe free(found) }
+                return unsafe String(hostPath: found)
+            }
+            guard errno == ENOENT else { break }
+            let slash = path.lastIndex(of: "/")
+            let folder = slash.map { String(path[...$0]) } ?? "./"
+            var target = [UInt8](repeating: 0, count: Int(PATH_MAX))
+            let count = unsafe target.withUnsafeMutableBytes {
+                unsafe readlink(
+                    path.hostPath, $0.baseAddress!.assumingMemoryBound(to: CChar.self), $0.count)
+            }
+            if count > 0 {
+                let next = String(hostPath: target.prefix(count))
+                path = next.hasPrefix("/") ? next : folder + next
+            } else if let found = unsafe realpath(folder.hostPath, nil) {
+                defer { unsafe free(found) }
+                let name = slash.map { path[path.index(after: $0)...] } ?? path[...]
+                return unsafe String(hostPath: found) + "/" + name
+            } else {
+                break
+            }
+        }
+        throw IndexFileError(path, .failed(systemText(errno)))
     }
 
     /// What liblmdb has to say becomes an error about the file.

@@ -15,7 +15,6 @@ package struct IndexFileError: Error, Sendable, CustomStringConvertible {
         case onServedFilesystem
         case noRoom(String)
         case realtime
-        case noReverseMap
         case failed(String)
     }
 
@@ -73,9 +72,6 @@ package struct IndexFileError: Error, Sendable, CustomStringConvertible {
             "there is no room for the index (\(why)): what it holds is as of its last commit; make "
                 + "room and start the server again"
         case .realtime: "files of a realtime device can't be indexed"
-        case .noReverseMap:
-            "this XFS has no reverse map, and its trace events tell of no blocks; "
-                + "`mkfs.xfs -m rmapbt=1` makes one that has"
         case .failed(let why): why
         }
     }

@@ -17,7 +17,7 @@
 // an inode or a directory is read again they say which entries it had.
 
 package import Bytes
-internal import Tidemark
+internal import LinuxOwner
 
 /// Blocks of a chunk.
 let chunkBlocks: UInt64 = 256
@@ -26,8 +26,6 @@ let chunkBlocks: UInt64 = 256
 package struct BlockKey: Hashable, Sendable, Comparable {
     package var chunk, inode, line: UInt64
     package var fork: UInt8
-
-    static let size = 25
 
     package init(chunk: UInt64, inode: UInt64, fork: UInt8, line: UInt64) {
         self.chunk = chunk
@@ -43,19 +41,17 @@ package struct BlockKey: Hashable, Sendable, Comparable {
             line: offset &+ (chunkBlocks - 1 - block % chunkBlocks))
     }
 
-    /// nil where the bytes are no such key.
+    /// nil where the bytes are no such key: it is coded as that of a mapping is, with the chunk in
+    /// place of the block and the line in place of the offset.
     package init?(_ key: RawSpan) {
-        guard key.byteCount == BlockKey.size else { return nil }
-        chunk = key.integer(at: 0)
-        inode = key.integer(at: 8)
-        fork = key.integer(at: 16)
-        line = key.integer(at: 17)
-        guard fork <= 1, chunk < 1 << 55, line < 1 << 55 else { return nil }
+        guard let code = MappingKey(key) else { return nil }
+        self.init(chunk: code.block, inode: code.owner, fork: code.fork, line: code.offset)
+        guard chunk < 1 << 55, line < 1 << 55 else { return nil }
     }
 
     /// The same, of a key of `extents`.
     init?(extents key: RawSpan) {
-        guard key.byteCount == BlockKey.size else { return nil }
+        guard key.byteCount == MappingKey.size else { return nil }
         inode = key.integer(at: 0)
         fork = key.integer(at: 8)
         line = key.integer(at: 9)
@@ -64,12 +60,7 @@ package struct BlockKey: Hashable, Sendable, Comparable {
     }
 
     package var bytes: FixedBytes<25> {
-        var key = FixedBytes<25>()
-        key.store(chunk, at: 0)
-        key.store(inode, at: 8)
-        key.store(fork, at: 16)
-        key.store(line, at: 17)
-        return key
+        MappingKey(block: chunk, owner: inode, fork: fork, offset: line).bytes
     }
 
     var extentsBytes: FixedBytes<25> {
@@ -166,15 +157,9 @@ package func forEachStretch(
     return true
 }
 
-/// A name of a file in a directory.
-package enum NameKey {
-    static let headerSize = 16
-
-    static func isWellFormed(_ key: RawSpan) -> Bool {
-        key.byteCount > headerSize && key.byteCount <= headerSize + 255
-    }
-
-    static func pair(_ first: UInt64, _ second: UInt64) -> FixedBytes<16> {
+/// A pair of inodes: the key of `children`, and what the keys of names begin with.
+package enum InodePair {
+    static func key(_ first: UInt64, _ second: UInt64) -> FixedBytes<16> {
         var key = FixedBytes<16>()
         key.store(first, at: 0)
         key.store(second, at: 8)

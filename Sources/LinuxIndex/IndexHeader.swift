@@ -1,8 +1,8 @@
 // The head of an index file: of which filesystem it is, and as of when.
 //
-//   magic u64, version u32, kind u8 (1: XFS), 3 bytes of 0, identity of the filesystem 16 bytes,
-//   block size u32, major u32, minor u32, 4 bytes of 0, blocks u64, start of the partition u64
-//   (sectors of 512 bytes; 2^64 - 1: not known), root inode u64, epoch u64, boot 36 bytes,
+//   magic u64, version u32, kind u8 (1: XFS, 2: ext4), 3 bytes of 0, identity of the filesystem 16
+//   bytes, block size u32, major u32, minor u32, 4 bytes of 0, blocks u64, start of the partition
+//   u64 (sectors of 512 bytes; 2^64 - 1: not known), root inode u64, epoch u64, boot 36 bytes,
 //   4 bytes of 0, mount u64, as of u64, names of device and disk 32 bytes each, CRC32C u32
 
 package import Bytes
@@ -14,6 +14,9 @@ package struct IndexHeader: Hashable, Sendable {
     static let size = 224
     package static let unknownStart = UInt64.max
 
+    package enum Kind: UInt8, Sendable { case xfs = 1, ext4 = 2 }
+
+    package var kind: Kind
     package var identity: [UInt8]
     /// Bytes.
     package var blockSize: UInt32
@@ -35,10 +38,12 @@ package struct IndexHeader: Hashable, Sendable {
     package var device, disk: String
 
     package init(
-        identity: [UInt8], blockSize: UInt32, major: UInt32, minor: UInt32, blocks: UInt64,
+        kind: Kind, identity: [UInt8], blockSize: UInt32,
+        major: UInt32, minor: UInt32, blocks: UInt64,
         partitionStart: UInt64, root: UInt64, epoch: UInt64, boot: String, mount: UInt64,
         asOf: UInt64, device: String, disk: String
     ) {
+        self.kind = kind
         self.identity = identity
         self.blockSize = blockSize
         self.major = major
@@ -58,7 +63,7 @@ package struct IndexHeader: Hashable, Sendable {
         var bytes = FixedBytes<224>()
         bytes.store(IndexHeader.magic, at: 0)
         bytes.store(IndexHeader.version, at: 8)
-        bytes.store(UInt8(1), at: 12)
+        bytes.store(kind.rawValue, at: 12)
         bytes.store(text: identity, at: 16, room: 16)
         bytes.store(blockSize, at: 32)
         bytes.store(major, at: 36)
@@ -72,7 +77,7 @@ package struct IndexHeader: Hashable, Sendable {
         bytes.store(asOf, at: 128)
         bytes.store(text: Array(device.utf8), at: 136, room: 32)
         bytes.store(text: Array(disk.utf8), at: 168, room: 32)
-        bytes.store(CRC32C.checksum(bytes.span.extracting(first: 220)), at: 220)
+        bytes.seal()
         return bytes
     }
 
@@ -85,11 +90,10 @@ package struct IndexHeader: Hashable, Sendable {
         }
         let version: UInt32 = bytes.integer(at: 8)
         guard version == IndexHeader.version else { throw DefectError(.version(version)) }
-        guard bytes.byteCount == IndexHeader.size,
-            CRC32C.checksum(bytes.extracting(first: 220))
-                == bytes.integer(at: 220, as: UInt32.self),
-            bytes.integer(at: 12, as: UInt8.self) == 1
+        guard bytes.byteCount == IndexHeader.size, bytes.unsealed() != nil,
+            let kind = Kind(rawValue: bytes.integer(at: 12))
         else { throw DefectError(.damaged) }
+        self.kind = kind
         identity = bytes.extracting(16..<32).array
         blockSize = bytes.integer(at: 32)
         major = bytes.integer(at: 36)

@@ -1,13 +1,15 @@
 // A server's work: it reads all records of a mounted filesystem into an index file, and keeps that
 // current from events, for as long as it runs.
 //
-// It is a run's scan without an end: cursor, stamps, losses, marks and the set of ranges to be read
-// again are the framework's (HookPoint, Scanner, UnlockedAccess). Where a run collects a shadow to
-// be compared, the changes are put into the file, mark by mark:
+// Where events say what changes it is a run's scan without an end: cursor, stamps, losses, marks
+// and the set of ranges to be read again are the framework's (HookPoint, Scanner, UnlockedAccess).
+// Where a run collects a shadow to be compared, the changes are put into the file, mark by mark:
 //
 //     ┌─> poll, take ──> read a window ──┐        while something is unread
 //     │                                  │
 //     └── commit <── delivered? <── mark <┘        when no window is open
+//
+// Where they only say which inode changes, inodes are read again (InodeSession.swift).
 //
 // At a mark every event up to it has been taken, of all that was read. What is still unread stands
 // in the file with the time as of which it was last true. A start begins with everything unread:
@@ -76,12 +78,11 @@ package final class IndexKeeper {
     ) throws {
         self.target = target
         self.options = options
-        let owner = try XFSOwner(
-            path: target, for: .index, bufferKilobytes: options.bufferKilobytes)
-        try IndexKeeper.refuse(owner, path)
+        let kept = try KeptFilesystem(target, options)
+        try IndexKeeper.refuse(kept, path)
         file = try IndexFile.openForServer(path)
         let snapshot = try file.snapshot()
-        var header = try IndexKeeper.header(of: owner)
+        var header = try kept.header()
         if let before = snapshot.header {
             guard before.identity == header.identity, before.blockSize == header.blockSize else {
                 throw IndexFileError(
@@ -101,29 +102,21 @@ package final class IndexKeeper {
             upTo: 0, header: header, unsettled: unsettled)
     }
 
-    private static func refuse(_ owner: XFSOwner, _ path: String) throws {
-        if owner.xfs.geometry.hasRealtime { throw IndexFileError(path, .realtime) }
-        if owner.rmap == nil { throw IndexFileError(owner.label, .noReverseMap) }
-        var status = stat()
-        let folder = path.lastIndex(of: "/").map { String(path[...$0]) } ?? "."
-        guard unsafe stat(folder.hostPath, &status) == 0 else {
-            throw IndexFileError(path, .failed(systemText(errno)))
+    private static func refuse(_ kept: KeptFilesystem, _ path: String) throws {
+        if kept.hasRealtime { throw IndexFileError(path, .realtime) }
+        // The file lies where its folder does, unless something is mounted on it.
+        let mount = kept.mount, place = try IndexFile.place(of: path)
+        let folder = place.lastIndex(of: "/").map { String(place[...$0]) } ?? "/"
+        for one in [folder, place] {
+            var status = stat()
+            guard unsafe stat(one.hostPath, &status) == 0 else {
+                if errno == ENOENT, one == place { continue }
+                throw IndexFileError(path, .failed(systemText(errno)))
+            }
+            if deviceNumber(status.st_dev) == (mount.major, mount.minor) {
+                throw IndexFileError(path, .onServedFilesystem)
+            }
         }
-        let mount = owner.xfs.mount
-        if deviceNumber(status.st_dev) == (mount.major, mount.minor) {
-            throw IndexFileError(path, .onServedFilesystem)
-        }
-    }
-
-    private static func header(of owner: XFSOwner) throws -> IndexHeader {
-        let mount = owner.xfs.mount, geometry = owner.xfs.geometry
-        let device = BlockDevice(major: mount.major, minor: mount.minor)
-        return IndexHeader(
-            identity: geometry.uuid, blockSize: UInt32(geometry.blockSize), major: mount.major,
-            minor: mount.minor, blocks: geometry.dataBlocks,
-            partitionStart: device.start ?? IndexHeader.unknownStart,
-            root: try owner.rootInode(), epoch: 1, boot: bootIdentity(),
-            mount: mountNumber(mount), asOf: 0, device: device.name, disk: device.disk)
     }
 
     // MARK: Keeping
@@ -134,11 +127,9 @@ package final class IndexKeeper {
         until isStopped: () -> Bool, onCommit: (KeeperProgress) -> Void
     ) throws {
         while !isStopped() {
-            let owner = try XFSOwner(
-                path: target, for: .index, bufferKilobytes: options.bufferKilobytes)
-            header.blocks = owner.xfs.geometry.dataBlocks
-            let session = try KeeperSession(
-                owner, blocks: owner.rmap, names: owner.parents, options: options)
+            let kept = try KeptFilesystem(target, options)
+            header.blocks = kept.blocks
+            let session = try kept.session(options)
             defer { session.end() }
             do {
                 while !isStopped() {
@@ -161,14 +152,14 @@ package final class IndexKeeper {
     }
 
     private func commit(
-        _ session: KeeperSession, _ due: KeeperSession.Due, _ onCommit: (KeeperProgress) -> Void
+        _ session: any Session, _ due: Due, _ onCommit: (KeeperProgress) -> Void
     ) throws {
         let start = monotonicNanoseconds()
         damage += session.pending.damage
         if damage.count > 1000 { damage.removeFirst(damage.count - 1000) }
         let next = unsettled.next(due.unread, settledUntil: header.asOf)
         var head = header
-        head.asOf = wallClock(of: due.mark)
+        head.asOf = wallClock(of: due.asOf)
         let count = try file.commit(
             session.pending, upTo: due.mark, header: head, unsettled: next)
         header = head

@@ -67,17 +67,13 @@ package struct UnsettledRanges: Sendable, Equatable {
             bytes += range.lower.array
             bytes += range.upper?.array ?? []
         }
-        append(CRC32C.checksum(bytes.rawSpan), to: &bytes)
-        return bytes
+        return sealedValue(body: bytes)
     }
 
     /// nil where the bytes are none of these.
     package init?(_ bytes: RawSpan) {
-        guard bytes.byteCount >= 8 else { return nil }
-        let end = bytes.byteCount - 4
-        guard
-            CRC32C.checksum(bytes.extracting(first: end)) == bytes.integer(at: end, as: UInt32.self)
-        else { return nil }
+        guard let bytes = bytes.unsealed(), bytes.byteCount >= 4 else { return nil }
+        let end = bytes.byteCount
         let count: UInt32 = bytes.integer(at: 0)
         var position = 4
         for _ in 0..<count {

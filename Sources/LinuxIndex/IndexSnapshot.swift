@@ -143,7 +143,7 @@ package struct IndexSnapshot: ~Copyable {
     package func forEachName(_ body: (UInt64, UInt64, RawSpan) throws -> Void) throws {
         var cursor = try transaction.cursor(file.tables.parents)
         while try cursor.next() {
-            guard NameKey.isWellFormed(cursor.key) else { throw damaged(file.tables.parents) }
+            guard ParentKey.isWellFormed(cursor.key) else { throw damaged(file.tables.parents) }
             let key = cursor.key
             try body(
                 key.integer(at: 0), key.integer(at: 8), key.extracting(droppingFirst: 16))
@@ -160,7 +160,7 @@ package struct IndexSnapshot: ~Copyable {
         lower.store(inode, at: 0)
         var isThere = try cursor.seek(lower.span)
         while isThere {
-            guard NameKey.isWellFormed(cursor.key) else { throw damaged(file.tables.parents) }
+            guard ParentKey.isWellFormed(cursor.key) else { throw damaged(file.tables.parents) }
             guard cursor.key.integer(at: 0, as: UInt64.self) == inode else { break }
             guard names.count < limit else { return (names, true) }
             names.append(

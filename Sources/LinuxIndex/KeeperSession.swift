@@ -5,16 +5,31 @@ internal import Bytes
 internal import Threads
 package import Tidemark
 
-/// One subscription to the events of a filesystem, and the scan that goes with it.
-package final class KeeperSession {
-    /// A mark up to which the file can be brought.
-    package struct Due {
-        package let mark: UInt64
-        /// What is not read as of it.
-        package let unread: [KeyRange]
-        package let statements: Int
-    }
+/// What the file can be brought to.
+package struct Due {
+    /// What is pending up to here is to be put into the file.
+    package let mark: UInt64
+    /// As of when the file is true then, of all that was read.
+    package let asOf: UInt64
+    /// What is not read as of it.
+    package let unread: [KeyRange]
+    package let statements: Int
+}
 
+/// One subscription to the events of a filesystem, and the reading that goes with it.
+package protocol Session: AnyObject {
+    var pending: PendingChanges { get }
+    var losses: Int { get }
+    /// One step.
+    /// - Returns: where a commit can be made: it is to be made before the next step; and whether
+    ///   there was anything to do.
+    func step() throws -> (due: Due?, isBusy: Bool)
+    func hasCommitted()
+    func end()
+}
+
+/// A session with a filesystem whose events say what has changed.
+package final class KeeperSession: Session {
     package let pending: PendingChanges
     private let options: KeeperOptions
     private let hook: HookPoint
@@ -68,9 +83,6 @@ package final class KeeperSession {
         hasRead = false
     }
 
-    /// One step.
-    /// - Returns: where a commit can be made: it is to be made before the next step; and whether
-    ///   there was anything to do.
     package func step() throws -> (due: Due?, isBusy: Bool) {
         var isBusy = try access.poll()
         if let reason = hook.abortReason { throw IndexFileError(label, .failed("\(reason)")) }
@@ -122,6 +134,7 @@ package final class KeeperSession {
         if let cursor = position.position.cursor {
             unread.append(KeyRange(lower: cursor, upper: nil))
         }
-        return Due(mark: mark.raw, unread: unread + unreadable, statements: pending.count)
+        return Due(
+            mark: mark.raw, asOf: mark.raw, unread: unread + unreadable, statements: pending.count)
     }
 }

@@ -37,15 +37,15 @@ struct BlockChange {
 
 package final class PendingChanges {
     private let blocks, names: IndexSlot?
-    private let pool: BatchPool
-    private(set) var changes: [BlockChange] = []
+    fileprivate let pool: BatchPool
+    fileprivate(set) var changes: [BlockChange] = []
     /// Records of `parents`, as they came.
-    private(set) var batches: [EntryBatch] = []
+    fileprivate(set) var batches: [EntryBatch] = []
     /// Up to where what each record has derived is not true.
     private(set) var cleared = RangeMap()
     /// Records that could not be read.
-    package private(set) var damage: [PrimaryDamage] = []
-    package private(set) var count = 0
+    package fileprivate(set) var damage: [PrimaryDamage] = []
+    package fileprivate(set) var count = 0
 
     /// - Parameters:
     ///   - blocks: the slot of the reverse map; nil: there is none.
@@ -123,6 +123,22 @@ package final class PendingChanges {
         if let last { changes.append(last) }
     }
 
+    // MARK: Inodes
+
+    /// The time before which an inode that is being read was not.
+    fileprivate var time = SequenceNumber.none
+    /// Inodes that could not be read.
+    fileprivate(set) var skipped: [UInt64] = []
+
+    /// What is told of inodes from now on was read at `time` or later.
+    package func beginReading(at time: UInt64) { self.time = SequenceNumber(raw: time) }
+
+    /// Everything of `inodes` has been told.
+    package func hasRead(_ inodes: Range<UInt64>) {
+        guard !inodes.isEmpty else { return }
+        cleared.raise(KeyRange(inodes: inodes), to: time)
+    }
+
     // MARK: Giving
 
     /// What is to be put into the file, in order; the rest stays here.
@@ -155,6 +171,7 @@ package final class PendingChanges {
         batches = kept.map { [$0] } ?? []
         self.cleared = RangeMap()
         damage = []
+        skipped = []
         count = changes.count + (kept?.count ?? 0)
         return cut
     }
@@ -179,6 +196,44 @@ package final class PendingChanges {
         var batches: [EntryBatch] = []
 
         init(cleared: ClearedRanges) { self.cleared = cleared }
+    }
+}
+
+extension PendingChanges: InodeReceiver {
+    /// Bytes of names in one batch.
+    private static let batchSize = 4 << 20
+
+    package func extent(
+        of inode: UInt64, fork: UInt8, offset: UInt64, block: UInt64, count: UInt64,
+        isUnwritten: Bool
+    ) {
+        var done: UInt64 = 0
+        while done < count {
+            let place = (block + done) % chunkBlocks
+            let some = min(count - done, chunkBlocks - place)
+            changes.append(
+                BlockChange(
+                    key: BlockKey(
+                        block: block + done, inode: inode, fork: fork, offset: offset + done),
+                    stamp: time.raw, first: UInt8(place), last: UInt8(place + some - 1),
+                    state: isUnwritten ? .unwritten : .written))
+            done += some
+            self.count += 1
+        }
+    }
+
+    package func name(_ name: RawSpan, of child: UInt64, in directory: UInt64) {
+        if batches.last.map({ $0.byteCount >= PendingChanges.batchSize }) ?? true {
+            batches.append(pool.take())
+        }
+        let key = ParentKey.make(child: child, parent: directory, name: name)
+        batches[batches.count - 1].append(key: key.span, value: RawSpan(), sequence: time)
+        count += 1
+    }
+
+    package func skip(_ inode: UInt64, _ problem: String) {
+        damage.append(PrimaryDamage(object: "inode \(inode)", problem: problem))
+        skipped.append(inode)
     }
 }
 

@@ -60,7 +60,7 @@ public struct LinuxOwnerError: Error, Hashable, Sendable, CustomStringConvertibl
                 + "and leave the instances tidemark-* in tracefs alone"
         case .shutDown:
             "the filesystem has been shut down or its device fails: look at the kernel's log, "
-                + "unmount it, then run `xfs_repair -n`"
+                + "unmount it, then run `xfs_repair -n`, on ext4 `e2fsck -fn`"
         case .grown:
             "the filesystem was resized during the check: start it again"
         case .failed(let error): error.description

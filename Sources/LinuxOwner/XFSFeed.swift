@@ -382,7 +382,7 @@ private struct Decoding: TraceReceiver, ~Copyable {
 }
 
 /// The number behind the prefix of our markers.
-private func markNumber(_ text: RawSpan) -> UInt64? {
+func markNumber(_ text: RawSpan) -> UInt64? {
     let prefix = Array(XFSFeed.prefix.utf8)
     guard text.byteCount > prefix.count else { return nil }
     for (place, byte) in prefix.enumerated()

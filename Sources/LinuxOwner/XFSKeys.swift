@@ -81,7 +81,7 @@ package struct MappingKey: Hashable, Comparable {
     package let fork: UInt8
     package let offset: UInt64
 
-    static let size = 25
+    package static let size = 25
 
     package init(block: UInt64, owner: UInt64, fork: UInt8, offset: UInt64) {
         self.block = block

@@ -73,10 +73,13 @@ import Testing
         try script(#""$2/flips" --volumes 12 --seed 1"#, expecting: "0 wrong answers")
     }
 
-    @Test(.enabled(if: canMountXFS, "needs root, loop devices, XFS and mkfs.xfs"))
-    func `an index is kept, killed and compared`() throws {
+    @Test(
+        .enabled(if: canMountXFS, "needs root, loop devices, XFS and mkfs.xfs"),
+        arguments: ["xfs", "xfs-plain", "ext4"])
+    func `an index is kept, killed and compared`(filesystem: String) throws {
         try script(
-            #""$2/serve-index" --rounds 1 --programs 1 --size 400M --seed 3"#,
+            #""$2/serve-index" --rounds 1 --programs 1 --size 400M --seed 3 "#
+                + "--filesystem \(filesystem)",
             expecting: "1 rounds without a difference")
     }
 

@@ -1,4 +1,4 @@
-// `tidemark serve` of a mounted XFS, `owner` and `paths` of its index, as a user runs them.
+// `tidemark serve` of a mounted XFS or ext4, `owner` and `paths` of its index, as a user runs them.
 
 import Foundation
 import TestSupport
@@ -9,8 +9,11 @@ private let obstacle: Comment? = {
     if geteuid() != 0 { return "needs root to mount" }
     if access("/dev/loop-control", W_OK) != 0 { return "needs loop devices" }
     let known = (try? String(contentsOfFile: "/proc/filesystems", encoding: .utf8)) ?? ""
-    if !known.contains("\txfs\n") { return "the kernel has no xfs" }
-    return access("/usr/sbin/mkfs.xfs", X_OK) == 0 ? nil : "needs mkfs.xfs"
+    for kind in ["xfs", "ext4"] {
+        if !known.contains("\t\(kind)\n") { return "the kernel has no \(kind)" }
+        if access("/usr/sbin/mkfs.\(kind)", X_OK) != 0 { return "needs mkfs.\(kind)" }
+    }
+    return nil
 }()
 
 @Suite(.temporaryDirectory, .serialized, .enabled(if: obstacle == nil, obstacle ?? ""))
@@ -20,7 +23,15 @@ struct ServeTests {
     private static let load =
         "\(root)/Tests/LinuxFilesystemTests/Fixtures/load.py"
 
-    /// An XFS with a reverse map and a tree in it, mounted in a directory of the test's.
+    /// How an index is kept.
+    enum Kind: String, CaseIterable {
+        case xfs = "mkfs.xfs -q -m rmapbt=1,reflink=1"
+        /// Without a reverse map.
+        case plain = "mkfs.xfs -q -m rmapbt=0"
+        case ext4 = "mkfs.ext4 -q -F"
+    }
+
+    /// A filesystem with a tree in it, mounted in a directory of the test's.
     final class Served {
         let place: String
         let mounts: PrivateMounts
@@ -29,12 +40,12 @@ struct ServeTests {
         var point: String { place + "/mounted" }
         var index: String { place + "/index" }
 
-        init(_ options: String = "-m rmapbt=1,reflink=1") throws {
+        init(_ kind: Kind = .xfs) throws {
             place = try temporaryDirectory()
             mounts = try PrivateMounts(
                 place,
                 arrangement: """
-                    truncate -s 400M image; mkfs.xfs -q \(options) image; mkdir mounted
+                    truncate -s 400M image; \(kind.rawValue) image; mkdir mounted
                     mount -o loop image mounted
                     mkdir mounted/load mounted/tree
                     for n in $(seq 300); do
@@ -118,10 +129,11 @@ struct ServeTests {
         }
     }
 
-    @Test func `an index under load equals the filesystem, also after kill -9 and a restart`()
-        throws
-    {
-        let served = try Served()
+    @Test(arguments: Kind.allCases)
+    func `an index under load equals the filesystem, also after kill -9 and a restart`(
+        kind: Kind
+    ) throws {
+        let served = try Served(kind)
         var server = try served.serve("--interval", "0.2")
         try served.work(seeds: 1..<3) {
             try served.untilCurrent(server)
@@ -138,8 +150,37 @@ struct ServeTests {
         served.end(server, by: SIGTERM, status: 0)
     }
 
-    @Test func `events that are lost all the time are made up for`() throws {
-        let served = try Served()
+    @Test func `what moves blocks between files, and a resize, is seen on ext4`() throws {
+        let served = try Served(.ext4)
+        let server = try served.serve("--interval", "0.2")
+        let made = try served.mounts.shell(
+            """
+            cd '\(served.point)/load' && for n in $(seq 40); do
+                for file in a b c; do
+                    dd if=/dev/zero of=$file bs=8K count=1 seek=$((2 * n)) conv=fsync status=none
+                done
+            done
+            """)
+        #expect(made.status == 0, "\(made.errors)")
+        try served.untilCurrent(server)
+        let moved = try served.mounts.shell(
+            """
+            cd '\(served.place)' && e4defrag mounted/load >defrag 2>&1
+            truncate -s 500M image && losetup -c "$(findmnt -no SOURCE mounted)"
+            resize2fs "$(findmnt -no SOURCE mounted)"
+            """)
+        // Where root may not (CAP_SYS_RESOURCE) only what was moved is seen.
+        #expect(
+            moved.status == 0 || moved.errors.contains("Permission denied to resize"),
+            "\(moved.output)\(moved.errors)")
+        _ = try served.mounts.shell("cp -a '\(served.point)/tree' '\(served.point)/new'")
+        try served.compare(server)
+        served.end(server, by: SIGTERM, status: 0)
+    }
+
+    @Test(arguments: Kind.allCases)
+    func `events that are lost all the time are made up for`(kind: Kind) throws {
+        let served = try Served(kind)
         let server = try served.serve("--buffer", "8K", "--interval", "0.1", "--json")
         try served.work(seeds: 1..<3) {
             try until("an index") {
@@ -245,6 +286,36 @@ struct ServeTests {
         served.end(server, by: SIGTERM, status: 0)
     }
 
+    @Test func `an index file is where a symbolic link leads to`() throws {
+        let served = try Served()
+        let server = try served.serve()
+        try served.untilCurrent(server)
+        served.end(server, by: SIGTERM, status: 0)
+        // On the filesystem itself, whether what it leads to is there or not.
+        let made = try served.mounts.shell(
+            """
+            cd '\(served.place)' && ln -s mounted/absent to-absent && ln -s to-absent to-link
+            : >mounted/present; ln -s "$PWD/mounted/present" to-present
+            """)
+        #expect(made.status == 0, "\(made.errors)")
+        for link in ["to-absent", "to-link", "to-present"] {
+            let ended = try served.mounts.run([
+                tidemark, "serve", served.point, "--index", "\(served.place)/\(link)",
+            ])
+            #expect(ended.status == 4)
+            #expect(ended.errors.contains("can't lie on the filesystem that it is of"))
+        }
+        #expect(access(served.point + "/absent", F_OK) != 0)
+        // One that leads elsewhere is asked like the file itself, with one lock for both.
+        try FileManager.default.createSymbolicLink(
+            atPath: served.place + "/to-index", withDestinationPath: served.index)
+        let linked = try served.mounts.run([
+            tidemark, "paths", served.place + "/to-index", "--inode", "1",
+        ])
+        #expect(linked.status == 16, "\(linked.errors)")
+        #expect(access(served.place + "/to-index-lock", F_OK) != 0)
+    }
+
     @Test func `what can't be an index, or is another's, is refused and left as it is`() throws {
         let served = try Served()
         let server = try served.serve()
@@ -296,7 +367,7 @@ struct ServeTests {
         #expect(ended.errors.contains("this is the index of the filesystem"))
         let missing = try served.mounts.run([tidemark, "serve", served.place, "--index", "x"])
         #expect(missing.status == 4)
-        #expect(missing.errors.contains("no XFS is mounted there"))
+        #expect(missing.errors.contains("neither an XFS nor an ext4 is mounted there"))
         #expect(try run("serve", "/x", "--index", "y", "--interval", "0").status == 8)
     }
 

@@ -8,7 +8,7 @@ import Tidemark
 
 @Suite struct IndexFormatTests {
     static let header = IndexHeader(
-        identity: Array(1...16), blockSize: 4096, major: 8, minor: 17, blocks: 1 << 20,
+        kind: .ext4, identity: Array(1...16), blockSize: 4096, major: 8, minor: 17, blocks: 1 << 20,
         partitionStart: 2048, root: 128, epoch: 3, boot: "0b3f5c1e-boot", mount: 42,
         asOf: 1_764_400_000_000_000_000, device: "sda1", disk: "sda")
 

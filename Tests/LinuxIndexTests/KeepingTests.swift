@@ -343,7 +343,7 @@ private final class MemoryFilesystem: UnlockedOwner {
     }
 
     private func compare(
-        _ file: IndexFile, _ filesystem: MemoryFilesystem, _ due: KeeperSession.Due,
+        _ file: IndexFile, _ filesystem: MemoryFilesystem, _ due: Due,
         _ comment: Comment
     ) throws {
         let found = try contents(file), expected = filesystem.asOf(due.mark)

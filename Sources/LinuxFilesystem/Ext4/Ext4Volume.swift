@@ -219,29 +219,49 @@ public final class Ext4Volume {
         }
     }
 
+    /// The descriptor of group `number`, which is below their count, as it is now.
+    public func readGroup(_ number: UInt32) throws -> Ext4Group {
+        let block = superblock.descriptorBlock(number / superblock.descriptorsPerBlock)
+        guard block < superblock.blocks else {
+            throw Ext4Damage("group descriptors beyond the device")
+        }
+        try read(bitmap, block: block)
+        let start = Int(number % superblock.descriptorsPerBlock) * superblock.descriptorSize
+        let bitmap = self.bitmap
+        return try Ext4Group(
+            number,
+            bitmap.bytes(superblock.blockSize)
+                .extracting(start..<start + superblock.descriptorSize), superblock)
+    }
+
     /// One inode as it is now; nil where its group has none.
     public func readInode(_ number: UInt32) throws -> Ext4Inode? {
         guard number > 0, number <= superblock.inodes else { return nil }
-        let group = (number - 1) / superblock.inodesPerGroup
         let slot = UInt64((number - 1) % superblock.inodesPerGroup)
-        let block = superblock.descriptorBlock(group / superblock.descriptorsPerBlock)
-        guard block < superblock.blocks else { return nil }
-        try read(bitmap, block: block)
-        let start = Int(group % superblock.descriptorsPerBlock) * superblock.descriptorSize
-        let bitmap = self.bitmap
-        let descriptor = try Ext4Group(
-            group,
-            bitmap.bytes(superblock.blockSize)
-                .extracting(start..<start + superblock.descriptorSize), superblock)
-        guard !descriptor.hasNoInodes,
-            slot < UInt64(superblock.inodesPerGroup - descriptor.unusedInodes)
+        let group = try readGroup((number - 1) / superblock.inodesPerGroup)
+        guard !group.hasNoInodes,
+            slot < UInt64(superblock.inodesPerGroup - group.unusedInodes)
         else { return nil }
         try read(
             inode, superblock.inodeSize,
-            at: descriptor.inodeTable * UInt64(superblock.blockSize)
+            at: group.inodeTable * UInt64(superblock.blockSize)
                 + slot * UInt64(superblock.inodeSize))
         let inode = self.inode
         return Ext4Inode(number, inode.bytes(superblock.inodeSize))
+    }
+}
+
+extension MountedFilesystem {
+    /// Opens the file or directory `inode` of an ext4, of whatever generation. Nothing but files
+    /// and directories can be opened this way.
+    /// - Returns: nil where it is not in use.
+    public func openExt4(_ inode: UInt32) throws(LinuxCallError) -> Descriptor? {
+        let flags = O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY | LFS_O_NOATIME
+        let number = lfs_open_ext4(root.number, inode, 0, flags)
+        if number >= 0 { return Descriptor(number) }
+        let error = LinuxCallError("open_by_handle_at", "inode \(inode)")
+        if error.isVanished { return nil }
+        throw error
     }
 }
 

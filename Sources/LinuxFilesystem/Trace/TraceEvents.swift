@@ -73,23 +73,59 @@ public protocol TraceReceiver: ~Copyable {
     mutating func mapping(_ change: MappingChange, stamp: UInt64)
     mutating func name(_ change: borrowing NameChange, stamp: UInt64)
     mutating func blocks(_ change: BlockChange, stamp: UInt64)
+    /// Something of an inode has changed, or is about to; the event does not say what.
+    mutating func changed(inode: UInt64, stamp: UInt64)
     /// What was written to `trace_marker`.
     mutating func marker(_ text: RawSpan, stamp: UInt64)
 }
 
+extension TraceReceiver where Self: ~Copyable {
+    public mutating func changed(inode: UInt64, stamp: UInt64) {}
+}
+
 /// The events that a decoder knows.
 public enum TraceEventSet: Sendable {
-    case xfs, ext4
+    /// What changes in reverse map and directories of an XFS, entry by entry.
+    case xfs
+    /// Which inodes of an XFS change in their extents or names: also where there is no reverse map.
+    case xfsInodes
+    /// Which blocks of an ext4 are given out and given back.
+    case ext4
+    /// Which inodes of an ext4 change, whatever of them.
+    case ext4Inodes
 
     /// System and name, as under `events/`.
     public var names: [(system: String, name: String)] {
         switch self {
         case .xfs:
             ["map", "unmap", "convert"].map { ("xfs", "xfs_rmap_\($0)_done") }
-                + ["sf", "block", "leaf", "node"].flatMap { form in
-                    ["addname", "removename", "replace"].map { ("xfs", "xfs_dir2_\(form)_\($0)") }
-                }
+                + TraceEventSet.namesOfXFS
+        case .xfsInodes:
+            ["xfs_iext_insert", "xfs_iext_remove", "xfs_bmap_post_update", "xfs_swap_extent_after"]
+                .map { ("xfs", $0) } + TraceEventSet.namesOfXFS
         case .ext4: [("ext4", "ext4_allocate_blocks"), ("ext4", "ext4_free_blocks")]
+        case .ext4Inodes:
+            [
+                "ext4_mark_inode_dirty", "ext4_allocate_inode", "ext4_free_inode",
+                "ext4_allocate_blocks", "ext4_free_blocks", "ext4_ext_map_blocks_exit",
+                "ext4_es_remove_extent",
+            ].map { ("ext4", $0) }
+        }
+    }
+
+    private static let namesOfXFS = ["sf", "block", "leaf", "node"].flatMap { form in
+        ["addname", "removename", "replace"].map { ("xfs", "xfs_dir2_\(form)_\($0)") }
+    }
+
+    /// What the kernel is to report of an event beside that it is of the device
+    /// (Documentation/trace/events.rst, "Event filtering"); nil: all.
+    static func filter(_ name: String) -> String? {
+        switch name {
+        // EXT4_GET_BLOCKS_CREATE: others look an extent up.
+        case "ext4_ext_map_blocks_exit": "flags & 1"
+        // Whole files that leave the cache.
+        case "ext4_es_remove_extent": "len != 4294967295"
+        default: nil
         }
     }
 }
@@ -100,6 +136,7 @@ struct TraceEventReader: Sendable {
         case mapping(MappingChange.Kind, MappingFields)
         case name(NameChange.Kind, NameFields)
         case blocks(BlockChange.Kind, BlockFields)
+        case inode(TraceField)
         case marker(Int)
     }
 
@@ -139,7 +176,7 @@ struct TraceEventReader: Sendable {
             size = try format.start(of: "buf")
             return
         }
-        if name.hasPrefix("ext4_") {
+        if name == "ext4_allocate_blocks" || name == "ext4_free_blocks" {
             let isFree = name == "ext4_free_blocks"
             kind = .blocks(
                 isFree ? .free : .allocate,
@@ -157,6 +194,8 @@ struct TraceEventReader: Sendable {
                     length: try place("len"), owner: try place("owner"),
                     offset: try place("offset"), flags: try place("flags"),
                     type: try? format.integer("type")))
+        } else if !name.hasPrefix("xfs_dir2_") {
+            self.kind = .inode(try place("ino"))
         } else {
             let kind: NameChange.Kind =
                 name.hasSuffix("addname") ? .add : name.hasSuffix("removename") ? .remove : .replace
@@ -214,6 +253,7 @@ extension TraceEventReader {
                     block: fields.block.value(record), count: fields.count.value(record),
                     logical: fields.logical?.value(record) ?? 0),
                 stamp: stamp)
+        case .inode(let inode): receiver.changed(inode: inode.value(record), stamp: stamp)
         case .marker(let start):
             receiver.marker(record.extracting(start..<record.byteCount), stamp: stamp)
         }

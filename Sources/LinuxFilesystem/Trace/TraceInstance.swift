@@ -64,7 +64,9 @@ public final class TraceInstance: Sendable {
             pageSize = kilobytes * 1024
             for (group, event) in set.names {
                 let place = "events/\(group)/\(event)"
-                try directory.write("dev == \(filesystem.traceDevice)", to: "\(place)/filter")
+                let more = TraceEventSet.filter(event).map { " && \($0)" } ?? ""
+                try directory.write(
+                    "dev == \(filesystem.traceDevice)\(more)", to: "\(place)/filter")
             }
             for (group, event) in set.names {
                 try directory.write("1", to: "events/\(group)/\(event)/enable")

@@ -16,9 +16,9 @@ struct Owner: ServableCommand {
             the answer says so, as far as that can be detected. Blocks that are neither owned nor \
             free are named too: `tidemark check` finds the reason.
 
-            Of a mounted XFS the index file answers that `tidemark serve` keeps, and says as of \
-            when. Blocks are counted from the start of the filesystem. Exit status 16: what is \
-            said is not settled, because it is being verified or no server keeps the index.
+            Of a mounted XFS or ext4 the index file answers that `tidemark serve` keeps, and \
+            says as of when. Blocks are counted from the start of the filesystem. Exit status 16: \
+            what is said is not settled, being verified, or no server keeps the index.
 
             With --from a list of bad sectors is read from standard input: what badblocks prints \
             (--unit: the block size that it was run with), smartctl -l selftest or -l error, or \

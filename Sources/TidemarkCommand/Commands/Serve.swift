@@ -3,16 +3,12 @@
 internal import ArgumentParser
 internal import HostFiles
 internal import LinuxIndex
-internal import LinuxOwner
 internal import Reports
 internal import Tidemark
-#if canImport(Glibc)
-internal import Glibc
-#endif
 
 struct Serve: TidemarkSubcommand {
     static let configuration = CommandConfiguration(
-        abstract: "Keep an index of a mounted XFS: which file has a block, which paths an inode.",
+        abstract: "Keep an index of a mounted XFS or ext4: files of blocks, paths of inodes.",
         discussion: """
             Reads all inodes of the filesystem into an index file, and keeps that current from the \
             kernel's trace events until it is stopped (SIGTERM, Ctrl-C). The filesystem stays in \
@@ -30,7 +26,7 @@ struct Serve: TidemarkSubcommand {
             """)
 
     @Argument(
-        help: ArgumentHelp("Where the XFS is mounted.", valueName: "mountpoint"),
+        help: ArgumentHelp("Where the filesystem is mounted.", valueName: "mountpoint"),
         transform: Arguments.path)
     var target: String
 
@@ -57,10 +53,10 @@ struct Serve: TidemarkSubcommand {
     }
 
     func execute(_ output: Output) throws -> ExitStatus {
-        guard isMount else {
+        guard isMountedFilesystem(target) else {
             throw CommandFailure(
-                "\(target): no XFS is mounted there; `tidemark owner` and `tidemark paths` of a "
-                    + "volume need no server")
+                "\(target): neither an XFS nor an ext4 is mounted there; `tidemark owner` and "
+                    + "`tidemark paths` of a volume need no server")
         }
         var options = KeeperOptions()
         options.interval = interval
@@ -71,10 +67,6 @@ struct Serve: TidemarkSubcommand {
         ServiceManager.tell("STOPPING=1")
         output.json(ifAsked: document(teller.members))
         return .success
-    }
-
-    private var isMount: Bool {
-        access(target + "/meta.mdb", F_OK) != 0 && isMountOfKernelFilesystem(target)
     }
 }
 
