@@ -123,7 +123,7 @@ let package = Package(
             name: "Scrub",
             dependencies: [
                 "Driver", "Reports", "RunService", "Threads", "Tidemark", "Volume",
-                "VolumeService", "VolumeVerify",
+                "VolumeFormat", "VolumeService", "VolumeVerify",
             ],
             swiftSettings: strict),
         .target(

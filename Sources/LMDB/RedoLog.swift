@@ -38,6 +38,33 @@ package final class RedoLog {
         arena.append(value)
     }
 
+    /// Hands each change of one of `tables` to `body`, in their order: the value that was put, nil
+    /// for a deletion.
+    package func forEach(
+        of tables: [Table], _ body: (Table, RawSpan, RawSpan?) throws -> Void
+    ) rethrows {
+        let named = Dictionary(uniqueKeysWithValues: tables.map { ($0.dbi, $0) })
+        var arena = ByteArena(capacity: 64)
+        swap(&arena, &self.arena)
+        defer { swap(&arena, &self.arena) }
+        var position = 0
+        while position < arena.count {
+            let table = named[arena.load(at: position + 1)]
+            let keySize = Int(arena.load(at: position + 5, as: UInt32.self))
+            let valueSize = Int(arena.load(at: position + 9, as: UInt32.self))
+            let start = position + RedoLog.headerSize
+            if let table {
+                let key = arena.bytes(at: start, keySize)
+                if Kind(rawValue: arena.load(at: position)) == .put {
+                    try body(table, key, arena.bytes(at: start + keySize, valueSize))
+                } else {
+                    try body(table, key, nil)
+                }
+            }
+            position = start + keySize + valueSize
+        }
+    }
+
     /// Does all of it once more.
     fileprivate func redo(_ transaction: inout WriteTransaction) throws(LMDBError) {
         // Spans into an arena are good as long as the arena is a variable of their own scope.

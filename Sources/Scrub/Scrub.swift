@@ -12,6 +12,7 @@ internal import Threads
 internal import Tidemark
 public import Volume
 internal import VolumeService
+internal import VolumeFormat
 public import VolumeVerify
 
 public struct ScrubOptions: Sendable {
@@ -62,6 +63,8 @@ public struct Scrub: ~Copyable {
     /// What the last mends of this round have said, by finding.
     private var said: [Finding: Mend] = [:]
     private var isLastCall = false
+    /// Its number in the journal, once it mends.
+    private var number: UInt64?
     private var pace: Pacing
 
     private init(
@@ -89,6 +92,9 @@ public struct Scrub: ~Copyable {
         } catch let stop as ScrubStop {
             scrub.report.outcome = .stopped
             scrub.report.reason = stop.reason
+        }
+        if let number = scrub.number {
+            scrub.report.journal = try? volume.scrubs().first { $0.number == number }
         }
         scrub.report.total = Double(monotonicNanoseconds() - start) / 1e9
         return scrub.report
@@ -224,10 +230,12 @@ public struct Scrub: ~Copyable {
         }
         wanted.sort { $0.rank < $1.rank }
         let ordered = wanted.map(\.finding)
+        if !ordered.isEmpty, number == nil { number = try volume.beginScrub() }
         var done = 0, mended: UInt64 = 0
         while done < ordered.count {
             try pace.goOn()
-            let results = try volume.mend(ordered[done...], of: survey, options.preferences)
+            let results = try volume.mend(
+                ordered[done...], of: survey, options.preferences, scrub: number)
             for (finding, mend) in zip(ordered[done...], results) {
                 said[finding] = mend
                 observer.onMend(finding, mend)

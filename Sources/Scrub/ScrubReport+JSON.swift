@@ -3,6 +3,7 @@
 
 package import Reports
 package import Volume
+internal import VolumeFormat
 package import VolumeVerify
 
 extension ScrubReport {
@@ -18,6 +19,15 @@ extension ScrubReport {
             ("left", counted(counts)),
             ("first", .array(left.map(\.json))),
             ("runs", .array(runs.map { .object($0.members) })),
+            (
+                "journal",
+                journal.map {
+                    .object([
+                        ("scrub", .unsigned($0.number)), ("mends", .unsigned($0.mends)),
+                        ("bytes", .unsigned($0.bytes)), ("whole", .bool($0.isWhole)),
+                    ])
+                } ?? .null
+            ),
             (
                 "seconds",
                 .object([
@@ -57,6 +67,12 @@ extension ScrubReport {
             lines.append(
                 "  lost with what was mended: \(kind.rawValue): "
                     + "\(grouped(count)) (--list tells what)")
+        }
+        if let journal, journal.mends > 0 {
+            lines.append(
+                journal.isWhole
+                    ? "  to undo it: tidemark rollback \(target) --scrub \(journal.number)"
+                    : "  it can't be undone: the journal of mends had no room for all of them")
         }
         for remnant in isVerbose ? left[...] : left.prefix(20) {
             lines.append("  left: \(remnant.text)")

@@ -2,6 +2,7 @@
 
 public import Tidemark
 public import Volume
+public import VolumeFormat
 public import VolumeVerify
 
 public enum ScrubOutcome: String, Sendable, CaseIterable {
@@ -75,6 +76,8 @@ public struct ScrubReport: Sendable {
     public internal(set) var counts: [VolumeVerify.PrimaryDefect: UInt64] = [:]
     /// Records that the last survey has read.
     public internal(set) var records: UInt64 = 0
+    /// What the journal has of it, to undo it by; nil: it was not to mend anything.
+    public internal(set) var journal: ScrubRecord?
     /// Seconds: of surveys, of mends, of runs, and all in all.
     public internal(set) var surveying = 0.0, mending = 0.0, running = 0.0, total = 0.0
 

@@ -44,6 +44,8 @@ public struct OpenOptions: Sendable {
     /// Bytes that the hook log may grow to. Beyond that the run that needs most of it gives its
     /// position up.
     public var hookLogBytes: Int = 256 << 20
+    /// Bytes of the journal of what scrubs have mended, at the most.
+    public var mendJournalBytes: Int = 64 << 20
     /// Whether every page of the metadata is checked before the volume is used, however long it
     /// takes. Where it is not, that is done where the volume was not closed, and else for
     /// `pageSeconds`; what was not looked at then is checked as far as the branch pages tell.

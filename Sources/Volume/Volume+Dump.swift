@@ -6,12 +6,14 @@ public import Tidemark
 public import VolumeFormat
 
 extension VolumeSnapshot {
-    /// The tables of this volume: the fixed ones, then those of all generations, and the
-    /// quarantine where there is one.
+    /// The tables of this volume: the fixed ones, then those of all generations, and those of mends
+    /// where there are any.
     public func tableNames() throws -> [String] {
-        let quarantine = core.generations[TableName.quarantine].map { [$0.name] } ?? []
+        let mends = [TableName.quarantine, TableName.mends].compactMap {
+            core.generations[$0]?.name
+        }
         return try Tables.names
-            + generations().map { TableName.generation($0.index, $0.number) } + quarantine
+            + generations().map { TableName.generation($0.index, $0.number) } + mends
     }
 
     /// Hands each record of the table to `body`, in key order. Nothing is decoded.

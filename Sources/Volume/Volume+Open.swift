@@ -171,8 +171,10 @@ extension Volume {
         let core = VolumeCore(
             path: path, environment: environment, tables: tables, geometry: geometry, data: data,
             options: options)
-        if let quarantine = try environment.table(TableName.quarantine, create: false) {
-            core.generations.add(quarantine)
+        for name in [TableName.quarantine, TableName.mends] {
+            if let table = try environment.table(name, create: false) {
+                core.generations.add(table)
+            }
         }
         return core
     }

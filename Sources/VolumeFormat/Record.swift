@@ -59,6 +59,8 @@ public enum TableName {
     public static let hookLog = "hooklog"
     /// Made with the first record that is put there.
     public static let quarantine = "quarantine"
+    /// Made by the first scrub that mends something.
+    public static let mends = "mends"
 
     /// The table of one generation of a secondary index: `rmap.g3`.
     public static func generation(_ index: String, _ number: UInt32) -> String {

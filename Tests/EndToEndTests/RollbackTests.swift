@@ -89,4 +89,41 @@ import Testing
             try expectVerified(volume)
         }
     }
+
+    @Test func `what a scrub has mended is undone, and mended again`() throws {
+        try withVolume(files: 300) { volume in
+            let done = try json(
+                "damage", volume, "--primary", "mixed", "--count", "20", "--seed", "4")
+            #expect(done.int("count") == 20)
+            let scrub = try run("scrub", volume)
+            #expect(scrub.status == 0)
+            #expect(scrub.output.contains("to undo it: tidemark rollback \(volume) --scrub 1"))
+            try expectVerified(volume)
+            let back = try json("rollback", volume, "--scrub", "1")
+            #expect(back.int("kept") == 0)
+            let undone = try #require(back.int("undone"))
+            #expect(undone >= 15)
+            #expect(try json("verify", volume, status: 1).string("outcome") != "clean")
+            let again = try json("scrub", volume)
+            #expect(again.string("outcome") == "repaired")
+            #expect(again["journal"].int("scrub") == 2)
+            try expectVerified(volume)
+            let dump = try json("dump", volume, "mends")
+            #expect(dump.int("damaged") == 0)
+            #expect(
+                try json("rollback", volume, "--scrub", "2", "--forget").int("forgotten")
+                    == again["journal"].int("mends"))
+        }
+    }
+
+    @Test func `a rollback of a scrub that is impossible is refused with the reason`() throws {
+        try withVolume(files: 20) { volume in
+            let unknown = try run("rollback", volume, "--scrub", "7")
+            #expect(unknown.status == 4)
+            #expect(unknown.errors.contains("scrub 7: the journal of mends has no such scrub"))
+            #expect(try run("rollback", volume, "--scrub", "7", "--forget").status == 4)
+            #expect(try run("rollback", volume, "--scrub", "7", "--index", "rmap").status == 8)
+            #expect(try run("rollback", volume, "--scrub", "x").status == 8)
+        }
+    }
 }

@@ -136,6 +136,50 @@ import VolumeVerify
         #expect(report.isClean, "SEED=\(seed) \(report.examples)")
     }
 
+    @Test(arguments: 1..<4 as Range<UInt64>)
+    func `a scrub undone beside writers and another scrub ends in a clean volume`(
+        _ seed: UInt64
+    ) throws {
+        let fixture = try ScrubVolume(in: temporaryDirectory(), directories: 6, files: 8)
+        try fixture.withVolume { volume in
+            let isOver = Atomic(false)
+            _ = try volume.damageMixed(count: 40, seed: seed)
+            let first = try #require(try ScrubVolume.scrub(volume).journal)
+            let threads =
+                (0..<2).map { number in
+                    DedicatedThread(name: "writer-\(number)") {
+                        var random = SplitMix64(seed: seed &* 16 &+ UInt64(number))
+                        while !isOver.load(ordering: .acquiring) { try? use(volume, &random) }
+                    }
+                } + [
+                    DedicatedThread(name: "scrub") {
+                        _ = try? ScrubVolume.scrub(volume)
+                    }
+                ]
+            defer {
+                isOver.store(true, ordering: .releasing)
+                for thread in threads { thread.join() }
+            }
+            var undone = 0
+            do {
+                try volume.rollBack(scrub: first.number) { mend in
+                    undone += mend.keptFor == nil ? 1 : 0
+                } goOn: {}
+                #expect(undone > 0)
+            } catch VolumeError.invalid {
+                // The other scrub has mended something before.
+            }
+        }
+        try fixture.withVolume { volume in
+            let report = try ScrubVolume.scrub(volume)
+            #expect(
+                report.outcome == .clean || report.outcome == .repaired,
+                "SEED=\(seed) \(report.lines("", isVerbose: true).joined(separator: "\n"))")
+        }
+        let report = try fixture.verify()
+        #expect(report.isClean, "SEED=\(seed) \(report.examples)")
+    }
+
     /// One operation on whatever is there. What is damaged just now refuses it.
     private func use(_ volume: Volume, _ random: inout SplitMix64) throws {
         let snapshot = try volume.read()

@@ -97,6 +97,7 @@ struct ScrubVolume {
             path: path + "/meta.mdb", options: .init(mapSize: 1 << 30, maximumTables: 64))
         var tables: [String: Table] = [:]
         for name in Editor.names {
+            // Of a generation that was replaced, or mends where there were none: nothing.
             tables[name] = try environment.table(name, create: false)
         }
         var editor = Editor(tables: tables)
@@ -190,6 +191,7 @@ struct Editor {
         TableName.superblock, TableName.inodes, TableName.dirents, TableName.extents,
         TableName.xattrs, TableName.symlinks, TableName.free, TableName.freeByLength,
         TableName.reclaim, TableName.freeInodes, "rmap.g1", "parents.g1", "quota.g1",
+        TableName.mends,
     ]
 
     let tables: [String: Table]

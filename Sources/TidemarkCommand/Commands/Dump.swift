@@ -11,9 +11,9 @@ struct Dump: ServableCommand {
         abstract: "Print the records of a table as JSON lines.",
         discussion: """
             TABLE is super, inodes, dirents, extents, xattrs, symlinks, free, freelen, reclaim, \
-            freeinos or quarantine (where a scrub has made one); rmap, parents or quota for the \
-            active generation; or one generation by its name, such as rmap.g2. One record per \
-            line, {"key": …, "value": …}, in key order. \
+            freeinos, quarantine or mends (where a scrub has made them); rmap, parents or quota \
+            for the active generation; or one generation by its name, such as rmap.g2. One record \
+            per line, {"key": …, "value": …}, in key order. \
             Names are escaped as everywhere; a record that can't be decoded has a member "damage" \
             and its bytes in hexadecimal. With --json the lines are the member "records" of one \
             document. Of an index file that `tidemark serve` keeps, TABLE is rmap or parents.

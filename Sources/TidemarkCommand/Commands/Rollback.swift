@@ -1,6 +1,8 @@
-// `tidemark rollback`: the previous generation, which a rebuild replaced, serves again.
+// `tidemark rollback`: the previous generation, which a rebuild replaced, serves again; or what a
+// scrub has mended is as it was.
 
 internal import ArgumentParser
+internal import HostFiles
 internal import Reports
 internal import RunService
 internal import Tidemark
@@ -8,7 +10,7 @@ internal import Volume
 
 struct Rollback: ServableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Make the generation that a rebuild replaced active again.",
+        abstract: "Make the generation that a rebuild replaced active again, or undo a scrub.",
         discussion: """
             `tidemark repair --keep-old` keeps the generation of an index that a rebuild replaces \
             as the previous one, and every later change maintains it like the active one. A \
@@ -19,8 +21,15 @@ struct Rollback: ServableCommand {
             With --forget the previous generation is discarded instead, and its storage returned: \
             until then it costs storage, and time with every change.
 
-            Exit status: 0 done; 4 refused: there is no previous generation (a patch keeps \
-            nothing), a run is at work on the index, or another process has the volume open.
+            With --scrub what a scrub has mended is made what it was before, the last mend first, \
+            each in one transaction, while the volume stays in use. A mend whose records have \
+            changed since is kept, and told. The volume is then as damaged as it was. With \
+            --forget the scrub's journal is deleted instead, and it can't be undone any more. The \
+            scrub's report tells its number; `tidemark dump VOLUME mends` shows the journal.
+
+            Exit status: 0 done; 1 some mends are kept; 4 refused: there is no previous generation \
+            (a patch keeps nothing), a run is at work on the index, the journal does not have all \
+            of the scrub, or another process has the volume open.
 
             Example: tidemark rollback /tmp/v --index rmap
             """)
@@ -36,7 +45,10 @@ struct Rollback: ServableCommand {
                 + "that have a previous generation."))
     var index: [IndexName] = []
 
-    @Flag(help: "Discard the previous generations instead.")
+    @Option(help: ArgumentHelp("Undo what this scrub has mended.", valueName: "number"))
+    var scrub: UInt64?
+
+    @Flag(help: "Discard the previous generations, or the scrub's journal, instead.")
     var forget = false
 
     @OptionGroup var common: CommonOptions
@@ -45,9 +57,74 @@ struct Rollback: ServableCommand {
 
     func execute(_ output: Output) throws -> ExitStatus {
         try withVolume(volume, .readWrite, output) { opened in
+            if let scrub {
+                return try forget
+                    ? giveUp(scrub, opened, output) : rollBack(scrub, opened, output)
+            }
             try forget ? giveUp(opened, output) : rollBack(opened, output)
             return .success
         }
+    }
+
+    func validate() throws {
+        if scrub != nil, !index.isEmpty {
+            throw ValidationError("--scrub undoes a scrub, --index a rebuild of an index.")
+        }
+    }
+
+    /// Kept mends that the report tells of.
+    private static let told = 1000
+
+    private func rollBack(
+        _ scrub: UInt64, _ opened: Volume, _ output: Output
+    ) throws -> ExitStatus {
+        var undone = 0, kept = 0, first: [UndoneMend] = []
+        let isServed = output.served != nil, registry = output.served?.registry
+        try opened.rollBack(scrub: scrub) { mend in
+            guard mend.keptFor != nil else {
+                undone += 1
+                return
+            }
+            kept += 1
+            if first.count < Rollback.told { first.append(mend) }
+        } goOn: {
+            if registry?.isClosing == true {
+                throw CommandFailure("\(volume): the volume is being closed")
+            }
+            if !isServed, let reason = Signals.stopRequest {
+                throw CommandFailure("\(volume): \(reason): \(undone) mends are undone")
+            }
+        }
+        try opened.sync()
+        let told = first.map { mend in
+            JSONValue.object([
+                ("mend", .unsigned(mend.mend)), ("kind", .string(mend.kind)),
+                ("why", .optional(mend.keptFor)),
+            ])
+        }
+        output.json(
+            ifAsked: document([
+                ("scrub", .unsigned(scrub)), ("undone", .integer(undone)), ("kept", .integer(kept)),
+                ("first", .array(told)),
+            ]))
+        output.line(
+            "\(volume): scrub \(scrub): \(counted(undone, "mend")) undone"
+                + (kept == 0 ? "" : ", \(grouped(kept)) kept"))
+        for mend in output.isVerbose ? first[...] : first.prefix(20) {
+            output.line("  kept: mend \(mend.mend), \(mend.kind): \(mend.keptFor ?? "")")
+        }
+        return kept == 0 ? .success : .uncorrected
+    }
+
+    private func giveUp(
+        _ scrub: UInt64, _ opened: Volume, _ output: Output
+    ) throws -> ExitStatus {
+        let mends = try opened.forget(scrub: scrub)
+        try opened.sync()
+        output.json(
+            ifAsked: document([("scrub", .unsigned(scrub)), ("forgotten", .unsigned(mends))]))
+        output.line("\(volume): scrub \(scrub): \(grouped(mends)) mends can't be undone any more")
+        return .success
     }
 
     private var named: [IndexSlot] { index.isEmpty ? [] : index.slots }

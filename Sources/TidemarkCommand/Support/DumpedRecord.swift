@@ -57,6 +57,7 @@ struct DumpedRecord {
         case TableName.runs: try run(key, value)
         case TableName.hookLog: try logged(key, value)
         case TableName.quarantine: try quarantined(key, value)
+        case TableName.mends: try mended(key, value)
         default: try entry(table, key, value)
         }
     }
@@ -78,6 +79,41 @@ struct DumpedRecord {
             [
                 ("table", .string(record.table)),
                 ("seconds", .integer(Int(record.since.seconds))), ("record", dumped.json),
+            ]
+        )
+    }
+
+    /// A scrub, or one mend with the records that it has changed.
+    private static func mended(_ key: RawSpan, _ value: RawSpan) throws(RecordDamage) -> Fields {
+        if key.byteCount == MendRecord.keySize, key.integer(at: 8, as: UInt64.self) == 0 {
+            let scrub = try ScrubRecord(key: key, value: value)
+            return (
+                [("scrub", .unsigned(scrub.number))],
+                [
+                    ("seconds", .integer(Int(scrub.began.seconds))),
+                    ("mends", .unsigned(scrub.mends)), ("bytes", .unsigned(scrub.bytes)),
+                    ("whole", .bool(scrub.isWhole)),
+                ]
+            )
+        }
+        let mend = try MendRecord(key: key, value: value)
+        let changes = mend.changes.map { change in
+            func record(_ value: [UInt8]?) -> JSONValue {
+                guard let value else { return .null }
+                return DumpedRecord(
+                    table: change.table, key: change.key.rawSpan, value: value.rawSpan
+                ).json
+            }
+            return JSONValue.object([
+                ("table", .string(change.table)), ("before", record(change.before)),
+                ("after", record(change.after)),
+            ])
+        }
+        return (
+            [("scrub", .unsigned(key.integer(at: 0))), ("mend", .unsigned(key.integer(at: 8)))],
+            [
+                ("seconds", .integer(Int(mend.time.seconds))), ("kind", .string(mend.kind)),
+                ("changes", .array(changes)),
             ]
         )
     }

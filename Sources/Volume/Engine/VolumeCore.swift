@@ -60,6 +60,7 @@ final class VolumeCore: Sendable {
     let durableBytes: UInt64
     let passesOverUnsettled: Bool
     let hookLogBytes: Int
+    let mendJournalBytes: Int
     /// Blocks that are free, by the last job that has ended: for who need not know exactly.
     let freeBlocks = Atomic<UInt64>(.max)
     /// Operations that were begun, and how long those who asked for them waited.
@@ -89,6 +90,7 @@ final class VolumeCore: Sendable {
         durableBytes = options.durableBytes
         passesOverUnsettled = options.passesOverUnsettled
         hookLogBytes = options.hookLogBytes
+        mendJournalBytes = options.mendJournalBytes
         clock = options.clock
         monotonicClock = options.monotonicClock
         inbox = Inbox(options.monotonicClock)
@@ -152,8 +154,8 @@ struct Tables: Sendable {
     }
 }
 
-/// The handles of tables that come and go, by name, for snapshots: of generations, and of the
-/// quarantine.
+/// The handles of tables that come and go, by name, for snapshots: of generations, and those of
+/// mends.
 final class GenerationTables: Sendable {
     private let tables = Mutex<[String: Table]>([:])
 

@@ -36,7 +36,7 @@ extension Operations {
         return try? FreeRecord(key: key.span, value: value)
     }
 
-    private func freeRecord(before start: UInt64) throws -> FreeRecord? {
+    func freeRecord(before start: UInt64) throws -> FreeRecord? {
         guard start > 0 else { return nil }
         var cursor = try transaction.readCursor(core.tables.free)
         guard try cursor.seek(atOrBefore: FreeRecord.key(start: start - 1).span) else {

@@ -77,14 +77,6 @@ extension Operations {
         }
     }
 
-    /// Makes the quarantine where there is none, in a transaction of its own: a handle of a table
-    /// is good once what made the table has committed.
-    mutating func openQuarantine() throws {
-        guard core.generations[TableName.quarantine] == nil else { return }
-        let table = try atBoundary { try $0.transaction.table(TableName.quarantine, create: true) }
-        if let table { core.generations.add(table) }
-    }
-
     /// Puts a record into quarantine. The caller takes it out of its table.
     mutating func quarantine(_ table: String, _ key: [UInt8], _ value: [UInt8]) throws {
         hasChanged = true

@@ -116,17 +116,20 @@ extension Volume {
 
     /// Mends some of `findings`, from the first one on, while it holds the commit boundary for a
     /// millisecond or so: each in a transaction of its own.
+    /// - Parameter scrub: the number in whose journal it is written down; nil: it can't be undone.
     /// - Returns: what became of them: of one at least.
     public func mend(
-        _ findings: ArraySlice<Finding>, of survey: Survey, _ preferences: Preferences
+        _ findings: ArraySlice<Finding>, of survey: Survey, _ preferences: Preferences,
+        scrub: UInt64? = nil
     ) throws -> [Mend] {
         guard !isReadOnly else { throw VolumeError.readOnly("volume \(path)") }
         return try core.atBoundary { operations in
             let end = monotonicNanoseconds() + Volume.holdTarget
             var done: [Mend] = []
-            try operations.openQuarantine()
+            try operations.openMendTables()
             for finding in findings {
-                done.append(try operations.mendAlone(finding, survey.news, preferences))
+                done.append(
+                    try operations.mendAlone(finding, survey.news, preferences, scrub))
                 if monotonicNanoseconds() >= end { break }
             }
             return done
@@ -137,7 +140,7 @@ extension Volume {
 extension Operations {
     /// One mend in one transaction. What other damage keeps it from is no error.
     fileprivate mutating func mendAlone(
-        _ finding: Finding, _ news: News, _ preferences: Preferences
+        _ finding: Finding, _ news: News, _ preferences: Preferences, _ scrub: UInt64?
     ) throws -> Mend {
         guard case .defect(let kind) = finding.kind else { return .gone }
         if preferences[kind] == Preferences.report { return .undecided("to be reported only", []) }
@@ -147,9 +150,18 @@ extension Operations {
             mendLock = nil
         }
         do {
+            let before = try core.environment.beginRead()
             return try atBoundary { operations in
                 operations.now = operations.core.clock()
-                return try operations.mend(kind, finding, news, preferences)
+                guard let scrub else {
+                    return try operations.mend(kind, finding, news, preferences)
+                }
+                let log = RedoLog(), counters = operations.counters
+                operations.transaction.note(in: log)
+                let mend = try operations.mend(kind, finding, news, preferences)
+                guard mend.outcome == .mended else { return mend }
+                try operations.note(kind.rawValue, of: scrub, log, before: before, counters)
+                return mend
             }
         } catch let error as VolumeError {
             switch error {
