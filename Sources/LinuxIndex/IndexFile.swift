@@ -125,13 +125,7 @@ package final class IndexFile: Sendable {
             guard errno == ENOENT else { break }
             let slash = path.lastIndex(of: "/")
             let folder = slash.map { String(path[...$0]) } ?? "./"
-            var target = [UInt8](repeating: 0, count: Int(PATH_MAX))
-            let count = unsafe target.withUnsafeMutableBytes {
-                unsafe readlink(
-                    path.hostPath, $0.baseAddress!.assumingMemoryBound(to: CChar.self), $0.count)
-            }
-            if count > 0 {
-                let next = String(hostPath: target.prefix(count))
+            if let next = target(of: path) {
                 path = next.hasPrefix("/") ? next : folder + next
             } else if let found = unsafe realpath(folder.hostPath, nil) {
                 defer { unsafe free(found) }

@@ -66,6 +66,8 @@ package struct KeeperProgress: Sendable {
 package final class IndexKeeper {
     private let target: String
     private let file: IndexFile
+    /// Whether questions of the mount point find the index.
+    package private(set) var isAnnounced = false
     private let options: KeeperOptions
     private var header: IndexHeader
     private var unsettled: UnsettledRanges
@@ -121,13 +123,37 @@ package final class IndexKeeper {
 
     // MARK: Keeping
 
+    /// Reads all of a filesystem into an index for one question. Its file lies in `folder`, and has
+    /// no name any more.
+    /// - Returns: nil where `isStopped` has said so before everything was read.
+    package static func read(
+        _ target: String, in folder: String, until isStopped: () -> Bool
+    ) throws -> IndexFile? {
+        var options = KeeperOptions()
+        options.interval = 0.05
+        // There is nobody who asks meanwhile.
+        options.scanInterval = 0
+        let path = "\(folder)/tidemark-\(getpid())-\(monotonicNanoseconds()).index"
+        let keeper = try IndexKeeper(target, index: path, options: options)
+        unsafe unlink(path.hostPath)
+        unsafe unlink((path + "-lock").hostPath)
+        var isSettled = false
+        try keeper.run(until: { isSettled || isStopped() }) { isSettled = $0.isSettled }
+        return isSettled ? keeper.file : nil
+    }
+
     /// Keeps the index until `isStopped` says so.
-    /// - Parameter onCommit: told of each commit; the first one of them makes the file.
+    /// - Parameters:
+    ///   - onCommit: told of each commit; the first one of them makes the file.
+    ///   - isPublic: whether questions of the mount point are to find the index.
     package func run(
-        until isStopped: () -> Bool, onCommit: (KeeperProgress) -> Void
+        isPublic: Bool = false, until isStopped: () -> Bool, onCommit: (KeeperProgress) -> Void
     ) throws {
+        let place = try IndexFile.place(of: file.path)
         while !isStopped() {
             let kept = try KeptFilesystem(target, options)
+            isAnnounced = isPublic && IndexRegistry.announce(place, of: kept.mount)
+            defer { if isAnnounced { IndexRegistry.withdraw(place, of: kept.mount) } }
             header.blocks = kept.blocks
             let session = try kept.session(options)
             defer { session.end() }

@@ -71,7 +71,7 @@ private func text(of name: String, in folder: String) -> String? {
 }
 
 /// The names in a directory; none where it can't be read.
-private func names(in folder: String) -> [String] {
+func names(in folder: String) -> [String] {
     do {
         return try Descriptor.open(folder, flags: O_RDONLY | O_DIRECTORY).names()
     } catch {

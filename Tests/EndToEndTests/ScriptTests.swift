@@ -83,6 +83,13 @@ import Testing
             expecting: "1 rounds without a difference")
     }
 
+    @Test(
+        .enabled(if: canMountXFS, "needs root, loop devices, XFS and mkfs.xfs"),
+        .enabled(if: access("/usr/bin/plocate", X_OK) == 0, "needs plocate"))
+    func `an index is measured beside what there is without one`() throws {
+        try script(#""$2/bench-index" --quick --filesystem ext4"#, expecting: "debugfs icheck")
+    }
+
     @Test(.enabled(if: canMountXFS, "needs root, loop devices, XFS and mkfs.xfs"))
     func `a mounted XFS is checked beside programs that work in it`() throws {
         try script(#""$2/check-mounted" --quick"#, expecting: "0 of 4 checks were wrong")
@@ -97,7 +104,7 @@ import Testing
     @Test(
         arguments: [
             "kills", "soak", "programs", "stalls", "bench-mount", "explore", "scrub-campaign",
-            "serve-index", "check-mounted", "flips",
+            "serve-index", "bench-index", "check-mounted", "flips",
         ])
     func `a script that is asked for what it can't do says how it is called`(name: String) throws {
         let ended = try shell("\"$1/$2\" --nonsense", Self.scripts, name)

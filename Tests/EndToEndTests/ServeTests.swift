@@ -197,6 +197,53 @@ struct ServeTests {
         #expect(try ended.document().int("losses") ?? 0 > 0)
     }
 
+    @Test(arguments: Kind.allCases)
+    func `a question of a mount point is answered by its index, or by reading all of it`(
+        kind: Kind
+    ) throws {
+        let served = try Served(kind)
+        let inode = try served.mounts.shell("stat -c %i '\(served.point)/tree/7/file-207'").output
+            .trimmingCharacters(in: .whitespacesAndNewlines)
+        func ask(isMade: Bool) throws {
+            let ended = try served.mounts.run([
+                tidemark, "paths", served.point, "--inode", inode, "--json",
+            ])
+            #expect(ended.status == 0, "\(ended.errors)")
+            let answer = try ended.document()
+            #expect(answer.strings("paths") == ["/tree/7/file-207"])
+            #expect(answer.object["settled"] as? Bool == true)
+            #expect(answer.object["made"] as? Bool == isMade)
+            #expect(answer.object["served"] as? Bool == !isMade)
+            #expect(ended.errors.contains("no server keeps an index of it") == isMade)
+        }
+        try ask(isMade: true)
+        var server = try served.serve()
+        try served.untilCurrent(server)
+        try ask(isMade: false)
+        let block = try served.mounts.shell(
+            """
+            "$1" dump "$2" rmap | jq -r "select(.key.inode == $3 and .key.offset == 0).key.block"
+            """, tidemark, served.index, inode
+        ).output.trimmingCharacters(in: .whitespacesAndNewlines)
+        let number = try #require(Int(block), "\(block)")
+        let size = try served.mounts.shell("stat -fc %s '\(served.point)'").output
+            .trimmingCharacters(in: .whitespacesAndNewlines)
+        let sector = number * (try #require(Int(size)) / 512) + 1
+        for words in [["--block", block], ["--sector", "\(sector)", "--disk"]] {
+            let ended = try served.mounts.run([tidemark, "owner", served.point, "--json"] + words)
+            #expect(ended.status == 0, "\(ended.errors)")
+            let owner = try ended.document().list("blocks").first?.list("owners").first
+            #expect(owner?.strings("paths") == ["/tree/7/file-207"])
+        }
+        // What a server that was killed has left says nothing.
+        served.end(server, by: SIGKILL, status: 128 + SIGKILL)
+        try ask(isMade: true)
+        server = try served.serve()
+        try served.untilCurrent(server)
+        served.end(server, by: SIGTERM, status: 0)
+        try ask(isMade: true)
+    }
+
     @Test func `owner and paths name files, offsets and times`() throws {
         let served = try Served()
         let server = try served.serve()

@@ -65,7 +65,7 @@ struct Dump: ServableCommand {
     }
 
     private func dumpIndex(_ output: Output) throws -> ExitStatus {
-        let index = try AskedIndex(volume)
+        let index = try AskedIndex(volume, output)
         var count = 0
         let isJSON = output.isJSON
         guard AskedIndex.tables.contains(table) else {

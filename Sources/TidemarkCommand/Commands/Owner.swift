@@ -16,21 +16,23 @@ struct Owner: ServableCommand {
             the answer says so, as far as that can be detected. Blocks that are neither owned nor \
             free are named too: `tidemark check` finds the reason.
 
-            Of a mounted XFS or ext4 the index file answers that `tidemark serve` keeps, and \
-            says as of when. Blocks are counted from the start of the filesystem. Exit status 16: \
-            what is said is not settled, being verified, or no server keeps the index.
+            Of a mounted XFS or ext4 the index answers that `tidemark serve` keeps, and says as \
+            of when; without one all inodes are read for the answer. Blocks are counted from the \
+            start of the filesystem. Exit status 16: what is said is not settled, because it is \
+            being verified or no server keeps the index.
 
             With --from a list of bad sectors is read from standard input: what badblocks prints \
             (--unit: the block size that it was run with), smartctl -l selftest or -l error, or \
             the kernel's log. The last two count sectors of the whole disk.
 
             Examples: tidemark owner /tmp/v --block 4711
-                      tidemark owner /var/lib/tidemark/srv.index --sector 37688 --disk
+                      tidemark owner /srv --sector 37688 --disk
                       dmesg | tidemark owner /var/lib/tidemark/srv.index --from kernel
             """)
 
     @Argument(
-        help: ArgumentHelp("The volume's directory, or an index file.", valueName: "target"),
+        help: ArgumentHelp(
+            "The volume's directory, a mount point, or an index file.", valueName: "target"),
         transform: Arguments.path)
     var target: String
 
@@ -43,7 +45,7 @@ struct Owner: ServableCommand {
     @Option(help: "The sector, of 512 bytes, as the kernel names it in messages.")
     var sector: UInt64?
 
-    @Flag(help: "The sector is one of the whole disk, not of the partition. Of an index file only.")
+    @Flag(help: "The sector is one of the whole disk, not of the partition. Not of a volume.")
     var disk = false
 
     @Option(
@@ -87,7 +89,7 @@ struct Owner: ServableCommand {
     func execute(_ output: Output) throws -> ExitStatus {
         if isOfIndex { return try askIndex(output) }
         guard !disk, from == nil else {
-            throw CommandFailure("\(target): --disk and --from are for index files", .usage)
+            throw CommandFailure("\(target): --disk and --from are not for volumes", .usage)
         }
         return try withVolume(target, .readOnly, output) { volume in
             let geometry = volume.geometry

@@ -14,14 +14,16 @@ struct Paths: ServableCommand {
             Control characters, backslashes and bytes that are not UTF-8 are printed as \\xHH. \
             Missing or wrong parent pointers are reported, and the exit status is then 1.
 
-            Of a mounted XFS or ext4 the index file answers that `tidemark serve` keeps, and \
-            says as of when; exit status 16: that is not settled.
+            Of a mounted XFS or ext4 the index answers that `tidemark serve` keeps, and says as \
+            of when; without one all inodes are read for the answer. Exit status 16: that is not \
+            settled.
 
             Example: tidemark paths /tmp/v --inode 4711
             """)
 
     @Argument(
-        help: ArgumentHelp("The volume's directory, or an index file.", valueName: "target"),
+        help: ArgumentHelp(
+            "The volume's directory, a mount point, or an index file.", valueName: "target"),
         transform: Arguments.path)
     var target: String
 

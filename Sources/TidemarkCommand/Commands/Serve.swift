@@ -12,7 +12,7 @@ struct Serve: TidemarkSubcommand {
         discussion: """
             Reads all inodes of the filesystem into an index file, and keeps that current from the \
             kernel's trace events until it is stopped (SIGTERM, Ctrl-C). The filesystem stays in \
-            use, and is never written to. `tidemark owner FILE` and `tidemark paths FILE` answer \
+            use, and is never written to. `tidemark owner` and `tidemark paths` answer, of FILE or \
             from the file, while a server keeps it and after that, and say as of when.
 
             Started again it reads everything again: what may have changed meanwhile is not \
@@ -63,7 +63,9 @@ struct Serve: TidemarkSubcommand {
         options.bufferKilobytes = Int(buffer.bytes >> 10)
         let keeper = try IndexKeeper(target, index: index, options: options)
         var teller = ServeTeller(target, index, output)
-        try keeper.run(until: { Signals.stopRequest != nil }) { teller.note($0) }
+        try keeper.run(isPublic: true, until: { Signals.stopRequest != nil }) {
+            teller.note($0, isFound: keeper.isAnnounced)
+        }
         ServiceManager.tell("STOPPING=1")
         output.json(ifAsked: document(teller.members))
         return .success
@@ -84,8 +86,13 @@ private struct ServeTeller {
         self.output = output
     }
 
-    mutating func note(_ progress: KeeperProgress) {
+    mutating func note(_ progress: KeeperProgress, isFound: Bool) {
         if !isReady {
+            if !isFound {
+                output.note(
+                    "\(target): \(IndexRegistry.folder) can't be written to, and questions of the "
+                        + "mount point do not find the index: ask \(index) itself")
+            }
             ServiceManager.tell("READY=1\nSTATUS=\(index)")
             isReady = true
         }

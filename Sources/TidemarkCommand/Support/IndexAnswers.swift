@@ -6,33 +6,68 @@
 internal import Bytes
 internal import HostFiles
 internal import LinuxIndex
+internal import LinuxOwner
 internal import Reports
+internal import Threads
 internal import VolumeFormat
 #if canImport(Glibc)
 internal import Glibc
 #endif
 
-/// An index file that is asked.
+/// An index that is asked.
 struct AskedIndex {
-    let path: String
     let file: IndexFile
     let header: IndexHeader
+    /// Whether a server keeps it, or all of it was read for this question.
     let isServed: Bool
+    private let isMade: Bool
 
-    /// Whether `path` is a file, and so no volume's directory.
-    static func isMeant(_ path: String) -> Bool {
-        var status = stat()
-        return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFREG
+    /// Whether `target` is an index file or a mounted filesystem, and so no volume's directory.
+    static func isMeant(_ target: String) -> Bool {
+        isFile(target) || isMountedFilesystem(target)
     }
 
-    init(_ path: String) throws {
-        self.path = path
-        file = try IndexFile.openForReading(path)
-        isServed = file.isServed
+    private static func isFile(_ path: String) -> Bool {
+        var status = stat()
+        return stat(path.hostPath, &status) == 0 && status.st_mode & S_IFMT == S_IFREG
+    }
+
+    /// The index file `target`; of a mount point that which a server keeps, or one made now.
+    init(_ target: String, _ output: Output) throws {
+        if AskedIndex.isFile(target) {
+            try self.init(file: try IndexFile.openForReading(target), isMade: false)
+        } else if let kept = try IndexRegistry.index(of: target) {
+            try self.init(file: try IndexFile.openForReading(kept), isMade: false)
+        } else {
+            try self.init(file: try AskedIndex.make(target, output), isMade: true)
+        }
+    }
+
+    private init(file: IndexFile, isMade: Bool) throws {
+        self.file = file
+        self.isMade = isMade
+        isServed = isMade || file.isServed
         guard let header = try file.snapshot().header else {
-            throw CommandFailure("\(path): nothing has been indexed yet; ask again in some seconds")
+            throw CommandFailure(
+                "\(file.path): nothing has been indexed yet; ask again in some seconds")
         }
         self.header = header
+    }
+
+    private static func make(_ target: String, _ output: Output) throws -> IndexFile {
+        output.note(
+            "\(target): no server keeps an index of it, so all of its inodes are read first; "
+                + "`tidemark serve \(target) --index FILE` keeps one")
+        let wanted = getenv("TMPDIR").map { [String(cString: $0)] } ?? []
+        let places = wanted + ["/var/tmp", "/tmp", "/dev/shm"]
+        guard let place = placeForSideFile(besides: target, of: places) else {
+            throw CommandFailure(
+                "\(target): there is no directory for an index on another filesystem: set TMPDIR")
+        }
+        guard let file = try IndexKeeper.read(
+            target, in: place, until: { Signals.stopRequest != nil })
+        else { throw CommandFailure("\(target): stopped before all of it was read") }
+        return file
     }
 
     /// As of when something holds, in words.
@@ -47,7 +82,8 @@ struct AskedIndex {
 
     var members: [(String, JSONValue)] {
         [
-            ("served", .bool(isServed)), ("filesystem", .string(header.identityText)),
+            ("served", .bool(isServed && !isMade)), ("made", .bool(isMade)),
+            ("filesystem", .string(header.identityText)),
             ("asOf", .optional(timeText(header.asOf))), ("epoch", .unsigned(header.epoch)),
         ]
     }
@@ -98,8 +134,11 @@ struct IndexOwnerAnswer {
     /// As of when, and whether that is now.
     let asOf: UInt64
     let isSettled: Bool
+    /// How long it took to look it up.
+    let seconds: Double
 
     init(_ snapshot: borrowing IndexSnapshot, block: UInt64, isServed: Bool) throws {
+        let begun = monotonicNanoseconds()
         self.block = block
         owners = try snapshot.owners(ofBlock: block).map {
             One(owner: $0, paths: try snapshot.paths(of: $0.inode, limit: 64))
@@ -109,6 +148,7 @@ struct IndexOwnerAnswer {
         let unread = snapshot.unsettled.pieces.map(\.asOf).min()
         asOf = (times + [unread ?? snapshot.header?.asOf ?? 0]).min() ?? 0
         isSettled = isServed && unread == nil
+        seconds = Double(monotonicNanoseconds() - begun) / 1e9
     }
 
     func lines(_ index: AskedIndex) -> [String] {
@@ -124,8 +164,10 @@ struct IndexOwnerAnswer {
             if one.paths.paths.isEmpty { lines.append("  no path leads to it") }
         }
         if owners.isEmpty {
+            let others = index.header.kind == .ext4 ? ", attributes" : ""
             lines.append(
-                "block \(block): no file has it: it is free, metadata, or of a symbolic link")
+                "block \(block): no file has it: it is free, metadata\(others), or of a symbolic "
+                    + "link")
         }
         return lines
     }
@@ -154,6 +196,7 @@ struct IndexOwnerAnswer {
                     })
             ),
             ("settled", .bool(isSettled)), ("asOf", .optional(timeText(asOf))),
+            ("seconds", .number(seconds)),
         ])
     }
 }
@@ -162,7 +205,7 @@ extension Owner {
     var isOfIndex: Bool { AskedIndex.isMeant(target) }
 
     func askIndex(_ output: Output) throws -> ExitStatus {
-        let index = try AskedIndex(target)
+        let index = try AskedIndex(target, output)
         let asked = try from.map { try listed($0, index) } ?? AskedBlocks(try blocks(index))
         let snapshot = try index.file.snapshot()
         let answers = try asked.blocks.map {
@@ -279,9 +322,11 @@ extension Paths {
     var isOfIndex: Bool { AskedIndex.isMeant(target) }
 
     func askIndex(_ output: Output) throws -> ExitStatus {
-        let index = try AskedIndex(target)
+        let index = try AskedIndex(target, output)
+        let begun = monotonicNanoseconds()
         let snapshot = try index.file.snapshot()
         let answer = try snapshot.paths(of: inode, limit: limit)
+        let seconds = Double(monotonicNanoseconds() - begun) / 1e9
         let paths = answer.paths.map { escapedName($0) }
         // Directories that are not read yet may have further names.
         let unread = snapshot.unsettled.pieces.map(\.asOf).min()
@@ -293,6 +338,7 @@ extension Paths {
                     ("inode", .unsigned(inode)), ("paths", .array(paths.map { .string($0) })),
                     ("isComplete", .bool(!answer.isCut)), ("loose", .integer(answer.loose)),
                     ("settled", .bool(isSettled)), ("asOf", .optional(timeText(asOf))),
+                    ("seconds", .number(seconds)),
                 ]))
         output.lines(paths)
         if answer.isCut { output.note("there are more than \(paths.count) paths; see --limit") }
