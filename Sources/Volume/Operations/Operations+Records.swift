@@ -64,13 +64,25 @@ extension Operations {
     /// caller's `put` to make the inode.
     mutating func allocateInode() throws -> (InodeNumber, generation: UInt32) {
         let reused = try takeFreeInode()
+        let number = try reused ?? nextInode()
         hasChanged = true
-        let number = reused ?? counters.nextInode
-        if reused == nil { counters.nextInode += 1 }
+        if reused == nil { counters.nextInode = number + 1 }
         let generation = counters.nextGeneration
         counters.nextGeneration &+= 1
         counters.inodes &+= 1
         return (number, generation)
+    }
+
+    /// The lowest number that was never used. Where the counter is damaged, and an inode has its
+    /// number, it is one above all that are in use: an inode is not overwritten.
+    private mutating func nextInode() throws -> InodeNumber {
+        let next = counters.nextInode
+        guard try isThere(core.tables.inodes, InodeRecord.key(next).span) else { return next }
+        let highest = try max(highest(core.tables.inodes), highest(core.tables.freeInodes))
+        guard highest < FormatLimits.inode else {
+            throw damaged(TableName.superblock, "the counters", .field("next inode"))
+        }
+        return max(next, highest + 1)
     }
 
     /// The number of an inode that has been deleted may be used again.
