@@ -126,8 +126,8 @@ enum CampaignFields {
     /// The layouts of Docs/format.md. What no other record repeats may be anything: `isFree`.
     static let all: [CampaignField] = [
         geometry, counters, generations, inodes, dirents, inlineXattrs, remoteXattrs, small,
-        extents, free, rmap, parents, quota, quarantine, runs, hookLog, metaPage, rootPage, files,
-        suspended,
+        extents, free, rmap, parents, quota, quarantine, mends, runs, hookLog, metaPage,
+        rootPage, files, suspended,
     ].flatMap { $0 }
 
     /// Fields of a file, or of a page of the metadata, from `start` on.
@@ -275,6 +275,22 @@ enum CampaignFields {
     private static let quota = fields(
         "quota.g1", key: [("type", 1, false), ("id", 4, false)],
         value: [("blocks", 8, false), ("inodes", 8, false)])
+
+    /// A scrub, and what it has mended.
+    private static let mends: [CampaignField] =
+        fields(
+            "mends", key: [("scrub", 8, true), ("mend", 8, true)],
+            value: [("time", 12, true), ("mends", 8, true), ("bytes", 8, true), ("state", 1, true)],
+            prefix: "of a scrub ", record: { key, _ in key[15] == 0 })
+        + fields(
+            "mends", key: [("scrub", 8, true), ("mend", 8, true)],
+            value: [
+                ("time", 12, true), ("inodes", 8, true), ("free blocks", 8, true),
+                ("length of the kind", 1, true), ("kind", 9, true), ("changes", 4, true),
+                ("length of the table's name", 1, true), ("table", 6, true),
+                ("length of the key", 2, true), ("key", 8, true),
+                ("length of the value before", 4, true), ("values", 0, true),
+            ], record: { key, _ in key[15] != 0 })
 
     private static let runs = fields(
         "runs", key: [("number", 8, true)], value: [("record", 0, true)])

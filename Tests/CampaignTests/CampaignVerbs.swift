@@ -162,10 +162,11 @@ enum CampaignVerbs {
             guard mounted.status < 32 else { throw MountEnded(during: "mount", mounted) }
             return Answer(verdict: .refused, words: mounted.errors)
         }
-        // Errors of files are none of the mount.
+        // Errors of files are none of the mount. A size that lies makes a file of any length.
         let used = try shell(
             """
-            cd "$1" && timeout 20 bash -c 'find . -ls; tar cf - . | cat >/dev/null; mkdir made &&
+            cd "$1" && timeout 20 bash -c 'find . -ls; find . -type f -exec head -c 99999 {} + |
+            cat >/dev/null; mkdir made &&
             echo 1 >made/file && mv made/file made/other && rm -r made; rm -f link; sync -f .; true'
             """, point)
         let unmounted = try Started("/usr/bin/timeout", ["20", tidemark, "unmount", point]).wait()

@@ -66,6 +66,7 @@ struct CampaignVolume {
             path: path + "/meta.mdb", options: .init(mapSize: 1 << 30))
         let tables = try [
             TableName.runs, TableName.hookLog, TableName.reclaim, TableName.quarantine,
+            TableName.mends,
         ].map {
             try #require(try environment.table($0, create: true))
         }
@@ -90,6 +91,20 @@ struct CampaignVolume {
                 since: Timestamp(seconds: 1, nanoseconds: 2))
             try transaction.put(
                 tables[3], first.span, taken.value(key: first.span).rawSpan)
+            var scrub = ScrubRecord(number: 1, began: Timestamp(seconds: 1, nanoseconds: 2))
+            (scrub.mends, scrub.bytes) = (1, 100)
+            let begun = MendRecord.key(scrub: 1, mend: 0)
+            try transaction.put(tables[4], begun.span, scrub.value.span)
+            let mended = MendRecord.key(scrub: 1, mend: 1)
+            let mend = MendRecord(
+                time: Timestamp(seconds: 1, nanoseconds: 2), kind: "linkCount", inodes: 0,
+                freeBlocks: 0,
+                changes: [
+                    RecordChange(
+                        table: TableName.inodes, key: key.span.array, before: [1, 2], after: nil)
+                ])
+            try transaction.put(
+                tables[4], mended.span, mend.value(key: mended.span).rawSpan)
         }
         try environment.sync()
     }

@@ -43,6 +43,43 @@ import Testing
             expecting: "Every damaged entry was found, none invented")
     }
 
+    /// Of five mistakes in a small program its tests notice four; the program stays as it was.
+    @Test func `mistakes are made in a copy, and what survives is told`() throws {
+        try script(
+            #"""
+            set -e; folder=$(mktemp -d); trap 'rm -rf "$folder"' EXIT; cd "$folder"
+            mkdir -p Sources/Small
+            cat >Sources/Small/small.swift <<'END'
+            func clamped(_ value: Int, _ limit: Int) -> Int {
+                guard value >= 0 else { return 0 }
+                return value < limit ? value : limit
+            }
+            func sum(_ values: [Int]) -> Int {
+                var total = 0
+                for place in 0..<values.count {
+                    total = total + values[place]
+                }
+                return total
+            }
+            END
+            cat >main.swift <<'END'
+            if clamped(-3, 5) != 0 || clamped(9, 5) != 5 { print("✘ clamped") }
+            if clamped(2, 5) != 2 { print("✘ clamped") }
+            if sum([1, 2, 3]) != 6 { print("✘ sum") }
+            END
+            cp Sources/Small/small.swift before.swift
+            status=0
+            python3 "$2/mutate.py" --package "$folder" --seed 1 --modules Small \
+                --build 'swiftc -o small main.swift Sources/Small/small.swift' --run ./small \
+                >told || status=$?
+            cmp Sources/Small/small.swift before.swift
+            test $status = 1
+            grep -q '^SURVIVES .*comparison: return value < limit.* -> .*value <= limit' told
+            grep -c '^caught' told | grep -qx 4
+            tail -1 told
+            """#, expecting: "5 mistakes, 4 caught, 1 survive")
+    }
+
     @Test func `the scenarios of a folder are explored, and seeds simulated`() throws {
         try script(#""$2/explore" --quick"#, expecting: "200 seeds, 0 failed")
     }

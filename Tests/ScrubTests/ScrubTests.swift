@@ -60,6 +60,23 @@ import VolumeVerify
         }
     }
 
+    /// They are too many to be freed one by one.
+    @Test func `a number far above all others ends a scrub, which says what is left`() throws {
+        let volume = try ScrubVolume(in: temporaryDirectory())
+        let far: InodeNumber = 1 << 60
+        try volume.edit { editor in
+            editor.counters.nextInode = far + 1
+            editor.put(
+                TableName.freeInodes, InodeRecord.key(far).span.array,
+                FreeInodeRecord.value(inode: far).span.array)
+        }
+        let report = try volume.scrub()
+        #expect(report.surveys < 10)
+        #expect(report.outcome == .corrupt)
+        #expect(report.counts[.lostInodeNumbers] == 1, "\(report.counts)")
+        #expect(report.left.contains { $0.mend?.what.contains("never used") ?? false })
+    }
+
     @Test func `a check changes nothing, whatever it finds`() throws {
         let volume = try ScrubVolume(in: temporaryDirectory())
         try volume.edit { editor in

@@ -165,6 +165,17 @@ import VolumeVerify
         #expect(!opens.remove(9, 1))
     }
 
+    @Test func `a volume ends as many holds of an inode as it is told of`() throws {
+        let small = try SmallVolume()
+        let file = try small.volume.perform { try $0.create(.root, bytes("f")).number }
+        for _ in 0..<3 { small.volume.hold(file) }
+        try small.volume.perform { try $0.unlink(.root, bytes("f")) }
+        small.volume.forget(file, 2)
+        #expect(try small.inode(file)?.links == 0)
+        small.volume.forget(file, 1)
+        try until("the inode is gone") { try small.inode(file) == nil }
+    }
+
     // MARK: The limit of links
 
     @Test func `an exchange is refused by the directory that gains a link, and by no other`()

@@ -8,9 +8,10 @@ internal import VolumeVerify
 
 extension Operations {
     /// Numbers that one mend frees at the most.
-    private static var freedNumbers: UInt64 { 1024 }
-    /// So many numbers at the end were never used: the next number was wrong.
-    private static var tailNumbers: UInt64 { 1 << 20 }
+    private static var freedNumbers: UInt64 { 8192 }
+    /// So many numbers were never used: at the end the next number was wrong, and elsewhere an
+    /// inode, or a free number, has one that nobody gave out.
+    private static var unusedNumbers: UInt64 { 1 << 19 }
 
     mutating func mendNumber(
         _ kind: VolumeVerify.PrimaryDefect, _ finding: Finding, _ news: News
@@ -60,7 +61,11 @@ extension Operations {
 
     private mutating func mendLostNumbers(_ first: InodeNumber, _ count: UInt64) throws -> Mend {
         guard first > .root, count > 0, first &+ count > first else { return .gone }
-        if count > Operations.tailNumbers, first + count == counters.nextInode {
+        guard count <= Operations.unusedNumbers || first + count == counters.nextInode else {
+            return .hopeless(
+                "\(count) numbers before inode \(first + count) were never used: they stay so")
+        }
+        if count > Operations.unusedNumbers {
             let highest = try max(
                 highest(core.tables.inodes), highest(core.tables.freeInodes))
             guard highest < first else { return .changed("numbers of them were given out") }
