@@ -67,6 +67,8 @@ public final class UnlockedCatalogue: UnlockedOwner {
     let capacity: Int
     /// Whether it can say what has changed since a loss began.
     let knowsChanges: Bool
+    /// Whether it says which records an entry can be derived from.
+    let knowsRecords: Bool
     /// Records that are read in one hold of the lock of a catalogue.
     let pieces: Int
     /// Whether items may be withheld.
@@ -81,16 +83,19 @@ public final class UnlockedCatalogue: UnlockedOwner {
     ///   - buffers: of events; writers say into which theirs go.
     ///   - capacity: events that one holds, before what follows is lost.
     ///   - knowsChanges: whether it says, after a loss, which items have changed since.
+    ///   - knowsRecords: whether it says which records an entry can be derived from.
     ///   - pieces: records that one call of `read` returns at the most.
     ///   - withheld: items whose records nobody may read, as long as they have one.
     public init(
         label: String = "catalogue", buffers: Int = 2, capacity: Int = 1024,
-        knowsChanges: Bool = false, pieces: Int = .max, withheld: Set<UInt64> = []
+        knowsChanges: Bool = false, knowsRecords: Bool = false, pieces: Int = .max,
+        withheld: Set<UInt64> = []
     ) {
         precondition(buffers > 0 && capacity > 0 && pieces > 0, "each is one at least")
         self.label = label
         self.capacity = capacity
         self.knowsChanges = knowsChanges
+        self.knowsRecords = knowsRecords
         self.pieces = pieces
         withholds = !withheld.isEmpty
         state = Monitor(
@@ -190,17 +195,26 @@ public final class UnlockedCatalogue: UnlockedOwner {
         return state.withLock { state in
             var ranges = RecordRanges()
             for item in state.changed.filter({ $0.value >= since }).keys.sorted() {
-                var lower = KeyBytes(), upper: KeyBytes?
-                lower.append(item)
-                if item < .max {
-                    var end = KeyBytes()
-                    end.append(item + 1)
-                    upper = end
-                }
-                ranges.append(KeyRange(lower: lower, upper: upper))
+                ranges.append(UnlockedCatalogue.records(of: item))
             }
             return ranges
         }
+    }
+
+    public func records(of key: KeyBytes, in index: IndexSlot) -> KeyRange? {
+        guard knowsRecords else { return nil }
+        return item(of: key, index).map(UnlockedCatalogue.records)
+    }
+
+    private static func records(of item: UInt64) -> KeyRange {
+        var lower = KeyBytes(), upper: KeyBytes?
+        lower.append(item)
+        if item < .max {
+            var end = KeyBytes()
+            end.append(item + 1)
+            upper = end
+        }
+        return KeyRange(lower: lower, upper: upper)
     }
 
     public func entries(

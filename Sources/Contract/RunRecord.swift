@@ -20,6 +20,10 @@ public struct RunRecord: Sendable, Hashable, Codable {
     public var started = 0.0, updated = 0.0, ended: Double?
     /// How often it went on after a crash or a stop.
     public var resumes = 0
+    /// The owner's last commit when the record was stored, or when the owner found that its process
+    /// had ended: no position of the run is newer, or it is of another history of the owner. Nil: a
+    /// record of a version that did not note it.
+    public var ownerCommit: UInt64?
     /// The hook log is kept for it from the commit after this one on; nil: its position is
     /// discarded, and it can only be started again.
     public var logFrom: UInt64?

@@ -62,6 +62,13 @@ public protocol UnlockedOwner: Owner {
     /// - Throws: what makes the run fail.
     func changed(in range: KeyRange, since: SequenceNumber) throws -> RecordRanges?
 
+    /// The records that an entry of `index` with this key can be derived from, now or ever: no
+    /// record outside of them has such an entry. Where a difference is judged and changes are lost
+    /// meanwhile, these are read again, and the others when they are needed.
+    /// - Returns: nil where the key does not say it: then all that may have changed is read again
+    ///   before anything is judged.
+    func records(of key: KeyBytes, in index: IndexSlot) -> KeyRange?
+
     /// Appends up to `limit` entries of the live index, from `key` on in key order, each as it is
     /// when it is read, under the same locks as its changes are made; one that can't be decoded is
     /// marked as damaged. An entry that does not change during the call is never missed.
@@ -96,6 +103,7 @@ public protocol UnlockedOwner: Owner {
 
 extension UnlockedOwner {
     public func changed(in range: KeyRange, since: SequenceNumber) throws -> RecordRanges? { nil }
+    public func records(of key: KeyBytes, in index: IndexSlot) -> KeyRange? { nil }
     public func mayWithhold(_ index: IndexSlot) -> Bool { false }
     public func standing(of keys: [KeyBytes], of index: IndexSlot) throws -> [RecordStanding] {
         keys.map { _ in .open }

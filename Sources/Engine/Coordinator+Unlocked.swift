@@ -7,7 +7,9 @@
 //                └─ …each index… → plan → end
 //
 // Where a mark has come through and something is to be read again, it is read, and the feed is
-// marked once more.
+// marked once more. While candidates are judged that is only what they can be derived from, where
+// the owner says what that is: a loss costs a few records then, and not a second scan, in which
+// more is lost. What was left out is read before the next comparison.
 
 internal import Contract
 internal import Feed
@@ -68,9 +70,7 @@ extension Coordinator {
     }
 
     private func beginLooking() throws {
-        guard let settled = settledShadow else {
-            preconditionFailure("a comparison is made with a settled shadow")
-        }
+        guard let settled = try settledShadow ?? takeShadow() else { return }
         let looking = looking.take()
         let slot = looking?.slot ?? uncompared.removeFirst()
         self.slot = slot
@@ -84,6 +84,7 @@ extension Coordinator {
         guard var looking = looking.take() else { preconditionFailure("a comparison has begun") }
         for part in looking.parts { looking.candidates += part.takeCandidates() }
         self.looking = looking
+        run.narrow(to: looking)
         // Without a candidate too: what the parts have paused for is none, and the next index is
         // compared with a shadow of its own time.
         goMark(.judge)
@@ -95,18 +96,28 @@ extension Coordinator {
         try run.judge(&looking, at: settled)
         if !looking.candidates.isEmpty {
             self.looking = looking
+            run.narrow(to: looking)
             return go(.lookUp)
         }
-        self.settledShadow = settled
+        let isWhole = run.widen()
+        self.settledShadow = isWhole ? settled : nil
         if looking.parts.contains(where: { !$0.isAtEnd }) {
             self.looking = looking
-            return go(.compare)
+            return goCompare(isWhole)
         }
         try run.finish(looking)
-        if !uncompared.isEmpty { return go(.compare) }
+        if !uncompared.isEmpty { return goCompare(isWhole) }
         self.settledShadow = nil
         slot = nil
         go(.plan)
+    }
+
+    /// What was left to be read again while candidates were judged is read before anything else is
+    /// compared.
+    private func goCompare(_ isWhole: Bool) {
+        guard !isWhole else { return go(.compare) }
+        behindMark = .compare
+        go(.mark, .scan)
     }
 
     private func lookUp() throws {

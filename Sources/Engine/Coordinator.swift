@@ -403,7 +403,8 @@ public final class Coordinator {
             if let looking { run.note(unfinished: looking) }
             return suspend(reason.kind == .pause ? .paused : .stopped, reason.description)
         }
-        if run.isResumed, run.state == .prepared, reason.kind == .gaveWay {
+        // Nothing of this attempt has begun: only what can't be used is given up.
+        if run.isResumed, run.state == .prepared, reason.kind != .uselessPosition {
             run.leave(reason.description)
             return drop()
         }

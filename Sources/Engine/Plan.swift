@@ -172,15 +172,21 @@ package func counted(_ value: Int, _ one: String, _ many: String) -> String {
     "\(grouped(value)) \(value == 1 ? one : many)"
 }
 
-/// `0.05 s`: two digits that count.
-private func roughly(_ seconds: Double) -> String {
-    if seconds < 0.001 { return "\(max(1, Int((seconds * 1e6).rounded()))) µs" }
-    if seconds < 1 {
-        let thousandths = Int((seconds * 1000).rounded())
-        let digits = "\(thousandths < 100 ? thousandths : thousandths / 10)"
-        let places = thousandths < 100 ? 3 : 2
-        return "0." + String(repeating: "0", count: places - digits.count) + digits + " s"
+/// `0.050 s`: two digits that count. For every number: estimates come from what was measured and
+/// stored.
+package func roughly(_ seconds: Double) -> String {
+    guard seconds >= 0, seconds < 1e15 else { return "an unknown time" }
+    func padded(_ number: Int, _ places: Int) -> String {
+        let digits = "\(number)"
+        return "0." + String(repeating: "0", count: max(0, places - digits.count)) + digits + " s"
     }
-    if seconds < 100 { return "\(Int(seconds)).\(Int(seconds * 10) % 10) s" }
-    return seconds < 6000 ? "\(Int(seconds / 60)) min" : "\(Int(seconds / 3600)) h"
+    // Each bound is where rounding would give one digit more.
+    if seconds < 0.000_999_5 { return "\(max(1, Int((seconds * 1e6).rounded()))) µs" }
+    if seconds < 0.099_5 { return padded(Int((seconds * 1000).rounded()), 3) }
+    if seconds < 0.995 { return padded(Int((seconds * 100).rounded()), 2) }
+    if seconds < 100 {
+        let tenths = Int((seconds * 10).rounded())
+        return "\(tenths / 10).\(tenths % 10) s"
+    }
+    return seconds < 6000 ? "\(Int(seconds / 60)) min" : "\(grouped(Int(seconds / 3600))) h"
 }

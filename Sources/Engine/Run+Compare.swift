@@ -61,12 +61,16 @@ extension Run {
             return true
         }
         let summary = owner.indexes[slot.rawValue].summary
+        // What an earlier process of the run has mended this one looks at only here.
+        let look = ComparisonLook(
+            isRecheck: isRecheck, tellsDefects: !audited.contains(slot))
+        audited.insert(slot)
         let parts = try zip(ranges(of: slot, summary, at: cut), cut.snapshots).map {
             range, snapshot -> any ComparePart in
             if let summary {
-                return try foldPart(slot, summary, snapshot, cut, range, isRecheck, report)
+                return try foldPart(slot, summary, snapshot, cut, range, look, report)
             }
-            return try entryPart(slot, snapshot, cut, range, isRecheck, report)
+            return try entryPart(slot, snapshot, cut, range, look, report)
         }
         let read = summary?.sources.first ?? slot
         return Comparison(
@@ -99,7 +103,7 @@ extension Run {
 
     private func entryPart(
         _ slot: IndexSlot, _ snapshot: any OwnerSnapshot, _ cut: Cut, _ range: KeyRange,
-        _ isRecheck: Bool, _ report: @escaping @Sendable (Discrepancy) -> Bool
+        _ look: ComparisonLook, _ report: @escaping @Sendable (Discrepancy) -> Bool
     ) throws -> any ComparePart {
         let index = owner.indexes[slot.rawValue]
         return EntryComparePart(
@@ -109,17 +113,18 @@ extension Run {
             batchBytes: min(options.batchBytes, 1 << 16),
             // An audit sees all entries, or it would miss those that it is not shown.
             scope: hook.scope,
-            audit: isRecheck || hook.scope != nil ? nil : try snapshot.audit(of: slot, over: range),
+            audit: !look.tellsDefects || hook.scope != nil
+                ? nil : try snapshot.audit(of: slot, over: range),
             report: report)
     }
 
     private func foldPart(
         _ slot: IndexSlot, _ summary: any Summary, _ snapshot: any OwnerSnapshot, _ cut: Cut,
-        _ range: KeyRange, _ isRecheck: Bool,
+        _ range: KeyRange, _ look: ComparisonLook,
         _ report: @escaping @Sendable (Discrepancy) -> Bool
     ) throws -> any ComparePart {
         var log: CorrectionLog?
-        if !isRecheck, options.strategy != .check {
+        if !look.isRecheck, options.strategy != .check {
             log = CorrectionLog(
                 store, differing: assistant.takeRunNumber(), agreeing: assistant.takeRunNumber(),
                 keepsAgreeing: summary.hasGenerations, chunkBytes: assistant.chunkBytes)
@@ -131,7 +136,7 @@ extension Run {
             },
             range: range, batchBytes: min(options.batchBytes, 1 << 16), log: log, report: report
         ) { defect in
-            guard !isRecheck else { return }
+            guard look.tellsDefects else { return }
             self.defects.withLock { $0.add(defect) }
             self.onDefect(defect)
         }
@@ -199,6 +204,14 @@ extension Run {
         }
         comparison.parts = []
     }
+}
+
+/// What a comparison is for.
+private struct ComparisonLook {
+    /// Behind the mending.
+    let isRecheck: Bool
+    /// Whether damage of primary records is told that it meets.
+    let tellsDefects: Bool
 }
 
 /// Discrepancies that a patch could mend, up to a bound.

@@ -151,6 +151,28 @@ extension Run {
         return SettledShadow(shadow: assistant.freeze(), stamps: settled.stamps)
     }
 
+    /// Until the shadow is compared again only records that candidates can be derived from have to
+    /// be read, where the owner says which they are.
+    func narrow(to looking: Looking) {
+        var ranges: [KeyRange] = []
+        for candidate in looking.candidates {
+            guard let records = unlockedOwner.owner.records(of: candidate.key, in: looking.slot)
+            else {
+                hook.judge(nil)
+                return
+            }
+            ranges.append(records)
+        }
+        hook.judge(ranges)
+    }
+
+    /// All records have to be read for the shadow to be settled.
+    /// - Returns: whether they are.
+    func widen() -> Bool {
+        // By a mutant: what was not needed so far is taken for settled.
+        hook.judge(nil) || options.mutants.have(.comparedNarrowed)
+    }
+
     // MARK: Looks
 
     /// Begins to look at the live index, or goes on where `looking` has paused.

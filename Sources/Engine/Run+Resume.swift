@@ -65,6 +65,9 @@ public struct Keeping: Sendable {
         guard checkpoint.scope == nil || record.strategy != .rebuild && !isAboutSummary else {
             return "the side file is of a run about a part, which this one can't be"
         }
+        if let known = record.ownerCommit, checkpoint.commit > known {
+            return "the side file is of another history: an older copy of the volume was put back"
+        }
         return nil
     }
 }
@@ -84,8 +87,10 @@ package final class StoredRunRecord: Sendable {
     package func store(
         at boundary: any CommitBoundary, _ change: (inout RunRecord) -> Void
     ) throws {
+        let commit = boundary.lastCommit
         let changed = record.withLock { record in
             change(&record)
+            record.ownerCommit = commit
             return record
         }
         try boundary.requireJournal().store(changed)
@@ -319,6 +324,8 @@ extension Run {
     package func resumeLoad(_ load: InterruptedLoad) throws -> LoadMerger? {
         try move(to: .loading)
         try checkExact()
+        // What was read again for that may still be queued, and is no delta that the overlay takes.
+        if !options.mutants.have(.resumedLoadWithoutDrain) { try drain() }
         interrupted = nil
         let overlay = Overlay(mutants: options.mutants)
         var loading = Loading(
@@ -398,12 +405,35 @@ extension Run {
     /// Ends a run that can't go on at this moment: its position, and what its owner remembers of
     /// it, stay for another time.
     package func leave(_ reason: String) {
+        saving.withLock { $0 = true }
         hook.close()
+        giveBackRecord(reason)
         endTime = clock.now()
         finishReport()
         enter(.aborted)
         report.outcome = .aborted
         report.reason = reason
+    }
+
+    /// The owner's record is that of a run which nobody works on.
+    private func giveBackRecord(_ reason: String) {
+        guard let storedRecord else { return }
+        do {
+            try atBoundary { boundary in
+                boundary.detach(self.hook)
+                let runs = try boundary.requireJournal().runs()
+                let number = storedRecord.value.number
+                guard runs.contains(where: { $0.number == number && $0.state.isWorking })
+                else { return }
+                try storedRecord.store(at: boundary) { record in
+                    record.state = .stopped
+                    record.reason = reason
+                }
+            }
+        } catch {
+            // No room for the record: it will be found to have crashed when the owner is opened.
+            try? atBoundary { $0.detach(self.hook) }
+        }
     }
 
     private func conclude(_ end: RunState, _ reason: String) {

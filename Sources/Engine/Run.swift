@@ -60,6 +60,8 @@ public final class Run: @unchecked Sendable {
     package var scanners: [Scanner] = []
     /// What the work costs, as far as it is known.
     package var costs: PlanCosts
+    /// Indexes with which this process has told what is wrong with primary records.
+    package var audited: Set<IndexSlot> = []
 
     /// What the owner keeps of the run; nil: it ends with its process.
     package let storedRecord: StoredRunRecord?
@@ -373,6 +375,20 @@ public final class Run: @unchecked Sendable {
 
     private func detachAndDiscard() throws {
         guard unlocked == nil else { return endFeed() }
+        do {
+            try endAtBoundary()
+        } catch {
+            // The transaction is lost with what failed. That the run has ended needs less room.
+            try? atBoundary { boundary in
+                boundary.detach(self.hook)
+                guard boundary.journal != nil else { return }
+                try self.storedRecord?.store(at: boundary) { self.close(&$0) }
+            }
+            throw error
+        }
+    }
+
+    private func endAtBoundary() throws {
         try atBoundary { boundary in
             if !self.options.mutants.have(.hookLeftAttached) { boundary.detach(self.hook) }
             if let loading = self.loading, !loading.isActive,

@@ -45,6 +45,9 @@ extension HookPoint {
         /// Stamps from here on are not merged, unless there are too many: a comparison asks
         /// whether a key was read since.
         package internal(set) var needed = SequenceNumber(raw: .max)
+        /// While differences are judged: the records that they are about. Only these have to be
+        /// read. nil: all have to.
+        package internal(set) var judged: RangeSet?
         /// Events that were older than the read of their key.
         var older = 0
         /// Losses that were told.
@@ -312,6 +315,19 @@ extension Delta {
     }
 }
 
+extension HookPoint.State {
+    /// What has to be read again for the shadow to be settled.
+    fileprivate var neededRereads: [KeyRange] {
+        guard let judged = stamps.judged else { return rereads.ranges }
+        return judged.ranges.flatMap { rereads.ranges(in: $0) }
+    }
+
+    /// Whether nothing is left to be read again, as far as it is needed.
+    var areRereadsDone: Bool {
+        stamps.judged == nil ? rereads.isEmpty : neededRereads.isEmpty
+    }
+}
+
 // MARK: The run's side
 
 extension HookPoint {
@@ -357,6 +373,9 @@ extension HookPoint {
     package var unread: Unread? {
         monitor.withLock { state -> Unread? in
             precondition(state.isAttached, "the feed is in force before the first window opens")
+            if state.stamps.judged != nil {
+                return state.neededRereads.first.map { Unread(range: $0, isAgain: true) }
+            }
             if let range = state.rereads.first { return Unread(range: range, isAgain: true) }
             guard case .at(let key) = state.cursor else { return nil }
             return Unread(range: KeyRange(lower: key, upper: nil), isAgain: false)
@@ -425,6 +444,25 @@ extension HookPoint {
         monitor.withLock { $0.stamps.needed = time ?? SequenceNumber(raw: .max) }
     }
 
+    /// From now on only records in `ranges` have to be read for the shadow to be settled: nothing
+    /// but what is derived from them is asked of it. What else is void stays void, and is read
+    /// where all have to be read again: nil.
+    /// - Returns: whether all that has to be read now is read.
+    @discardableResult
+    package func judge(_ ranges: [KeyRange]?) -> Bool {
+        monitor.withLock(notify: true) { state in
+            precondition(
+                ranges == nil || state.cursor == .end, "differences are found behind the scan")
+            state.stamps.judged = ranges.map { RangeSet($0, limit: HookPoint.judgedLimit) }
+            _ = state.stamps.judged?.coarsen()
+            return state.areRereadsDone
+        }
+    }
+
+    /// Ranges of records that are judged at a time, at the most: what lies between them is read
+    /// with them. It is far below the bound of what is to be read again, which they are cut out of.
+    static let judgedLimit = 128
+
     /// Whether every buffer is delivered up to `mark`.
     package func isDelivered(upTo mark: SequenceNumber) -> Bool {
         monitor.withLock { state in state.stamps.delivered.allSatisfy { $0 >= mark } }
@@ -441,7 +479,8 @@ extension HookPoint {
     /// - Returns: nil where something is.
     package func settled(at mark: SequenceNumber) -> Settled? {
         monitor.withLock(notify: true) { state in
-            let isRead = state.cursor == .end && state.rereads.isEmpty && state.open.isEmpty
+            let isRead =
+                state.cursor == .end && state.areRereadsDone && state.open.isEmpty
             let isDelivered = state.stamps.delivered.allSatisfy { $0 >= mark }
             guard isRead || mutants.have(.comparedBeforeReread),
                 isDelivered || mutants.have(.noWatermark)

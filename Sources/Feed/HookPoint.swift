@@ -308,7 +308,11 @@ package final class HookPoint: CommitHook {
         readAgain(range, sequence, &state)
         for gap in state.rereads.coarsen() { readAgain(gap, sequence, &state) }
         while let hulls = state.voids.hulls(beyond: HookPoint.rangeLimit) {
-            for hull in hulls { readAgain(hull, sequence, &state) }
+            // What else is void in it may be newer, while older commits are replayed.
+            for hull in hulls {
+                let newest = state.voids.pieces(in: hull).map(\.value).max() ?? sequence
+                readAgain(hull, max(sequence, newest), &state)
+            }
             _ = state.rereads.coarsen()
         }
         state.applied += 1
@@ -581,7 +585,7 @@ package final class HookPoint: CommitHook {
         Status(
             cursor: state.cursor, othersCommits: state.othersCommits, isEmpty: state.isEmpty,
             isFull: state.queuedBytes >= state.queueLimit,
-            isScanned: state.cursor == .end && state.rereads.isEmpty
+            isScanned: state.cursor == .end && state.areRereadsDone
                 && (state.open.isEmpty || mutants.have(.openWindowsIgnored)),
             applied: state.applied, elided: state.elided,
             queuedBytes: state.queuedBytes, queueLimit: state.queueLimit)

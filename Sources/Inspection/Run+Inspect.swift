@@ -273,6 +273,8 @@ extension HookPoint {
             }
             for time in state.stamps.delivered + state.stamps.lastStamp { digest.add(time) }
             for time in [state.stamps.lastVoid, state.stamps.needed] { digest.add(time) }
+            for range in state.stamps.judged?.ranges ?? [] { digest.add(range) }
+            digest.add(state.stamps.judged == nil ? -1 : -2)
         }
     }
 }
@@ -415,11 +417,12 @@ extension Scanner {
 extension Coordinator {
     /// What is under work of a comparison with an owner that nobody can lock.
     package func describeUnlocked(into digest: inout StateDigest) {
-        guard let looking else { return }
+        guard run.unlocked != nil else { return }
         digest.isStamped = true
         for (place, step) in Step.allCases.enumerated() where step == behindMark {
             digest.add(place)
         }
+        guard let looking else { return }
         digest.add(looking.looked)
         looking.candidates.forEach { digest.add($0) }
         for part in looking.parts {

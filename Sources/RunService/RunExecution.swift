@@ -101,7 +101,10 @@ public struct RunExecution {
     /// Resumes a run that was interrupted; where its position can't be used, starts it again, and
     /// says why.
     public func resume(_ record: RunRecord) throws -> RunReport {
-        try handle.registry.resuming(record.number) {
+        guard !indexes.isEmpty else {
+            throw RunServiceError.noIndexes(record.number, record.indexes)
+        }
+        return try handle.registry.resuming(record.number) {
             guard let report = try resumed(record) else { return try begin(record) }
             return report
         }

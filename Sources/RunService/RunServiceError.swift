@@ -11,6 +11,8 @@ public enum RunServiceError: Error, Hashable, Sendable {
     case unknownRun(UInt64, String)
     case atWork(UInt64)
     case hasEnded(UInt64, RunState)
+    /// The run is about indexes that the store does not have.
+    case noIndexes(UInt64, [String])
 }
 
 extension RunServiceError: CustomStringConvertible {
@@ -23,6 +25,9 @@ extension RunServiceError: CustomStringConvertible {
             "\(path): no run was interrupted; `tidemark repair` begins one"
         case .unknownRun(let run, let path):
             "\(path) knows of no run \(run); `tidemark status` lists those it knows"
+        case .noIndexes(let run, let names):
+            "run \(run) is about \(names.joined(separator: ", ")), which this store does not have; "
+                + "`tidemark repair` begins another"
         case .atWork(let run): "run \(run) is at work and is not paused"
         case .hasEnded(let run, let state):
             "run \(run) has ended (\(state.rawValue)); `tidemark repair` begins another"

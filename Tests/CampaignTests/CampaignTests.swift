@@ -104,6 +104,7 @@ import VolumeVerify
     @Test func `every member of a run's record is lied in, and described`() throws {
         var record = RunRecord(number: 1, indexes: ["rmap"], strategy: .auto)
         (record.scope, record.reason, record.ended, record.logFrom) = ("x", "x", 1, 1)
+        record.ownerCommit = 1
         record.loading = .init(index: "rmap", generation: 1)
         record.outcome = .clean
         var limits = RunLimits(), costs = PlanCosts()

@@ -154,7 +154,7 @@ extension CampaignFields {
     /// Members of `RunRecord`, which are those of Docs/format.md.
     static let members = [
         "number", "state", "indexes", "strategy", "isDryRun", "keepsOld", "scope", "started",
-        "updated", "ended", "resumes", "logFrom", "loading", "loading.index",
+        "updated", "ended", "resumes", "ownerCommit", "logFrom", "loading", "loading.index",
         "loading.generation", "reason", "outcome", "results", "progress",
         "progress.primaryRecords", "progress.windows", "progress.applied", "progress.elided",
         "progress.seconds", "costs", "costs.compare", "costs.load", "costs.patch", "limits",

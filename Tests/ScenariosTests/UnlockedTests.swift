@@ -18,7 +18,8 @@ import Tidemark
         // What it has to come to for that to say anything.
         for situation in [
             Situation.olderThanRead, .elidedBelow, .lossScanning, .lossComparing, .lossBehindLook,
-            .lookedUpAgain, .judgementDeferred, .comparisonPaused, .unsettled, .manyWindows,
+            .lookedUpAgain, .judgementDeferred, .comparisonDeferred,
+            .comparisonPaused, .unsettled, .manyWindows,
         ] {
             let place = Situation.allCases.firstIndex(of: situation) ?? 0
             #expect(result.situations[place] > 0, "never met: \(situation.rawValue)")
@@ -33,6 +34,7 @@ private let unlockedMutants: [AnyMutant] =
         Mutant.stampedAfterRead, .lastToArriveWins, .tombstonesDropped, .olderThanReadApplied,
         .lossIgnored, .lossVoidsUpToItsBeginning, .voidEndsWithLoss, .comparedBeforeReread,
         .noWatermark, .candidatesAreFindings, .rereadIsNoNews,
+        .comparedNarrowed,
         .withheldIsGone, .withheldAskedLate, .lookUpIsBelieved,
     ].map { .run($0) }
     + [OwnerMutant.readsWithoutLock, .tellsLossesAtTheirEnd].map { .owner($0) }

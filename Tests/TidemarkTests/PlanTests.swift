@@ -57,6 +57,17 @@ import Tidemark
                 == "patching 100 entries takes about 0.050 s, rebuilding 2,000 about 2.0 s")
     }
 
+    @Test(arguments: [
+        (0.0, "1 µs"), (4.4e-5, "44 µs"), (0.000_999_4, "999 µs"), (0.000_999_6, "0.001 s"),
+        (0.0994, "0.099 s"), (0.0996, "0.10 s"), (0.994, "0.99 s"), (0.9949, "0.99 s"),
+        (0.995, "1.0 s"), (0.9996, "1.0 s"), (99.96, "100.0 s"), (5999, "99 min"), (6000, "1 h"),
+        (3.6e9, "1,000,000 h"), (1e300, "an unknown time"), (-1, "an unknown time"),
+        (.nan, "an unknown time"), (.infinity, "an unknown time"),
+    ])
+    func `every duration has a text`(seconds: Double, text: String) {
+        #expect(roughly(seconds) == text)
+    }
+
     @Test func `a dry run says what would be done, and how long it would take`() throws {
         let catalogue = try damaged(2000, 100)
         let before = catalogue.entries(of: slots[0])

@@ -48,6 +48,8 @@ public struct StoreDescription: Hashable, Sendable {
     public var buffers = 2
     public var room = 64
     public var knowsChanges = false
+    /// Whether the store says which records an entry can be derived from.
+    public var knowsRecords = false
     /// An item that nobody may read as long as it has a record: a file that is removed and not yet
     /// freed. Writers may change it.
     public var withheld: UInt64?

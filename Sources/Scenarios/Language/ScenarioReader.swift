@@ -35,7 +35,7 @@ struct ScenarioReading {
 
     private static let storeKeys = [
         "kind", "blocks", "void-every", "log", "buffers", "room", "knows-changes",
-        "withheld", "hidden",
+        "knows-records", "withheld", "hidden",
     ]
 
     func scenario(_ root: Node?) throws(ScenarioError) -> Scenario {
@@ -96,7 +96,7 @@ struct ScenarioReading {
             }
             store.log = try integer(node, "log", 1...(1 << 40))
         }
-        for key in ["buffers", "room", "knows-changes", "withheld", "hidden"] {
+        for key in ["buffers", "room", "knows-changes", "knows-records", "withheld", "hidden"] {
             guard let node = fields[key], store.kind != .unlocked else { continue }
             throw source.error(
                 node, "\(key) of a \(store.kind.rawValue)", expected: "it for `unlocked` only")
@@ -104,6 +104,7 @@ struct ScenarioReading {
         if let node = fields["buffers"] { store.buffers = try integer(node, "buffers", 1...16) }
         if let node = fields["room"] { store.room = try integer(node, "room", 1...(1 << 20)) }
         if let node = fields["knows-changes"] { store.knowsChanges = try bool(node) }
+        if let node = fields["knows-records"] { store.knowsRecords = try bool(node) }
         if let node = fields["withheld"] {
             store.withheld = UInt64(try integer(node, "withheld", 0...(1 << 40)))
         }

@@ -64,6 +64,7 @@ public struct ScenarioWriter {
         if store.buffers != standard.buffers { parts.append("buffers: \(store.buffers)") }
         if store.room != standard.room { parts.append("room: \(store.room)") }
         if store.knowsChanges { parts.append("knows-changes: true") }
+        if store.knowsRecords { parts.append("knows-records: true") }
         if let item = store.withheld { parts.append("withheld: \(item)") }
         if let item = store.hidden { parts.append("hidden: \(item)") }
         return parts.count == 1 ? store.kind.rawValue : flow(parts)

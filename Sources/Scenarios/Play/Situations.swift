@@ -83,6 +83,7 @@ public enum Situation: String, CaseIterable, Sendable {
     case lossBehindLook = "loss told between a look and its watermark"
     case lookedUpAgain = "key looked up again"
     case judgementDeferred = "judgement deferred by records to be read again"
+    case comparisonDeferred = "comparison deferred by records that no judgement needed"
     case comparisonPaused = "comparison paused to judge its candidates"
     case unsettled = "key that never stands still"
 }
@@ -309,7 +310,10 @@ final class SituationCounter: Observer {
         switch step {
         case .lookUp: count(.lookedUpAgain)
         case .judge:
-            if lanes.coordinator.next == .mark { count(.judgementDeferred) }
+            if lanes.coordinator.next == .mark {
+                let isJudged = lanes.coordinator.behindMark == .compare
+                count(isJudged ? .comparisonDeferred : .judgementDeferred)
+            }
             if lanes.coordinator.next == .compare { count(.comparisonPaused) }
             if lanes.run.report.indexes.contains(where: { $0.unsettled > 0 }) {
                 count(.unsettled)

@@ -11,6 +11,7 @@ extension ScenarioGenerator {
         scenario.store.buffers = number(1...3)
         scenario.store.room = pick([1, 2, 3, 3, 8, 64])
         scenario.store.knowsChanges = chance(30)
+        scenario.store.knowsRecords = chance(50)
         let items = UInt64(number(1...4)), tags = ["a", "b", "c"]
         if chance(30) { scenario.store.withheld = UInt64(number(1...Int(items))) }
         var records: [(item: UInt64, tag: String)] = []

@@ -123,6 +123,7 @@ extension MemoryOperations {
             state.runs[place].reason =
                 "its process ended while it was \(state.runs[place].state.rawValue)"
             state.runs[place].state = .crashed
+            state.runs[place].ownerCommit = state.commit
         }
         state.log.since = state.runs.filter(\.state.isResumable).compactMap(\.logFrom).min()
         state.log.note(state.runs, indexes)

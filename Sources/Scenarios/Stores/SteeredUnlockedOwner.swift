@@ -49,6 +49,10 @@ final class SteeredUnlockedOwner: UnlockedOwner, @unchecked Sendable {
         try inner.changed(in: range, since: since)
     }
 
+    func records(of key: KeyBytes, in index: IndexSlot) -> KeyRange? {
+        inner.records(of: key, in: index)
+    }
+
     func entries(
         of index: IndexSlot, from key: KeyBytes, limit: Int, into batch: EntryBatch
     ) throws -> KeyBytes? {

@@ -28,6 +28,7 @@ final class UnlockedStage: ExplorableStage {
         hidden = store.hidden
         catalogue = UnlockedCatalogue(
             buffers: store.buffers, capacity: store.room, knowsChanges: store.knowsChanges,
+            knowsRecords: store.knowsRecords,
             pieces: 1, withheld: store.withheld.map { [$0] } ?? [])
         steered = SteeredUnlockedOwner(catalogue, faults)
         for operation in scenario.setup {

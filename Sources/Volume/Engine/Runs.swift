@@ -63,6 +63,7 @@ enum Runs {
         try core.environment.write { transaction in
             for place in crashed {
                 crash(&records[place])
+                records[place].ownerCommit = transaction.commit
                 let key = key(records[place].number), value = value(records[place])
                 try transaction.put(core.tables.runs, key.span, value.rawSpan)
             }
