@@ -161,6 +161,35 @@ _Static_assert(offsetof(struct lfs_scrub, ino) == 8, "sm_ino");
 _Static_assert(offsetof(struct lfs_scrub, gen) == 16, "sm_gen");
 _Static_assert(offsetof(struct lfs_scrub, agno) == 20, "sm_agno");
 
+/* ---- Q_XGETQSTATV (include/uapi/linux/dqblk_xfs.h) ---- */
+
+struct lfs_quota_file {
+	uint64_t ino, blocks;
+	uint32_t extents, pad;
+};
+
+struct lfs_quota_state {
+	int8_t version;
+	uint8_t pad1;
+	uint16_t flags;
+	uint32_t incore;
+	struct lfs_quota_file users, groups, projects;
+	int32_t btimelimit, itimelimit, rtbtimelimit;
+	uint16_t bwarnlimit, iwarnlimit, rtbwarnlimit, pad3;
+	uint32_t pad4;
+	uint64_t pad2[7];
+};
+_Static_assert(sizeof(struct lfs_quota_file) == 24, "fs_qfilestatv");
+_Static_assert(sizeof(struct lfs_quota_state) == 160, "fs_quota_statv");
+_Static_assert(offsetof(struct lfs_quota_state, users) == 8, "qs_uquota");
+_Static_assert(offsetof(struct lfs_quota_state, projects) == 56, "qs_pquota");
+
+/* quotactl_fd(2): the filesystem is that of an open file, whatever device it is on. */
+static inline int lfs_quota_state_of(int file, void *state)
+{
+	return (int)syscall(443 /* quotactl_fd */, file, 0x5808u << 8 /* Q_XGETQSTATV */, 0, state);
+}
+
 static const unsigned long LFS_XFS_SCRUB = _IOWR('X', 60, struct lfs_scrub);
 static const unsigned long LFS_XFS_GEOMETRY = _IOR('X', 126, struct lfs_geometry);
 static const unsigned long LFS_XFS_BULKSTAT = _IOR('X', 127, struct lfs_bulk_request);

@@ -27,6 +27,8 @@ public final class ExtentBatch {
     let buffer: AnswerBuffer
 
     static let recordSize = 56  // The larger one, fiemap_extent.
+    /// Units of 512 bytes that a file may have: 2^54 of them are all that 63 bits of bytes hold.
+    static let sectors: Int64 = 1 << 54
 
     public init(capacity: Int = 512) {
         precondition(capacity > 0 && capacity <= 1 << 16)
@@ -54,8 +56,8 @@ public final class ExtentBatch {
         for place in 0..<count {
             let raw = answer.native(at: (place + 1) * size, as: lfs_bmap.self)
             let (next, overflow) = raw.offset.addingReportingOverflow(raw.length)
-            // Units of 512 bytes: 2^54 of them are all that 63 bits of bytes hold.
-            guard !overflow, raw.length > 0, raw.offset >= end, next <= 1 << 54, raw.block >= -2,
+            guard !overflow, raw.length > 0, raw.offset >= end, next <= ExtentBatch.sectors,
+                raw.block >= -2,
                 raw.block <= 1 << 54
             else {
                 throw .malformed(
@@ -124,7 +126,7 @@ extension XFSFilesystem {
         request.offset = Int64(clamping: offset / 512)
         // Not -1, "all": that ends at the size of the file, and so leaves out what is reserved
         // behind it, and the index blocks of a directory.
-        request.length = max(0, 1 << 53 - request.offset)
+        request.length = max(0, ExtentBatch.sectors - request.offset)
         request.count = Int32(batch.capacity + 1)
         // BMV_IF_PREALLOC | BMV_IF_DELALLOC | BMV_IF_NO_HOLES, and BMV_IF_ATTRFORK.
         request.iflags = 0x1c | (fork == .attribute ? 0x1 : 0)

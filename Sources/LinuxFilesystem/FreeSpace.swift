@@ -40,12 +40,19 @@ extension MountedFilesystem {
     private func withoutAdministration<R>(
         _ body: () throws(LinuxCallError) -> R
     ) throws(LinuxCallError) -> R {
+        try without(capability: 21, body)
+    }
+
+    /// Runs `body` while the calling thread has not the capability of this number in effect.
+    func without<R>(
+        capability: UInt32, _ body: () throws(LinuxCallError) -> R
+    ) throws(LinuxCallError) -> R {
         var before = lfs_capabilities()
         guard unsafe lfs_get_capabilities(&before) == 0 else {
             throw LinuxCallError("capget", "this thread")
         }
         var reduced = before
-        reduced.effective &= ~(1 << 21)
+        reduced.effective &= ~(1 << capability)
         guard unsafe lfs_set_capabilities(&reduced) == 0 else {
             throw LinuxCallError("capset", "this thread")
         }

@@ -19,6 +19,8 @@ public struct InodeStatus: Hashable, Sendable {
     /// Extents of the data fork and of the attribute fork, as they are in the inode.
     public let extents: UInt64
     public let attributeExtents: UInt32
+    /// Its data lies on the realtime device (FS_XFLAG_REALTIME); attributes never do.
+    public let isRealtime: Bool
     /// Of the last change of the inode, in nanoseconds since 1970.
     public let changed: Int64
     /// The kernel can't read it, and nothing is known of it but its number.
@@ -29,6 +31,9 @@ public struct InodeStatus: Hashable, Sendable {
         case blockDevice = 0o060000, file = 0o100000, symbolicLink = 0o120000
         case socket = 0o140000
     }
+
+    /// Extents of the data fork that are blocks of the data device.
+    public var dataExtents: UInt64 { isRealtime ? 0 : extents }
 
     /// nil where the mode says none of these.
     public var kind: Kind? { Kind(rawValue: mode & 0o170000) }
@@ -44,6 +49,7 @@ public struct InodeStatus: Hashable, Sendable {
         attributeExtents = raw.aextents
         let (seconds, overflow) = raw.ctime.multipliedReportingOverflow(by: 1_000_000_000)
         changed = overflow ? .max : seconds &+ Int64(raw.ctime_nsec)
+        isRealtime = raw.xflags & 1 != 0
         isDamaged = false
     }
 
@@ -52,6 +58,7 @@ public struct InodeStatus: Hashable, Sendable {
         self.inode = inode
         (generation, mode, links, size, blocks) = (0, 0, 0, 0, 0)
         (extents, attributeExtents, changed, isDamaged) = (0, 0, 0, true)
+        isRealtime = false
     }
 }
 
@@ -106,10 +113,16 @@ extension XFSFilesystem {
     public func readInodes(
         from first: UInt64, limit: Int = .max, into batch: InodeBatch
     ) throws(LinuxCallError) -> Bool {
+        try readInodes(from: first, limit: limit, includesMetadata: false, into: batch)
+    }
+
+    func readInodes(
+        from first: UInt64, limit: Int, includesMetadata: Bool, into batch: InodeBatch
+    ) throws(LinuxCallError) -> Bool {
         var request = lfs_bulk_request()
         request.ino = first
-        // XFS_BULK_IREQ_NREXT64: counts of extents in 64 bits.
-        request.flags = 1 << 2
+        // XFS_BULK_IREQ_NREXT64: counts of extents in 64 bits. XFS_BULK_IREQ_METADIR.
+        request.flags = 1 << 2 | (includesMetadata ? 1 << 3 : 0)
         request.icount = UInt32(min(limit, batch.capacity))
         batch.buffer.store(request)
         batch.inodes.removeAll(keepingCapacity: true)

@@ -150,7 +150,7 @@ public struct Examination: Sendable {
             "autofsck", isDangerous ? .limited : .available, "autofsck is '\(automatic)'",
             isDangerous
                 ? "a repair that starts by itself may believe a wrong record: check first, and "
-                    + "`xfs_property \(path) set autofsck=check` holds it off"
+                    + "`xfs_property \(shellWord(path)) set autofsck=check` holds it off"
                 : "no repair starts by itself")
     }
 }

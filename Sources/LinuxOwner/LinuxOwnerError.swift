@@ -13,6 +13,8 @@ public struct LinuxOwnerError: Error, Hashable, Sendable, CustomStringConvertibl
         case noTracing(String)
         case instanceTaken
         case shutDown
+        /// What can't be read of a filesystem that answers, and the tool that looks at it offline.
+        case unreadable(String, tool: String)
         case grown
         case failed(LinuxCallError)
         case malformed(String)
@@ -33,6 +35,15 @@ public struct LinuxOwnerError: Error, Hashable, Sendable, CustomStringConvertibl
             error.isForbidden
                 ? .notPrivileged(error.call)
                 : error.isDamaged ? .shutDown : .failed(error))
+    }
+
+    /// The reason behind a call that failed on an ext4 or on its device.
+    package init(ext4 path: String, _ error: LinuxCallError) {
+        if error.isDamaged {
+            self.init(path, .unreadable("\(error)", tool: "e2fsck -fn"))
+        } else {
+            self.init(path, error)
+        }
     }
 
     public var description: String { "\(path): \(what)" }
@@ -61,6 +72,8 @@ public struct LinuxOwnerError: Error, Hashable, Sendable, CustomStringConvertibl
         case .shutDown:
             "the filesystem has been shut down or its device fails: look at the kernel's log, "
                 + "unmount it, then run `xfs_repair -n`, on ext4 `e2fsck -fn`"
+        case .unreadable(let what, let tool):
+            "\(what): look at the kernel's log, unmount it, then run `\(tool)` on its device"
         case .grown:
             "the filesystem was resized during the check: start it again"
         case .failed(let error): error.description

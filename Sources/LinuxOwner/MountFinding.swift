@@ -21,6 +21,8 @@ public struct MountFinding: Hashable, Sendable {
     public let inodes: [UInt64]
     /// Their paths, once they are known; an inode that has none is left out.
     public var paths: [UInt64: [String]] = [:]
+    /// Of `rmap`: the blocks that it is about.
+    public var blocks: Range<UInt64>?
     /// What will happen when the files are touched.
     public let consequence: String
     /// What to avoid until it is mended.
@@ -98,7 +100,7 @@ extension MountFinding {
             index: "rmap",
             object: count == 1 ? "block \(first)" : "blocks \(first)–\(first + count - 1)",
             problem: "\(place): " + parts.joined(separator: "; "),
-            inodes: inodes,
+            inodes: inodes, blocks: first..<first + count,
             consequence:
                 "Freeing these blocks (removing, truncating or punching the file, or moving its "
                 + "extents) makes XFS shut the filesystem down.",
@@ -130,7 +132,8 @@ extension MountFinding {
                         "a parent pointer says directory \(parent), '\(name)', which is not there")
                 case .wrong:
                     parts.append(
-                        "the parent pointer to directory \(parent), '\(name)', is of an older one"
+                        "the parent pointer to directory \(parent), '\(name)', is of an older one, "
+                            + "or there are several"
                     )
                 }
             }
@@ -162,8 +165,9 @@ extension MountFinding {
 
     private static func mendText(_ what: String?, _ device: String) -> String {
         let second = what.map { ", and then of the \($0)," } ?? ""
-        return "Unmount it and run `xfs_repair \(device)`. With a kernel that has online repair, a "
-            + "forced rebuild of the reverse map\(second) mends it too."
+        return "Unmount it and run `xfs_repair \(shellWord(device))`. "
+            + "With a kernel that has online repair, a forced rebuild of the reverse "
+            + "map\(second) mends it too."
     }
 }
 
@@ -200,6 +204,7 @@ private struct MappingClaim: Equatable {
         let isUnwritten = (isExpected ? expected : found) == [1]
         return "inode \(owner), \(fork == 0 ? "" : "attribute fork, ")offset \(offset)"
             + (isUnwritten ? ", unwritten" : "")
+            + (!isExpected && found == nil ? ", more than once" : "")
     }
 }
 
@@ -230,9 +235,8 @@ extension XFSOwner {
     /// By inode, the parent pointers that it should not have, less those that it lacks.
     public func surplusParents(_ discrepancies: [Discrepancy]) -> [UInt64: Int] {
         var surplus: [UInt64: Int] = [:]
-        for discrepancy in discrepancies
-        where discrepancy.index == parents && ParentKey.isWellFormed(discrepancy.key.rawSpan) {
-            let child: UInt64 = discrepancy.key.rawSpan.integer(at: 0)
+        for discrepancy in discrepancies where discrepancy.index == parents {
+            guard let child = ParentKey.child(discrepancy.key.rawSpan) else { continue }
             switch discrepancy.kind {
             case .stray: surplus[child, default: 0] += 1
             case .missing: surplus[child, default: 0] -= 1

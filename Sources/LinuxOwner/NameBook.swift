@@ -9,7 +9,10 @@
 // Buffers and reads arrive in no common order. So an entry may come when a replacement that is
 // newer than it is already behind us. Whoever enters it is told the time of that: from then on the
 // entry is not true, and that is to be said too. Leaving the entry out would not do: a look at the
-// live index that saw it would find no news of it, and take it for a stray one.
+// live index that saw it would find no news of it, and take it for a stray one. Where two are
+// behind us it is not known since when it is not true. The time of the last one would leave the
+// entry true in between, and a look there would take it for a missing one: the directory is read
+// again.
 //
 // Each inode of a name is known with the time of its statement. A replacement ends those that are
 // older than itself. One that is younger may have arrived before it, from another buffer: that one
@@ -40,8 +43,20 @@ final class NameBook: Sendable {
         /// The last replacement, and what it led to. 0: none.
         var replaced: UInt64 = 0
         var replacement: UInt64 = 0
+        /// The one before it. 0: none.
+        var before: UInt64 = 0
         /// The newest of the claims that are forgotten. 0: none is.
         var forgotten: UInt64 = 0
+    }
+
+    /// What is known of a statement when it is entered.
+    enum Truth: Hashable {
+        /// No replacement is behind us that says otherwise.
+        case stands
+        /// A newer replacement has ended it.
+        case untrue(since: UInt64)
+        /// One of several newer replacements has ended it.
+        case open
     }
 
     private struct Shard {
@@ -81,50 +96,56 @@ final class NameBook: Sendable {
     private func shelf(_ key: Key) -> Shelf { shelves[Int(key.second & 15)] }
 
     /// Enters what a read or an event of the time `stamp` says.
-    /// - Returns: the time of a newer replacement, since which it is not true any more; nil: none.
     func note(
         _ directory: UInt64, _ name: RawSpan, _ inode: UInt64, at stamp: UInt64
-    ) -> UInt64? {
+    ) -> Truth {
         let key = key(directory, name)
         return shelf(key).shard.withLock { shard in
             guard let entry = shard.entries[key] else {
                 enter(Entry(claim: Claim(inode: inode, stamp: stamp)), key, &shard)
-                return nil
+                return .stands
             }
             add(Claim(inode: inode, stamp: stamp), key, entry, &shard)
-            return entry.replaced > stamp && entry.replacement != inode ? entry.replaced : nil
+            return truth(of: inode, at: stamp, entry)
         }
+    }
+
+    /// Where the last replacement led to the inode itself, that is a newer statement of it.
+    private func truth(of inode: UInt64, at stamp: UInt64, _ entry: Entry) -> Truth {
+        guard entry.replaced > stamp, entry.replacement != inode else { return .stands }
+        return entry.before > stamp ? .open : .untrue(since: entry.replaced)
     }
 
     /// Enters that at `stamp` the name was made to lead to `inode`.
     /// - Parameter body: called with each other inode that the name has led to since it was last
     ///   replaced.
-    /// - Returns: whether these are all; and the time of a newer replacement, as `note`.
+    /// - Returns: whether these are all; and what is known of the new entry.
     func replace(
         _ directory: UInt64, _ name: RawSpan, _ inode: UInt64, at stamp: UInt64,
         _ body: (UInt64) -> Void
-    ) -> (isKnown: Bool, untrueSince: UInt64?) {
+    ) -> (isKnown: Bool, truth: Truth) {
         let key = key(directory, name)
         return shelf(key).shard.withLock { shard in
             let claim = Claim(inode: inode, stamp: stamp)
             guard let entry = shard.entries[key] else {
                 enter(Entry(claim: claim, replaced: stamp, replacement: inode), key, &shard)
-                return (false, nil)
+                return (false, .stands)
             }
             let claims = [entry.claim] + (shard.more[key] ?? [])
             for other in claims where other.inode != inode { body(other.inode) }
             let isKnown = entry.forgotten == 0
             if entry.replaced > stamp {
                 add(claim, key, entry, &shard)
-                return (isKnown, entry.replacement == inode ? nil : entry.replaced)
+                shard.entries[key]?.before = max(entry.before, stamp)
+                return (isKnown, truth(of: inode, at: stamp, entry))
             }
             // Of what is older it has been said: who is entered from now on is told of this one.
             shard.entries[key] = Entry(
-                claim: claim, replaced: stamp, replacement: inode,
+                claim: claim, replaced: stamp, replacement: inode, before: entry.replaced,
                 forgotten: entry.forgotten > stamp ? entry.forgotten : 0)
             let younger = claims.filter { $0.stamp > stamp && $0.inode != inode }
             shard.more[key] = younger.isEmpty ? nil : younger
-            return (isKnown, nil)
+            return (isKnown, .stands)
         }
     }
 

@@ -8,6 +8,10 @@ final class NameList {
         let parent: UInt64
         let generation: UInt32
         let start, length: Int
+        /// One with the same parent and name comes before it.
+        var isRepeated = false
+        /// The first of several with the same parent and name, which are not of one generation.
+        var isDoubled = false
     }
 
     private(set) var items: [Item] = []
@@ -25,12 +29,29 @@ final class NameList {
             Item(parent: parent, generation: generation, start: start, length: name.byteCount))
     }
 
+    /// How many differ in parent or name.
+    var distinct: Int { items.reduce(0) { $0 + ($1.isRepeated ? 0 : 1) } }
+
+    private func name(of item: Item) -> ArraySlice<UInt8> {
+        bytes[item.start..<item.start + item.length]
+    }
+
     func sort() {
         guard items.count > 1 else { return }
         items.sort { a, b in
             if a.parent != b.parent { return a.parent < b.parent }
-            return bytes[a.start..<a.start + a.length]
-                .lexicographicallyPrecedes(bytes[b.start..<b.start + b.length])
+            return name(of: a).lexicographicallyPrecedes(name(of: b))
+        }
+        var first = 0
+        for place in 1..<items.count {
+            guard items[place].parent == items[first].parent,
+                name(of: items[place]) == name(of: items[first])
+            else {
+                first = place
+                continue
+            }
+            items[place].isRepeated = true
+            if items[place].generation != items[first].generation { items[first].isDoubled = true }
         }
     }
 

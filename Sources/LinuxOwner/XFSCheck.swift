@@ -1,6 +1,7 @@
 // A check of a mounted XFS from start to end: the run, then link counts, then what is found in a
 // user's words.
 
+internal import Bytes
 internal import LinuxFilesystem
 internal import Synchronization
 public import Tidemark
@@ -92,7 +93,8 @@ public final class XFSCheck: Sendable {
         let total = Atomic<Int>(0)
         let run = Run(
             owner: owner, indexes: indexes, store: store, options: options, clock: .system,
-            onDiscrepancy: { discrepancy in
+            onDiscrepancy: { [owner = self.owner] discrepancy in
+                guard !owner.isUnread(discrepancy) else { return }
                 total.add(1, ordering: .relaxed)
                 found.withLock { if $0.count < XFSCheck.limit { $0.append(discrepancy) } }
                 onDiscrepancy(discrepancy)
@@ -105,15 +107,39 @@ public final class XFSCheck: Sendable {
         case .aborted, .stopped: return report
         case .clean, .corrupt, .unsettled, .repaired, .incomplete: break
         }
-        let discrepancies = found.withLock { $0 }
-        report.isTruncated = total.load(ordering: .relaxed) > discrepancies.count
+        let discrepancies = found.withLock { $0 }.filter { !owner.isUnread($0) }
+        report.isTruncated = total.load(ordering: .relaxed) > XFSCheck.limit
         if owner.parents.map(indexes.contains) ?? true {
-            report.links = try owner.judgeLinks(surplus: owner.surplusParents(discrepancies))
+            let doubted = doubted(driven, isTruncated: report.isTruncated)
+            report.links = try owner.judgeLinks(
+                surplus: owner.surplusParents(discrepancies),
+                isDoubted: { doubted?.contains($0) ?? true })
         }
         report.findings = try owner.findings(
             discrepancies, report.links.findings, device: device)
         report.notCovered = try owner.countUncovered()
+        let known = Set(report.run.damagedPrimaries.map(\.object))
+        let unread = owner.unreadObjects.filter { !known.contains($0.object) }
+        if !unread.isEmpty {
+            report.run.damagedPrimaries += unread
+            report.run.outcome = .incomplete
+        }
         return report
+    }
+
+    /// Files of whose parent pointers it is not known which are right; nil: not even that is known.
+    private func doubted(_ run: RunReport, isTruncated: Bool) -> Set<UInt64>? {
+        guard let parents = owner.parents else { return [] }
+        guard !isTruncated else { return nil }
+        var files: Set<UInt64> = []
+        for index in run.indexes where index.slot == parents {
+            guard index.unsettled == index.firstUnsettled.count else { return nil }
+            for difference in index.firstUnsettled {
+                guard let file = ParentKey.child(difference.key.rawSpan) else { return nil }
+                files.insert(file)
+            }
+        }
+        return files
     }
 }
 

@@ -330,9 +330,9 @@ private struct Decoding: TraceReceiver, ~Copyable {
         case .remove:
             deltas.remove(parents, primary: primary.key.span, key: key.span, at: at)
         case .add:
-            let untrueSince = owner.names.note(
+            let truth = owner.names.note(
                 change.directory, change.name, change.inode, at: stamp)
-            add(parents, primary, key, at, untrueSince)
+            add(parents, primary, key, at, truth)
         case .replace: replace(change, parents, primary, key, at)
         }
         if deltas.count >= Decoding.limit { flush() }
@@ -340,10 +340,13 @@ private struct Decoding: TraceReceiver, ~Copyable {
 
     private mutating func add(
         _ parents: IndexSlot, _ primary: XFSPosition, _ key: KeyBytes, _ at: SequenceNumber,
-        _ untrueSince: UInt64?
+        _ truth: NameBook.Truth
     ) {
-        if let untrueSince {
-            state.removals.append(Removal(stamp: untrueSince, primary: primary, key: key))
+        switch truth {
+        case .stands: break
+        case .untrue(let since):
+            state.removals.append(Removal(stamp: since, primary: primary, key: key))
+        case .open: return deltas.void(XFSPosition.entries(of: primary.inode), at: at)
         }
         var value = FixedBytes<1>()
         value.store(UInt8(0), at: 0)
@@ -356,7 +359,7 @@ private struct Decoding: TraceReceiver, ~Copyable {
         _ key: KeyBytes, _ at: SequenceNumber
     ) {
         var others: [UInt64] = []
-        let (isKnown, untrueSince) = owner.names.replace(
+        let (isKnown, truth) = owner.names.replace(
             change.directory, change.name, change.inode, at: at.raw
         ) { others.append($0) }
         for other in others {
@@ -367,7 +370,7 @@ private struct Decoding: TraceReceiver, ~Copyable {
         guard isKnown else {
             return deltas.void(XFSPosition.entries(of: change.directory), at: at)
         }
-        add(parents, primary, key, at, untrueSince)
+        add(parents, primary, key, at, truth)
     }
 
     mutating func blocks(_ change: BlockChange, stamp: UInt64) { begin(stamp) }

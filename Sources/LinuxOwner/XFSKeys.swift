@@ -131,6 +131,11 @@ package enum ParentKey {
         return key
     }
 
+    /// The inode that the pointer is of; nil where the bytes are no such key.
+    package static func child(_ key: RawSpan) -> UInt64? {
+        isWellFormed(key) ? key.integer(at: 0) : nil
+    }
+
     package static func isWellFormed(_ key: RawSpan) -> Bool {
         key.byteCount > headerSize && key.byteCount <= headerSize + 255
     }

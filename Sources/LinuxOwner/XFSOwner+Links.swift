@@ -4,10 +4,12 @@
 // A scan counts in passing and remembers whose count did not agree; most of them were changing.
 // Each is looked at again until it stands still: status, names, status. The kernel changes count,
 // names and time of change of an inode in one transaction under the inode's lock. So where both
-// statuses agree, and the time of change lies further back than the resolution of its clock,
-// nothing has changed in between, and a count that differs from the names is wrong.
+// statuses agree, and the time of change lies before the clock that it is taken from (a coarse one,
+// which a machine without time to tick leaves behind), nothing has changed in between, and a count
+// that differs from the names is wrong.
 //
-// A file whose parent pointers are wrong themselves is counted with those that it should have.
+// A file whose parent pointers are wrong themselves is counted with those that it should have. If
+// it is open which of them it should have, so is its count.
 
 internal import LinuxFilesystem
 internal import Synchronization
@@ -40,9 +42,11 @@ extension XFSOwner {
     /// Judges the inodes whose count did not agree.
     /// - Parameters:
     ///   - surplus: by inode, parent pointers that it should not have, less those that it lacks.
+    ///   - isDoubted: whether nothing can be said of the parent pointers of a file.
     ///   - wait: waits so many nanoseconds.
     public func judgeLinks(
-        surplus: [UInt64: Int] = [:], wait: (Int64) -> Void = XFSOwner.sleep
+        surplus: [UInt64: Int] = [:], isDoubted: (UInt64) -> Bool = { _ in false },
+        wait: (Int64) -> Void = XFSOwner.sleep
     ) throws -> LinkOutcome {
         let suspects = self.suspects.withLock { $0 }
         var outcome = LinkOutcome(isIncomplete: suspects.isOverflowing)
@@ -52,26 +56,56 @@ extension XFSOwner {
             var again: [UInt64] = []
             for inode in left {
                 switch try reading({ try look(at: inode, surplus[inode] ?? 0, $0) }) {
-                case .right: break
+                case .right, .unread: break
                 case .moving: again.append(inode)
+                case .wrong(let finding) where !finding.isDirectory && isDoubted(inode):
+                    outcome.unsettled.append(inode)
                 case .wrong(let finding): outcome.findings.append(finding)
                 }
             }
             left = again
         }
-        outcome.unsettled = left
+        outcome.unsettled = (outcome.unsettled + left).sorted()
         outcome.findings.sort { $0.inode < $1.inode }
         return outcome
     }
 
-    private enum Look { case right, moving, wrong(LinkFinding) }
+    /// Looks at one count until it stands still.
+    /// - Returns: nil where it is right, can't be read, or never stood still.
+    func wrongLinks(of inode: UInt64, _ wait: (Int64) -> Void) throws -> LinkFinding? {
+        for round in 0..<XFSOwner.looks {
+            if round > 0 { wait(XFSOwner.stillness) }
+            switch try reading({ try look(at: inode, 0, $0) }) {
+            case .right, .unread: return nil
+            case .moving: continue
+            case .wrong(let finding): return finding
+            }
+        }
+        return nil
+    }
+
+    /// What can't be read is noted as that.
+    private enum Look { case right, moving, unread, wrong(LinkFinding) }
 
     private func look(at inode: UInt64, _ surplus: Int, _ readers: XFSReaders) throws -> Look {
         var time = timespec()
-        unsafe clock_gettime(CLOCK_REALTIME, &time)
+        unsafe clock_gettime(CLOCK_REALTIME_COARSE, &time)
         let now = Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
         guard let before = try xfs.status(of: inode, using: readers.one) else { return .right }
-        guard let names = try countNames(of: before, readers) else { return .moving }
+        if before.isDamaged {
+            try noteUnread(inode: inode, "the kernel can't read it")
+            return .unread
+        }
+        let counted: Int?
+        do {
+            counted = try countNames(of: before, readers)
+        } catch let error as LinuxCallError where error.isDamaged || error.isBusy {
+            try noteUnread(inode: inode, "\(error)")
+            return .unread
+        }
+        guard let names = counted else {
+            return unread.withLock { $0.inodes.contains(inode) } ? .unread : .moving
+        }
         let expected = max(0, names - surplus)
         if before.links == expected { return .right }
         guard let after = try xfs.status(of: inode, using: readers.one) else { return .right }
@@ -85,12 +119,11 @@ extension XFSOwner {
                 expected: UInt64(expected)))
     }
 
-    /// What the link count should be; nil where the inode is gone.
+    /// What the link count should be; nil where the inode is gone, or can't be read.
     private func countNames(of inode: InodeStatus, _ readers: XFSReaders) throws -> Int? {
         guard inode.kind == .directory else {
             guard parents != nil else { return Int(inode.links) }
-            try readParents(inode, readers)
-            return readers.names.items.count
+            return try readParents(inode, readers) ? readers.names.distinct : nil
         }
         // One that is removed and still open has neither `.` nor a name.
         if inode.links == 0 { return 0 }

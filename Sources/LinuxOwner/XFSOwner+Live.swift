@@ -30,6 +30,19 @@ extension XFSOwner {
         }
     }
 
+    public func records(of key: KeyBytes, in index: IndexSlot) -> KeyRange? {
+        if index == rmap {
+            guard let primary = MappingKey(key.span)?.primary, primary.position < .max else {
+                return nil
+            }
+            var end = primary
+            end.position += 1
+            return KeyRange(lower: primary.key, upper: end.key)
+        }
+        guard ParentKey.isWellFormed(key.span) else { return nil }
+        return XFSPosition.entries(of: leading(key.span, 8))
+    }
+
     // MARK: What is withheld
 
     /// Blocks stay with a file that is removed and closed until the kernel has freed them, in its
@@ -39,7 +52,8 @@ extension XFSOwner {
     /// Withheld: the number is given to an inode, and nobody is told of that. The number is asked
     /// for first: an inode is shown from when it gets its number until it is removed and closed.
     ///
-    /// Not covered: links, devices, pipes and sockets, which can't be opened. Their blocks are in
+    /// Not covered: files that the kernel keeps for itself, which it tells nobody of; and links,
+    /// devices, pipes and sockets, which can't be opened. Their blocks are in
     /// the index, and in the shadow where an event has told of them. So they can't be left out of
     /// the index beforehand: the number may have been another inode's at the time of the event.
     public func standing(of keys: [KeyBytes], of index: IndexSlot) throws -> [RecordStanding] {
@@ -59,19 +73,58 @@ extension XFSOwner {
     private func standing(of inode: UInt64, _ readers: XFSReaders) throws -> RecordStanding {
         guard try xfs.isAllocated(inode) else { return .open }
         guard let status = try xfs.status(of: inode, using: readers.one), !status.isDamaged else {
-            return .withheld
+            return try isKernelFile(inode, readers) ? .notCovered : .withheld
         }
         return status.isReadable ? .open : .notCovered
     }
 
+    /// Whether the kernel keeps the file for itself. Those that were met are counted.
+    private func isKernelFile(_ inode: UInt64, _ readers: XFSReaders) throws -> Bool {
+        let isQuota = quotaFiles.contains(inode)
+        guard try isQuota || xfs.isInMetadataDirectory(inode, using: readers.one) else {
+            return false
+        }
+        notCovered.withLock { _ = $0.kernelFiles.insert(inode) }
+        return true
+    }
+
     // MARK: The reverse map
 
+    /// Where the map can't be read, the group that is to blame is passed over.
     private func mappings(
         from key: KeyBytes, limit: Int, into batch: EntryBatch, _ readers: XFSReaders
     ) throws -> KeyBytes? {
-        let blockSize = UInt64(xfs.geometry.blockSize), end = xfs.geometry.dataBlocks
+        let all = xfs.geometry.dataBlocks, first = leading(key.span, 0)
+        guard first < all else { return nil }
+        let group = first / UInt64(xfs.geometry.groupBlocks)
+        let end = min((group + 1) * UInt64(xfs.geometry.groupBlocks), all)
+        func behind() -> KeyBytes? {
+            guard end < all else { return nil }
+            var key = KeyBytes()
+            key.append(end)
+            return key
+        }
+        if isUnread(group: group) { return behind() }
+        do {
+            return try mappings(from: key, to: all, limit: limit, into: batch, readers)
+        } catch let error as LinuxCallError where error.isDamaged {
+            // This group, or one that the call has come to behind it.
+            do {
+                return try mappings(from: key, to: end, limit: limit, into: batch, readers)
+                    ?? behind()
+            } catch let error as LinuxCallError where error.isDamaged {
+                try noteUnread(group: group, "\(error)")
+                return behind()
+            }
+        }
+    }
+
+    private func mappings(
+        from key: KeyBytes, to end: UInt64, limit: Int, into batch: EntryBatch,
+        _ readers: XFSReaders
+    ) throws -> KeyBytes? {
+        let blockSize = UInt64(xfs.geometry.blockSize)
         let first = leading(key.span, 0)
-        guard first < end else { return nil }
         var sweep = MappingSweep(first, blockSize)
         var isFirst = true, hasMore = true
         // Blocks below this are complete: a record begins at each place or before it.
@@ -83,7 +136,10 @@ extension XFSOwner {
             for record in readers.space.records { sweep.add(record) }
             bound = hasMore ? (readers.space.records.last?.physical ?? 0) / blockSize : end
         }
-        let next = sweep.emit(upTo: bound, from: key, limit: limit, into: batch)
+        let next = try sweep.emit(
+            upTo: bound, from: key, limit: limit, into: batch,
+            // What can't be asked for again is damaged.
+            isDoubled: { ((try? mappings(of: $0, readers).count) ?? 2) > 1 })
         if let next { return next }
         guard bound < end else { return nil }
         var lower = KeyBytes()
@@ -97,8 +153,28 @@ extension XFSOwner {
         guard let wanted = MappingKey(key.span), wanted.block < xfs.geometry.dataBlocks else {
             return
         }
+        let group = wanted.block / UInt64(xfs.geometry.groupBlocks)
+        if isUnread(group: group) { return }
+        do throws(LinuxCallError) {
+            let pieces = try mappings(of: wanted, readers)
+            guard let piece = pieces.first else { return }
+            var value = FixedBytes<1>()
+            value.store(piece.isUnwritten ? UInt8(1) : 0, at: 0)
+            batch.append(key: key.span, value: value.span, isDamaged: pieces.count > 1)
+        } catch {
+            guard error.isDamaged else { throw error }
+            try noteUnread(group: group, "\(error)")
+        }
+    }
+
+    /// The records with the key `wanted`, one call for its block: more than one where the map is
+    /// damaged.
+    private func mappings(
+        of wanted: MappingKey, _ readers: XFSReaders
+    ) throws(LinuxCallError) -> [MappingPiece] {
         let blockSize = UInt64(xfs.geometry.blockSize)
         let place = wanted.block * blockSize
+        var pieces: [MappingPiece] = []
         var isFirst = true, hasMore = true
         while hasMore {
             hasMore = try xfs.mount.readSpace(
@@ -108,12 +184,10 @@ extension XFSOwner {
                 guard let piece = MappingPiece(record, blockSize), piece.contains(wanted.block),
                     piece.key(at: wanted.block) == wanted
                 else { continue }
-                var value = FixedBytes<1>()
-                value.store(piece.isUnwritten ? UInt8(1) : 0, at: 0)
-                batch.append(key: key.span, value: value.span)
-                return
+                pieces.append(piece)
             }
         }
+        return pieces
     }
 
     // MARK: Parent pointers
@@ -126,15 +200,18 @@ extension XFSOwner {
         while try xfs.readInodes(from: next, limit: 256, into: readers.inodes) {
             for inode in readers.inodes.inodes {
                 if count >= limit { return XFSPosition(inode.inode).key }
-                try readParents(inode, readers)
+                guard try readParents(inode, readers) else {
+                    next = inode.inode + 1
+                    continue
+                }
                 // A directory's links are counted with its entries.
-                if inode.kind != .directory, inode.links != readers.names.items.count {
+                if inode.kind != .directory, inode.links != readers.names.distinct {
                     suspects.withLock { $0.add(inode.inode) }
                 }
                 try readers.names.forEach { item, name in
                     let entry = ParentKey.make(
                         child: inode.inode, parent: item.parent, name: name)
-                    guard entry >= key else { return true }
+                    guard entry >= key, !item.isRepeated else { return true }
                     if count >= limit {
                         rest = entry
                         return false
@@ -153,22 +230,37 @@ extension XFSOwner {
     private func append(
         _ entry: KeyBytes, _ item: NameList.Item, into batch: EntryBatch, _ readers: XFSReaders
     ) throws {
-        let isRight = try hasGeneration(item.parent, item.generation, readers)
+        // Of several with one key, and not of one generation, one at least is wrong.
+        let isRight =
+            try !item.isDoubled && hasGeneration(item.parent, item.generation, readers)
         var value = FixedBytes<1>()
         value.store(isRight ? UInt8(0) : 1, at: 0)
         batch.append(key: entry.span, value: value.span)
     }
 
     /// The parent pointers of `inode`, sorted, in `readers.names`.
-    func readParents(_ inode: InodeStatus, _ readers: XFSReaders) throws {
+    /// - Returns: false where they can't be read; that is noted.
+    func readParents(_ inode: InodeStatus, _ readers: XFSReaders) throws -> Bool {
         readers.names.removeAll()
+        if inode.isDamaged {
+            try noteUnread(inode: inode.inode, "the kernel can't read it")
+            return false
+        }
         readers.parents.begin(xfs, inode.inode, generation: inode.generation)
-        while try readers.parents.read(xfs) {
-            readers.parents.forEach { parent, generation, name in
-                readers.names.append(parent, generation, name)
+        do throws(LinuxCallError) {
+            while try readers.parents.read(xfs) {
+                readers.parents.forEach { parent, generation, name in
+                    readers.names.append(parent, generation, name)
+                }
             }
+        } catch {
+            guard error.isDamaged else { throw error }
+            readers.names.removeAll()
+            try noteUnread(inode: inode.inode, "\(error)")
+            return false
         }
         readers.names.sort()
+        return true
     }
 
     /// Whether `directory` has `generation` now. Where it has had it before, and another since,
@@ -191,7 +283,7 @@ extension XFSOwner {
         guard ParentKey.isWellFormed(key.span),
             let inode = try xfs.status(of: leading(key.span, 0), using: readers.one)
         else { return }
-        try readParents(inode, readers)
+        guard try readParents(inode, readers) else { return }
         var isAppended = false
         try readers.names.forEach { item, name in
             let entry = ParentKey.make(child: inode.inode, parent: item.parent, name: name)
@@ -246,11 +338,14 @@ struct MappingSweep {
         if let piece = MappingPiece(record, blockSize) { pieces.append(piece) }
     }
 
-    /// Emits what lies below block `bound` and is not below `key`.
+    /// Emits what lies below block `bound` and is not below `key`, each key once.
+    /// - Parameter isDoubled: whether a key that was met twice is there twice: under load the
+    ///   border of two calls shows one record in both. Such an entry is damaged.
     /// - Returns: the key of the first entry that the limit left out.
     mutating func emit(
-        upTo bound: UInt64, from key: KeyBytes, limit: Int, into batch: EntryBatch
-    ) -> KeyBytes? {
+        upTo bound: UInt64, from key: KeyBytes, limit: Int, into batch: EntryBatch,
+        isDoubled: (MappingKey) throws -> Bool
+    ) throws -> KeyBytes? {
         var active: [MappingPiece] = []
         var next = 0, count = 0
         while block < bound {
@@ -272,13 +367,19 @@ struct MappingSweep {
                 let block = block
                 active.sort { $0.key(at: block) < $1.key(at: block) }
             }
-            for piece in active {
-                let entry = piece.key(at: block).bytes
+            for (place, piece) in active.enumerated() {
+                let mapping = piece.key(at: block)
+                if place > 0, active[place - 1].key(at: block) == mapping { continue }
+                let entry = mapping.bytes
                 guard compareBytes(entry.span, key.span) >= 0 else { continue }
                 if count >= limit { return KeyBytes(entry.span) }
+                let isMetTwice =
+                    place + 1 < active.count && active[place + 1].key(at: block) == mapping
                 var value = FixedBytes<1>()
                 value.store(piece.isUnwritten ? UInt8(1) : 0, at: 0)
-                batch.append(key: entry.span, value: value.span)
+                batch.append(
+                    key: entry.span, value: value.span,
+                    isDamaged: try isMetTwice && isDoubled(mapping))
                 count += 1
             }
             block += 1

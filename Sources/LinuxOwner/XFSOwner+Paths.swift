@@ -103,11 +103,17 @@ extension XFSOwner {
         of directory: InodeStatus, _ readers: XFSReaders,
         _ body: (UInt64, RawSpan) -> Void
     ) throws {
-        guard
-            let file = try xfs.open(directory.inode, generation: directory.generation)
-        else { return }
-        while try readers.directory.read(file, object: "inode \(directory.inode)") {
-            readers.directory.forEach { child, _, name in body(child, name) }
+        do throws(LinuxCallError) {
+            guard
+                let file = try xfs.open(directory.inode, generation: directory.generation)
+            else { return }
+            while try readers.directory.read(file, object: "inode \(directory.inode)") {
+                readers.directory.forEach { child, _, name in body(child, name) }
+            }
+        } catch {
+            guard error.isDamaged || error.isBusy else { throw error }
+            // The paths through it are left out; that it can't be read the check tells.
+            try checkAlive()
         }
     }
 }

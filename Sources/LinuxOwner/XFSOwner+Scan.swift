@@ -23,7 +23,15 @@ extension XFSOwner {
                     }
                     if weight > UInt64(records) {
                         let from = inode.inode == start.inode ? start : XFSPosition(inode.inode)
-                        return try split(inode, from, records, readers).key
+                        do {
+                            return try split(inode, from, records, readers).key
+                        } catch let error as LinuxCallError
+                            where error.isDamaged || error.isBusy
+                        {
+                            // The scan tells of it, if the filesystem answers.
+                            try checkAlive()
+                            return XFSPosition(inode.inode + 1).key
+                        }
                     }
                     count &+= weight
                     next = inode.inode + 1
@@ -39,6 +47,7 @@ extension XFSOwner {
     ) throws -> XFSPosition {
         let behind = XFSPosition(inode.inode + 1)
         guard from.kind <= XFSRecordKind.data.rawValue, inode.isReadable,
+            inode.dataExtents > 0,
             let file = try xfs.open(inode.inode, generation: inode.generation)
         else { return behind }
         let blockSize = UInt64(xfs.geometry.blockSize)
@@ -79,7 +88,7 @@ extension InodeStatus {
     /// Its records, about.
     fileprivate func weight(_ wantsBlocks: Bool, _ wantsNames: Bool) -> UInt64 {
         var weight: UInt64 = 1
-        if wantsBlocks { weight &+= min(blocks, 1 << 40) }
+        if wantsBlocks, !isRealtime { weight &+= min(blocks, 1 << 40) }
         // An entry takes some 24 bytes, and a short one less.
         if wantsNames, kind == .directory { weight &+= min(size, 1 << 40) / 24 }
         return weight
@@ -111,7 +120,8 @@ private final class XFSScan {
     func run(_ readers: XFSReaders) throws -> XFSPosition? {
         var next = lower.inode
         while try owner.xfs.readInodes(
-            from: next, limit: min(left + 1, readers.inodes.capacity), into: readers.inodes)
+            from: next, limit: max(1, min(left + 1, readers.inodes.capacity)),
+            into: readers.inodes)
         {
             for inode in readers.inodes.inodes {
                 if isBehind(XFSPosition(inode.inode)) { return nil }
@@ -142,7 +152,10 @@ private final class XFSScan {
                     object: "inode \(inode.inode)", problem: "the kernel can't read it"))
             return nil
         }
-        let hasBlocks = inode.extents > 0 || inode.attributeExtents > 0
+        if inode.isRealtime, inode.extents > 0 {
+            owner.notCovered.withLock { $0.addRealtime(inode.inode) }
+        }
+        let hasBlocks = inode.dataExtents > 0 || inode.attributeExtents > 0
         guard inode.isReadable else {
             if hasBlocks { owner.notCovered.withLock { $0.addUnreadable(inode.inode) } }
             return nil
@@ -178,7 +191,9 @@ private final class XFSScan {
         of inode: InodeStatus, _ file: borrowing Descriptor, _ kind: XFSRecordKind,
         _ from: XFSPosition, _ readers: XFSReaders
     ) throws -> XFSPosition? {
-        guard kind == .data ? inode.extents > 0 : inode.attributeExtents > 0 else { return nil }
+        guard kind == .data ? inode.dataExtents > 0 : inode.attributeExtents > 0 else {
+            return nil
+        }
         let start = max(from, XFSPosition(inode.inode, kind))
         // `from` may be a later kind of record.
         guard start.kind == kind.rawValue, !isBehind(start) else { return nil }
@@ -251,7 +266,7 @@ private final class XFSScan {
                 entries += 1
                 if type == directoryType { directories += 1 }
                 let stamp = sink.sequence.raw
-                if owner.names.note(inode.inode, name, child, at: stamp) != nil {
+                if owner.names.note(inode.inode, name, child, at: stamp) != .stands {
                     owner.noteRaced(inode.inode, read: stamp)
                 }
                 let key = ParentKey.make(child: child, parent: inode.inode, name: name)

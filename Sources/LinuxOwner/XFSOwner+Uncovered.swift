@@ -13,27 +13,44 @@ extension XFSOwner {
         counts.metadata = [:]
         counts.extentMaps = 0
         counts.unreadableBlocks = 0
-        let blockSize = UInt64(xfs.geometry.blockSize)
+        counts.kernelFiles.formUnion(quotaFiles)
+        counts.kernelBlocks = 0
         try reading { readers in
-            var isFirst = true, hasMore = true
-            while hasMore {
-                hasMore = try xfs.mount.readSpace(
-                    0..<xfs.geometry.dataBlocks * blockSize, isFirst: isFirst,
-                    into: readers.space)
-                isFirst = false
-                for record in readers.space.records where !record.isFree {
-                    let blocks = record.length / blockSize
-                    if record.isSpecial {
-                        counts.metadata[record.usage, default: 0] += blocks
-                    } else if record.isExtentMap {
-                        counts.extentMaps += blocks
-                    } else if counts.unreadable.contains(record.owner) {
-                        counts.unreadableBlocks += blocks
-                    }
+            for group in 0..<UInt64(xfs.geometry.groups) where !isUnread(group: group) {
+                do {
+                    try countUncovered(in: group, &counts, readers)
+                } catch let error as LinuxCallError where error.isDamaged {
+                    try noteUnread(group: group, "\(error)")
                 }
             }
         }
         return counts
+    }
+
+    private func countUncovered(
+        in group: UInt64, _ counts: inout NotCovered, _ readers: XFSReaders
+    ) throws {
+        let blockSize = UInt64(xfs.geometry.blockSize), size = UInt64(xfs.geometry.groupBlocks)
+        let first = group * size, end = min(first + size, xfs.geometry.dataBlocks)
+        guard first < end else { return }
+        var isFirst = true, hasMore = true
+        while hasMore {
+            hasMore = try xfs.mount.readSpace(
+                first * blockSize..<end * blockSize, isFirst: isFirst, into: readers.space)
+            isFirst = false
+            for record in readers.space.records where !record.isFree {
+                let blocks = record.length / blockSize
+                if record.isSpecial {
+                    counts.metadata[record.usage, default: 0] += blocks
+                } else if record.isExtentMap {
+                    counts.extentMaps += blocks
+                } else if counts.unreadable.contains(record.owner) {
+                    counts.unreadableBlocks += blocks
+                } else if counts.kernelFiles.contains(record.owner) {
+                    counts.kernelBlocks += blocks
+                }
+            }
+        }
     }
 
     /// Whether `inode` is one whose blocks nobody can ask for.

@@ -7,6 +7,8 @@
 // - *The live index* is what the kernel serves: GETFSMAP and GETPARENTS.
 // - What the kernel does not let anybody derive is left out on both sides, and counted: metadata,
 //   blocks of extent maps, and blocks of links, devices, pipes and sockets, which can't be opened.
+// - Data on a realtime device is left out and counted too: the reverse map that is compared is that
+//   of the data device.
 
 package import LinuxFilesystem
 internal import Synchronization
@@ -29,6 +31,9 @@ public final class XFSOwner: UnlockedOwner {
     let readers = ReaderPool()
     let notCovered = Mutex(NotCovered())
     let suspects = Mutex(LinkSuspects())
+    let unread = Mutex(Unread())
+    /// Inodes of the files that the kernel keeps quotas in.
+    let quotaFiles: Set<UInt64>
     let names = NameBook()
     /// Directories to be read again, with the stamps that they were read with: events that came
     /// before their reading was done say of what was read that it is not true any more.
@@ -63,6 +68,8 @@ public final class XFSOwner: UnlockedOwner {
             }
             throw LinuxOwnerError(path, error)
         }
+        // Where they can't be asked for, their blocks are withheld.
+        quotaFiles = Set((try? xfs.quotaFiles()) ?? [])
         label = path
         self.bufferKilobytes = bufferKilobytes
         var indexes: [any SecondaryIndex] = []
@@ -132,8 +139,18 @@ public final class XFSOwner: UnlockedOwner {
         do {
             return try body(readers)
         } catch let error as LinuxCallError {
+            if error.isDamaged, answers {
+                throw LinuxOwnerError(
+                    label, .unreadable("\(error)", tool: "xfs_repair -n"))
+            }
             throw LinuxOwnerError(label, error)
         }
+    }
+
+    /// Whether the filesystem still answers: what it can't read then is one object of it.
+    private var answers: Bool {
+        let first = try? xfs.readInodes(from: 0, limit: 1, into: InodeBatch(capacity: 1))
+        return first != nil
     }
 }
 
@@ -166,6 +183,13 @@ public struct NotCovered: Sendable, Hashable {
     public var unreadable: Set<UInt64> = []
     /// Blocks of these.
     public var unreadableBlocks: UInt64 = 0
+    /// Files whose data lies on the realtime device, of which nothing is compared.
+    public var realtime: Set<UInt64> = []
+    /// Files that the kernel keeps for itself, of quotas and of the metadata directory, as far as
+    /// their blocks were met.
+    public var kernelFiles: Set<UInt64> = []
+    /// Blocks of these.
+    public var kernelBlocks: UInt64 = 0
     /// More of them than are remembered.
     public var isOverflowing = false
     /// Whether link counts of files are judged.
@@ -179,6 +203,14 @@ public struct NotCovered: Sendable, Hashable {
             return
         }
         unreadable.insert(inode)
+    }
+
+    mutating func addRealtime(_ inode: UInt64) {
+        guard realtime.count < NotCovered.limit else {
+            isOverflowing = true
+            return
+        }
+        realtime.insert(inode)
     }
 }
 

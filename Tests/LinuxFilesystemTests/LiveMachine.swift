@@ -60,10 +60,11 @@ enum LiveMachine {
 
     /// Mounts an image in a directory of its own, and takes all away again behind `body`.
     /// - Parameters:
+    ///   - options: of the mount, besides its own.
     ///   - fill: makes files in it first; then it is unmounted once.
     ///   - damage: is given the image, before it is mounted for `body`.
     static func withMounted<R>(
-        _ image: Image, fill: ((String) throws -> Void)? = nil,
+        _ image: Image, options: String? = nil, fill: ((String) throws -> Void)? = nil,
         damage: ((String) throws -> Void)? = nil, _ body: (String) throws -> R
     ) throws -> R {
         let place = FileManager.default.temporaryDirectory
@@ -90,7 +91,8 @@ enum LiveMachine {
             }
         }
         try damage?(file)
-        try run("mount", ["-o", image.mountOptions, file, point])
+        let options = [image.mountOptions, options].compactMap { $0 }.joined(separator: ",")
+        try run("mount", ["-o", options, file, point])
         defer { try? run("umount", [point]) }
         return try body(point)
     }

@@ -213,6 +213,67 @@ struct OwnerTests {
         }
     }
 
+    @Test(
+        .enabled(
+            if: access("/proc/fs/xfs/xqmstat", F_OK) == 0, "this kernel has no quota of XFS"))
+    func `blocks of the kernel's own files are not covered`() throws {
+        try LiveMachine.withMounted(.xfs, options: "uquota") { path in
+            try Data(repeating: 1, count: 5000).write(to: URL(fileURLWithPath: "\(path)/f"))
+            try LiveMachine.run("sync", ["-f", path])
+            let owner = try XFSOwner(path: path)
+            let files = try owner.xfs.quotaFiles()
+            #expect(!files.isEmpty)
+            let derived = try Self.derived(owner)
+            let served = try Self.served(owner, 0, limit: 1000)
+            let others = served.keys.filter { derived[0][$0] == nil }.map { KeyBytes($0) }
+            #expect(!others.isEmpty)
+            let standing = try owner.standing(of: others, of: IndexSlot(0))
+            #expect(standing.allSatisfy { $0 == .notCovered })
+            let uncovered = try owner.countUncovered()
+            #expect(uncovered.kernelFiles == Set(files))
+            #expect(uncovered.kernelBlocks == UInt64(others.count))
+        }
+    }
+
+    @Test func `a file of another owner is opened without CAP_FOWNER`() throws {
+        try LiveMachine.withMounted(.xfs) { path in
+            let name = "\(path)/others"
+            try Data().write(to: URL(fileURLWithPath: name))
+            #expect(chown(name, 12345, 12345) == 0)
+            let xfs = try XFSFilesystem(try MountedFilesystem(path: path))
+            var status = stat()
+            try #require(lstat(name, &status) == 0)
+            let inode = UInt64(status.st_ino)
+            let found = try xfs.status(of: inode, using: InodeBatch(capacity: 1))
+            let generation = try #require(found).generation
+            // CAP_FOWNER.
+            let isOpen = try xfs.mount.without(capability: 3) { () throws(LinuxCallError) -> Bool in
+                guard let file = try xfs.open(inode, generation: generation) else { return false }
+                return file.number >= 0
+            }
+            #expect(isOpen)
+        }
+    }
+
+    @Test func `blocks of a file at and beyond 4 EiB are read`() throws {
+        try LiveMachine.withMounted(.xfs) { path in
+            let file = open("\(path)/far", O_RDWR | O_CREAT, 0o600)
+            try #require(file >= 0)
+            defer { close(file) }
+            let block = [UInt8](repeating: 1, count: 4096)
+            for place in [off_t(1) << 62, off_t.max - 8191 - (off_t.max - 8191) % 4096] {
+                #expect(pwrite(file, block, 4096, place) == 4096)
+            }
+            #expect(fsync(file) == 0)
+            let owner = try XFSOwner(path: path)
+            for window in [1, 1000] {
+                let derived = try Self.derived(owner, window: window, piece: 1)
+                let served = try Self.served(owner, 0, limit: 1000)
+                #expect(derived[0] == served)
+            }
+        }
+    }
+
     @Test func `a filesystem that has been shut down is recognised, and one that has grown`() throws
     {
         try LiveMachine.withMounted(.xfs) { path in

@@ -18,6 +18,19 @@ import Testing
         #expect(batch.inodes.allSatisfy { $0.kind != nil && $0.links > 0 })
     }
 
+    @Test func `data of a realtime file is not on the data device`() throws {
+        var answer = try Recorded.bytes("bulkstat.bin")
+        let batch = InodeBatch(capacity: 16)
+        try batch.parse(answer.rawSpan, from: 0)
+        #expect(batch.inodes.allSatisfy { !$0.isRealtime && $0.dataExtents == $0.extents })
+        let place = try #require(batch.inodes.firstIndex { $0.extents > 0 })
+        // bs_xflags, FS_XFLAG_REALTIME.
+        answer[InodeBatch.headerSize + place * InodeBatch.recordSize + 24] |= 1
+        try batch.parse(answer.rawSpan, from: 0)
+        let file = batch.inodes[place]
+        #expect(file.isRealtime && file.extents > 0 && file.dataExtents == 0)
+    }
+
     @Test func `an answer about inodes that were not asked for is refused`() throws {
         let answer = try Recorded.bytes("bulkstat.bin")
         #expect(throws: LinuxCallError.self) {
@@ -111,6 +124,53 @@ import Testing
         }
         #expect(names.contains("recorded") && names.contains(".") && names.contains(".."))
         #expect(Set(names).count == names.count)
+    }
+
+    /// Laid out as linux/dqblk_xfs.h has it: three files of 24 bytes from byte 8 on.
+    @Test func `the files of quotas are told once, and not those that there are not`() throws {
+        var answer = [UInt8](repeating: 0, count: 160)
+        answer[0] = 1
+        answer[8] = 131
+        for place in 32..<40 { answer[place] = 0xff }
+        answer[56] = 131
+        let shared = try XFSFilesystem.quotaFiles(in: answer.rawSpan)
+        #expect(shared == [131])
+        answer[57] = 1
+        let two = try XFSFilesystem.quotaFiles(in: answer.rawSpan)
+        #expect(two == [131, 387])
+        answer[0] = 2
+        let other = answer
+        #expect(throws: LinuxCallError.self) { try XFSFilesystem.quotaFiles(in: other.rawSpan) }
+        #expect(throws: LinuxCallError.self) {
+            let cut = Array(other.prefix(159))
+            _ = try XFSFilesystem.quotaFiles(in: cut.rawSpan)
+        }
+    }
+
+    @Test func `a run of blocks of an ext4 takes 12 bytes, and is what it was`() {
+        for (kind, logical, block, count) in [
+            (.data, 0, 1, 1), (.tree, 0, (1 << 48) - 1, 1), (.data, 0xffff_ffff, 1 << 40, 32768),
+        ] as [(Ext4Claim.Kind, UInt64, UInt64, UInt64)] {
+            let claim = Ext4Claim(kind: kind, logical: logical, block: block, count: count)
+            #expect(Ext4PackedClaim(claim).claim == claim)
+        }
+        #expect(MemoryLayout<Ext4PackedClaim>.stride == 12)
+    }
+
+    @Test(arguments: [(128, 0, false), (256, 4, false), (256, 8, true), (256, 32, true)])
+    func `an ext4 inode without room for nanoseconds has changed at the end of its second`(
+        size: Int, extra: Int, isFine: Bool
+    ) throws {
+        var bytes = [UInt8](repeating: 0, count: size)
+        // i_ctime, and i_extra_isize and i_ctime_extra where they are.
+        bytes[0xc] = 100
+        if size > 128 {
+            bytes[0x80] = UInt8(extra)
+            bytes[0x85] = 4
+        }
+        let inode = Ext4Inode(12, bytes.rawSpan)
+        #expect(inode.changed == 100_000_000_000 + (isFine ? 256 : 0))
+        #expect(inode.changedUntil == (isFine ? 100_000_000_256 : 100_999_999_999))
     }
 
     /// Lengths, counts and numbers that a failing device or kernel might give.

@@ -50,6 +50,14 @@ public struct Ext4Inode: Sendable, Hashable {
         let sum = whole.partialValue.addingReportingOverflow(nanoseconds)
         return whole.overflow || sum.overflow ? (seconds < 0 ? .min : .max) : sum.partialValue
     }
+    /// The latest time that `changed` can stand for: the end of its second where the inode has no
+    /// room for nanoseconds (EXT4_FITS_IN_INODE of i_ctime_extra). Any number of changes within one
+    /// second look the same there.
+    public var changedUntil: Int64 {
+        if raw.count > 128, extraSize >= 8 { return changed }
+        let (end, isBeyond) = changed.addingReportingOverflow(999_999_999)
+        return isBeyond ? .max : end
+    }
     var extraSize: Int { raw.count > 128 ? Int(field(0x80, as: UInt16.self)) : 0 }
 
     public var type: UInt16 { mode & 0o170000 }

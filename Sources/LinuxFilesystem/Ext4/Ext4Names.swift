@@ -11,12 +11,12 @@ extension Ext4Volume {
         if directory.isInline { return try inlineNames(directory, body) }
         let size = UInt64(superblock.blockSize)
         let end = directory.size / size + (directory.size % size == 0 ? 0 : 1)
-        var runs: [Ext4Claim] = []
+        var runs: [Ext4PackedClaim] = []
         try forEachClaim(of: directory) { claim in
-            if claim.kind == .data { runs.append(claim) }
+            if claim.kind == .data, claim.logical < end { runs.append(Ext4PackedClaim(claim)) }
         }
         let buffer = blocks[6]
-        for run in runs where run.logical < end {
+        for run in runs.lazy.map(\.claim) {
             for place in 0..<min(run.count, end - run.logical) {
                 try read(buffer, block: run.block + place)
                 try entries(buffer.bytes(superblock.blockSize), body)
@@ -31,12 +31,11 @@ extension Ext4Volume {
             var length = Int(block.little(at: place + 4, as: UInt16.self))
             // Blocks of 64 KiB: the length does not fit.
             if block.byteCount == 65536, length == 65535 || length == 0 { length = 65536 }
-            let size =
-                superblock.hasFileType
-                ? Int(block.little(at: place + 6, as: UInt8.self))
-                : Int(block.little(at: place + 6, as: UInt16.self))
+            // Names have at most 255 bytes. Without `filetype` the next byte is the upper half of
+            // the length: zero, and 0xde in the entry that holds the checksum of the block.
+            let size = Int(block.little(at: place + 6, as: UInt8.self))
             guard length >= 8, length % 4 == 0, place + length <= block.byteCount,
-                size + 8 <= length, size <= 255
+                size + 8 <= length
             else { throw Ext4Damage("a block of the directory has an impossible entry") }
             if inode != 0, size > 0 {
                 try body(inode, block.extracting(place + 8..<place + 8 + size))

@@ -53,7 +53,6 @@ public struct Ext4Superblock: Hashable, Sendable {
     public var sharesBlocks: Bool { readOnly & 0x4000 != 0 }
     public var hasChecksums: Bool { readOnly & 0x400 != 0 }
     var hasGroupChecksums: Bool { readOnly & 0x410 != 0 }
-    var hasFileType: Bool { incompatible & 0x2 != 0 }
     var hasMetaGroups: Bool { incompatible & 0x10 != 0 }
 
     /// Features that change where blocks lie or how names are written, and are not known here.

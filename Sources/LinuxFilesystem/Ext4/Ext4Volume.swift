@@ -127,9 +127,16 @@ public final class Ext4Volume {
         }
     }
 
+    /// - Throws: `Ext4Damage` where the device can't be read there: what cannot be read is no
+    ///   different from what was read and makes no sense.
     func read(_ buffer: AnswerBuffer, _ count: Int, at place: UInt64) throws {
         try onRead()
-        try Ext4Volume.fill(buffer, count, at: place, file, device)
+        do throws(LinuxCallError) {
+            try Ext4Volume.fill(buffer, count, at: place, file, device)
+        } catch {
+            guard error.isDamaged else { throw error }
+            throw Ext4Damage("\(error), at byte \(place)")
+        }
     }
 
     /// Block `number`, whose range was checked, into `buffer`.
@@ -138,24 +145,36 @@ public final class Ext4Volume {
     }
 
     /// All group descriptors.
-    public func readGroups() throws -> [Ext4Group] {
+    /// - Parameter onDamage: told of groups whose descriptors can't be read, and why.
+    public func readGroups(
+        onDamage: (ClosedRange<UInt32>, Ext4Damage) -> Void
+    ) throws -> [Ext4Group] {
         var groups: [Ext4Group] = []
         for number in 0..<superblock.descriptorBlocks {
-            let place = superblock.descriptorBlock(number)
-            guard place < superblock.blocks else {
-                throw Ext4Damage("group descriptors beyond the device")
+            let first = number * superblock.descriptorsPerBlock
+            let last = min(first + superblock.descriptorsPerBlock, superblock.groups) - 1
+            do {
+                let place = superblock.descriptorBlock(number)
+                guard place < superblock.blocks else {
+                    throw Ext4Damage("group descriptors beyond the device")
+                }
+                try read(bitmap, block: place)
+            } catch let damage as Ext4Damage {
+                onDamage(first...last, damage)
+                continue
             }
-            try read(bitmap, block: place)
             let bitmap = self.bitmap
             let bytes = bitmap.bytes(superblock.blockSize)
-            for slot in 0..<superblock.descriptorsPerBlock {
-                let group = number * superblock.descriptorsPerBlock + slot
-                guard group < superblock.groups else { break }
-                let start = Int(slot) * superblock.descriptorSize
-                groups.append(
-                    try Ext4Group(
-                        group, bytes.extracting(start..<start + superblock.descriptorSize),
-                        superblock))
+            for group in first...last {
+                let start = Int(group - first) * superblock.descriptorSize
+                do throws(Ext4Damage) {
+                    groups.append(
+                        try Ext4Group(
+                            group, bytes.extracting(start..<start + superblock.descriptorSize),
+                            superblock))
+                } catch {
+                    onDamage(group...group, error)
+                }
             }
         }
         return groups
@@ -167,6 +186,15 @@ public final class Ext4Volume {
         let bitmap = self.bitmap
         let bytes = bitmap.bytes(superblock.blockSize)
         return (0..<superblock.blockSize / 8).map { bytes.little(at: $0 * 8) }
+    }
+
+    /// How many inodes a block of attributes says that it is of; 0: it is none. `block` lies within
+    /// the filesystem (fs/ext4/xattr.h, `struct ext4_xattr_header`: magic, count of references).
+    public func attributeReferences(of block: UInt64) throws -> UInt32 {
+        let buffer = blocks[0]
+        try read(buffer, block: block)
+        let bytes = buffer.bytes(superblock.blockSize)
+        return bytes.little(at: 0, as: UInt32.self) == 0xea02_0000 ? bytes.little(at: 4) : 0
     }
 
     /// Metadata of `group` at fixed places: first block, blocks, what they are.
@@ -190,26 +218,53 @@ public final class Ext4Volume {
     }
 
     /// The inodes of `group` that the table holds and that may be in use, in their order.
-    /// - Parameter body: called with number, bytes, and whether the bitmap has it.
+    /// - Parameters:
+    ///   - onDamage: told of inodes that can't be read, and why.
+    ///   - body: called with number, bytes, and whether the bitmap has it.
     public func forEachInode(
-        in group: Ext4Group, _ body: (UInt32, RawSpan, Bool) throws -> Void
+        in group: Ext4Group, onDamage: (ClosedRange<UInt32>, Ext4Damage) -> Void,
+        _ body: (UInt32, RawSpan, Bool) throws -> Void
     ) throws {
         guard !group.hasNoInodes else { return }
-        let used = try readBitmap(group.inodeBitmap)
-        let count = Int(superblock.inodesPerGroup - group.unusedInodes)
+        let below = UInt64(group.number) * UInt64(superblock.inodesPerGroup)
+        guard below < UInt64(superblock.inodes) else { return }
+        let count = Int(
+            min(
+                UInt64(superblock.inodesPerGroup - group.unusedInodes),
+                UInt64(superblock.inodes) - below))
+        guard count > 0 else { return }
+        func numbers(_ first: Int, _ count: Int) -> ClosedRange<UInt32> {
+            UInt32(below) + UInt32(first) + 1...UInt32(below) + UInt32(first + count)
+        }
+        let used: [UInt64]
+        do {
+            used = try readBitmap(group.inodeBitmap)
+        } catch let damage as Ext4Damage {
+            return onDamage(numbers(0, count), damage)
+        }
         let size = superblock.inodeSize
-        let share = table.capacity / size
+        var share = table.capacity / size
         var next = 0
         while next < count {
             let some = min(share, count - next)
-            try read(
-                table, some * size,
-                at: group.inodeTable * UInt64(superblock.blockSize) + UInt64(next * size))
+            do {
+                try read(
+                    table, some * size,
+                    at: group.inodeTable * UInt64(superblock.blockSize) + UInt64(next * size))
+            } catch let damage as Ext4Damage {
+                // Block by block, so that no more is missing than has to be.
+                let least = superblock.blockSize / size
+                if share == least {
+                    onDamage(numbers(next, some), damage)
+                    next += some
+                }
+                share = least
+                continue
+            }
             let table = self.table
             let bytes = table.bytes(some * size)
             for place in 0..<some {
-                let number = group.number * superblock.inodesPerGroup + UInt32(next + place) + 1
-                guard number <= superblock.inodes else { return }
+                let number = UInt32(below) + UInt32(next + place) + 1
                 let isUsed =
                     used[(next + place) / 64] & 1 << UInt64((next + place) % 64) != 0
                 try body(

@@ -52,6 +52,12 @@ final class BitSet {
         }
     }
 
+    /// Whether both have a bit in the same place; they are of one size.
+    func meets(_ other: BitSet) -> Bool {
+        precondition(count == other.count)
+        return (0...count / 64).contains { word($0) & other.word($0) != 0 }
+    }
+
     var isEmpty: Bool { (0...count / 64).allSatisfy { word($0) == 0 } }
     var ones: Int { (0...count / 64).reduce(0) { $0 + word($1).nonzeroBitCount } }
 }

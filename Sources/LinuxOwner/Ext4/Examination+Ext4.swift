@@ -26,8 +26,9 @@ extension Examination {
             // Two passes' bits for each cluster, two bytes for each inode.
             let memory = superblock.clusters / 8 * 10 + UInt64(superblock.inodes) * 2
             add(
-                "memory", .available, "at most \(memory >> 20 + 1) MiB",
-                "what a check of this filesystem takes")
+                "memory", .available, "about \(memory >> 20 + 1) MiB",
+                "what a check of this filesystem takes, with 12 bytes for each extent of one file "
+                    + "and 4 for each name of one directory at a time")
         } catch let error as LinuxCallError where error.isForbidden {
             add("privileges", .missing, "\(error)", "run it as root, who reads the device")
         } catch {

@@ -33,6 +33,7 @@ struct LinkState: Equatable {
     var isUsed = false
     var isInBitmap = false
     var isDirectory = false
+    /// The latest time that its time of change can stand for.
     var changed: Int64 = .max
 }
 
@@ -56,9 +57,16 @@ final class Ext4Census {
     private(set) var areNamesComplete = true
     /// False where an inode's blocks could not be read: clusters of it seem to have no file.
     private(set) var areMapsComplete = true
+    /// Clusters of groups whose bitmap could not be read.
+    private var unreadClusters: [Range<Int>] = []
     /// Inodes that could not be read, of which nothing is known.
     private(set) var unread: Set<UInt32> = []
     private let limit = 200_000
+    /// Of the inode that is read: its runs of blocks, the inodes that its names lead to, and the
+    /// names that are wanted.
+    private var owned: [Ext4PackedClaim] = []
+    private var children: [UInt32] = []
+    private var wanted: [NamedInode] = []
 
     init(_ volume: Ext4Volume, focus: Ext4Focus?) throws {
         self.volume = volume
@@ -81,16 +89,47 @@ final class Ext4Census {
 
     /// - Parameter progress: told what part is done; may throw to end the pass.
     func run(progress: (Double) throws -> Void) throws {
-        let groups = try volume.readGroups()
+        let groups = try volume.readGroups { groups, damage in
+            note(words("group", groups), damage.description)
+            areMapsComplete = false
+            areNamesComplete = false
+            for group in groups { unreadClusters.append(clusters(of: group)) }
+        }
         for group in groups { fillMetadata(group) }
         if volume.mmpBlock > 0 { fill(volume.mmpBlock, 1, .mmp) }
         for group in groups {
             try progress(Double(group.number) / Double(groups.count))
-            try volume.forEachInode(in: group) { number, bytes, isUsed in
-                try count(number, bytes, isUsed)
-            }
+            try volume.forEachInode(
+                in: group,
+                onDamage: { inodes, damage in
+                    note(words("inode", inodes), damage.description)
+                    areMapsComplete = false
+                    areNamesComplete = false
+                },
+                { number, bytes, isUsed in try count(number, bytes, isUsed) })
         }
         for group in groups { try compare(group) }
+    }
+
+    // MARK: What could not be read
+
+    /// Notes that something could not be read.
+    func note(_ object: String, _ problem: String) {
+        if damaged.count < limit { damaged.append((object, problem)) }
+    }
+
+    private func words(_ kind: String, _ numbers: ClosedRange<UInt32>) -> String {
+        numbers.count == 1
+            ? "\(kind) \(numbers.lowerBound)"
+            : "\(kind)s \(numbers.lowerBound)–\(numbers.upperBound)"
+    }
+
+    /// Whether nobody knows what the bitmap says of `cluster`.
+    func isUnread(_ cluster: Int) -> Bool { unreadClusters.contains { $0.contains(cluster) } }
+
+    private func clusters(of group: UInt32) -> Range<Int> {
+        let first = superblock.cluster(of: superblock.start(of: group))
+        return Int(first)..<Int(superblock.cluster(of: superblock.end(of: group) - 1) + 1)
     }
 
     // MARK: Metadata
@@ -124,10 +163,16 @@ final class Ext4Census {
         if !isReserved, inode.links == 0, !isInBitmap { return }
         for attempt in 0..<5 where !inode.isVerified(superblock) {
             // Half of a change was read, or it is damaged.
-            guard let again = try volume.readInode(number) else { return }
-            inode = again
-            if attempt == 4, !inode.isVerified(superblock) {
-                skip(number, "its checksum is wrong", mayHaveNames: !inode.isFile)
+            var problem: String? = "its checksum is wrong"
+            do {
+                guard let again = try volume.readInode(number) else { return }
+                inode = again
+                if attempt < 4 || inode.isVerified(superblock) { problem = nil }
+            } catch let damage as Ext4Damage {
+                problem = damage.description
+            }
+            if let problem {
+                skip(number, problem, mayHaveNames: !inode.isFile)
                 return
             }
         }
@@ -146,7 +191,7 @@ final class Ext4Census {
             state.isUsed = inode.links > 0
             state.isInBitmap = isInBitmap
             state.isDirectory = inode.isDirectory
-            state.changed = inode.changed
+            state.changed = inode.changedUntil
             states[number] = state
         }
         try read(inode)
@@ -155,14 +200,19 @@ final class Ext4Census {
     private func read(_ first: Ext4Inode) throws {
         var inode = first
         for attempt in 0..<4 {
-            var owned: [Ext4Claim] = []
-            var entries: [NamedInode] = []
+            owned.removeAll(keepingCapacity: owned.count < limit)
+            children.removeAll(keepingCapacity: children.count < limit)
+            wanted.removeAll()
             var problem: String?
             do {
-                try volume.forEachClaim(of: inode) { owned.append($0) }
-                if inode.isDirectory {
+                try volume.forEachClaim(of: inode) { owned.append(Ext4PackedClaim($0)) }
+                // One that is removed and still open keeps its entries `.` and `..`; they count
+                // for nothing, as it does.
+                if inode.isDirectory, inode.links > 0 {
                     try volume.forEachName(in: inode) { child, name in
-                        entries.append(
+                        children.append(child)
+                        guard focus?.inodes.contains(child) == true else { return }
+                        wanted.append(
                             NamedInode(directory: inode.number, name: name.array, inode: child))
                     }
                 }
@@ -171,7 +221,7 @@ final class Ext4Census {
             }
             // Several pieces were read: it must not have changed meanwhile.
             if problem != nil || owned.count > 4 || inode.isDirectory,
-                let again = try volume.readInode(inode.number)
+                let again = try readAgain(inode, &problem)
             {
                 if again.mode == 0 || again.generation != inode.generation { return }
                 // A block may change before its inode does: what was wrong is read again in any
@@ -183,24 +233,36 @@ final class Ext4Census {
                 if hasChanged, inode.isDirectory { areNamesComplete = false }
             }
             if let problem { skip(inode.number, problem, mayHaveNames: inode.isDirectory) }
-            claim(owned, of: inode)
-            for entry in entries { try count(entry) }
+            claimOwned(of: inode)
+            for child in children { count(child, in: inode.number) }
+            names += wanted.prefix(max(0, limit - names.count))
             return
+        }
+    }
+
+    /// `inode` as it is now; nil where it is gone, or where it could not be read: `problem`.
+    private func readAgain(_ inode: Ext4Inode, _ problem: inout String?) throws -> Ext4Inode? {
+        do {
+            return try volume.readInode(inode.number)
+        } catch let damage as Ext4Damage {
+            problem = damage.description
+            return nil
         }
     }
 
     /// Notes an inode of which something could not be read.
     private func skip(_ number: UInt32, _ problem: String, mayHaveNames: Bool) {
-        damaged.append(("inode \(number)", problem))
+        note("inode \(number)", problem)
         areMapsComplete = false
         if mayHaveNames { areNamesComplete = false }
         if unread.count < limit { unread.insert(number) } else { areNamesComplete = false }
     }
 
-    private func claim(_ owned: [Ext4Claim], of inode: Ext4Inode) {
+    private func claimOwned(of inode: Ext4Inode) {
         let ratio = superblock.clusterBlocks
         var last: (cluster: UInt64, logical: UInt64)?
-        for run in owned {
+        for packed in owned {
+            let run = packed.claim
             let first = superblock.cluster(of: run.block)
             for cluster in first...superblock.cluster(of: run.block + run.count - 1) {
                 let start = max(superblock.firstBlock(of: cluster), run.block)
@@ -228,7 +290,7 @@ final class Ext4Census {
                 claim(cluster, inode.number, "attributes", 0)
             }
         } else if block != 0 {
-            damaged.append(("inode \(inode.number)", "its attributes lie beyond the device"))
+            note("inode \(inode.number)", "its attributes lie beyond the device")
         }
     }
 
@@ -240,31 +302,34 @@ final class Ext4Census {
         }
     }
 
-    private func count(_ entry: NamedInode) throws {
-        guard entry.inode <= superblock.inodes else {
-            damaged.append(
-                ("directory \(entry.directory)", "a name leads to inode \(entry.inode), beyond all")
-            )
+    private func count(_ child: UInt32, in directory: UInt32) {
+        guard child <= superblock.inodes else {
+            note("directory \(directory)", "a name leads to inode \(child), beyond all")
             return
         }
         // Directories with more than 65,000 others count 1, and are not judged.
-        balance[Int(entry.inode)] &-= 1
-        if focus?.inodes.contains(entry.inode) == true {
-            states[entry.inode, default: LinkState()].names += 1
-            if names.count < limit { names.append(entry) }
+        balance[Int(child)] &-= 1
+        if focus?.inodes.contains(child) == true {
+            states[child, default: LinkState()].names += 1
         }
     }
 
     // MARK: Comparison
 
     private func compare(_ group: Ext4Group) throws {
-        let first = superblock.cluster(of: superblock.start(of: group.number))
-        let count = superblock.cluster(of: superblock.end(of: group.number) - 1) - first + 1
+        let clusters = clusters(of: group.number)
         // A bitmap that was never written stands for the group's metadata alone.
         if group.hasNoBitmap { return }
-        let used = try volume.readBitmap(group.blockBitmap)
-        for place in 0..<Int(count) {
-            let cluster = Int(first) + place
+        let used: [UInt64]
+        do {
+            used = try volume.readBitmap(group.blockBitmap)
+        } catch let damage as Ext4Damage {
+            note("block bitmap of group \(group.number)", damage.description)
+            unreadClusters.append(clusters)
+            return
+        }
+        for place in 0..<clusters.count {
+            let cluster = clusters.lowerBound + place
             let isUsed = used[place / 64] & 1 << UInt64(place % 64) != 0
             if isUsed != claimed[cluster] {
                 if isUsed { leaked[cluster] = true } else { lost[cluster] = true }

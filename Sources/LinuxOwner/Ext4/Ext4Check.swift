@@ -14,11 +14,16 @@
 //
 // Between the bits of the bitmap, the event and the entry in the file's map some time passes, with
 // the inode's lock held. A pass rests at both its ends until that is over; and a candidate has to
-// be found by two passes.
+// be found by two passes, and to be untouched from some seconds before the second on.
+//
+// Blocks of attributes are shared: an inode that is given the block of another changes a count in
+// it, and no event tells of it. A pass that reads the one before it has the block, and the other
+// when it has it no more, finds the block without an owner. So of a block that says that it is one
+// of attributes some more passes have to say so.
 //
 // Names have no events of use. A link count is wrong where two passes count the same names, and the
-// inode has not changed since before the second: its time of change tells every new and every
-// removed name.
+// inode has not changed since before the first of them: its time of change tells every new and
+// every removed name. Small inodes keep whole seconds; there the second has to be over.
 
 internal import Bytes
 internal import LinuxFilesystem
@@ -82,7 +87,9 @@ public final class Ext4Check {
             }
             volume = try Ext4Volume(mount)
         } catch let error as LinuxCallError {
-            throw LinuxOwnerError(path, error)
+            throw LinuxOwnerError(ext4: path, error)
+        } catch let error as Ext4Damage {
+            throw LinuxOwnerError(path, .unreadable("\(error)", tool: "e2fsck -fn"))
         }
         feed = try Ext4Feed(
             mount, volume.superblock, bufferKilobytes: bufferKilobytes, label: path)
@@ -105,14 +112,16 @@ public final class Ext4Check {
 
     private struct Stop: Error { let reason: String }
 
-    /// How long the second pass waits after the first, in tenths of a second. Between marking
-    /// blocks and giving them to a file a writer may sleep until a transaction of the log has
-    /// committed, every five seconds where nothing else is asked for (ext4(5), commit=).
+    /// How long a pass waits before it reads, in tenths of a second, where candidates may have been
+    /// touched before it. Between marking blocks and giving them to a file a writer may sleep until
+    /// a transaction of the log has committed, every five seconds where nothing else is asked for
+    /// (ext4(5), commit=).
     private static let settling = 60
 
     private func settle(_ look: () throws -> Void) throws {
         for _ in 0..<Ext4Check.settling {
             try look()
+            try fetch()
             XFSOwner.sleep(100_000_000)
         }
     }
@@ -136,9 +145,9 @@ public final class Ext4Check {
         } catch let stop as Stop {
             report.stopped = stop.reason
         } catch let error as LinuxCallError {
-            throw LinuxOwnerError(path, error)
+            throw LinuxOwnerError(ext4: path, error)
         } catch let error as Ext4Damage {
-            throw LinuxOwnerError(path, .malformed("\(error)"))
+            throw LinuxOwnerError(path, .unreadable("\(error)", tool: "e2fsck -fn"))
         }
         report.events = feed.events
         report.losses = feed.losses
@@ -146,18 +155,25 @@ public final class Ext4Check {
         return report
     }
 
+    /// - Parameter settles: waits before it reads; what is touched meanwhile counts as touched.
     private func pass(
-        _ focus: Ext4Focus?, _ progress: (Double) throws -> Void
+        _ focus: Ext4Focus?, settles: Bool, _ progress: (Double) throws -> Void
     ) throws -> (census: Ext4Census, begun: Int64) {
         try feed.begin()
-        let begun = time(CLOCK_REALTIME)
+        if settles { try settle { try progress(0) } }
+        // What times of change are taken from.
+        let begun = time(CLOCK_REALTIME_COARSE)
         XFSOwner.sleep(Ext4Check.rest)
         let census = try Ext4Census(volume, focus: focus)
         try census.run(progress: progress)
         XFSOwner.sleep(Ext4Check.rest)
         try feed.settle()
-        guard try volume.readSuperblock().blocks == volume.superblock.blocks else {
-            throw LinuxOwnerError(path, .grown)
+        do {
+            guard try volume.readSuperblock().blocks == volume.superblock.blocks else {
+                throw LinuxOwnerError(path, .grown)
+            }
+        } catch let damage as Ext4Damage {
+            census.note("superblock", damage.description)
         }
         return (census, begun)
     }
@@ -166,7 +182,9 @@ public final class Ext4Check {
         _ report: inout Ext4CheckReport, _ progress: (Int, Double) throws -> Void
     ) throws {
         report.passes = 1
-        let first = try pass(nil) { try progress(1, $0) }.census
+        let (first, firstBegun) = try pass(nil, settles: false) { try progress(1, $0) }
+        // When the pass before this one began.
+        var before = firstBegun
         report.inodes = first.inodes
         report.damaged = first.damaged
         report.metadata = first.metadata
@@ -181,19 +199,24 @@ public final class Ext4Check {
             leaked: first.leaked, lost: first.lost, doubled: first.doubled, inodes: suspects)
         var states: [UInt32: LinkState] = [:]
         var found = Found()
+        // Whether a candidate was touched in the last pass, or may have been.
+        var isTouched = true
         while report.passes < passes, !left.isEmpty || !areNamesKnown {
             // What no pass can read makes no other pass worthwhile.
             if isDamaged, left.lost.isEmpty, left.doubled.isEmpty { break }
             report.passes += 1
             let number = report.passes
-            if number == 2 { try settle { try progress(number, 0) } }
-            let (census, begun) = try pass(left) { try progress(number, $0) }
+            let (census, begun) = try pass(left, settles: isTouched) { try progress(number, $0) }
+            defer { before = begun }
             // What cannot be read twice is damaged; it may also have been changing.
             report.damaged = census.damaged
             let objects = census.damaged.map(\.object)
             isDamaged = !objects.isEmpty && objects == damage
             damage = objects
             judge(census, &left, &found)
+            isTouched =
+                !left.hasNoClusters && feed.isLossy || left.leaked.meets(feed.touched)
+                || left.lost.meets(feed.touched) || left.doubled.meets(feed.touched)
             if !areNamesKnown, census.areNamesComplete {
                 areNamesKnown = true
                 suspects = census.unbalanced()
@@ -211,7 +234,7 @@ public final class Ext4Check {
                     continue
                 } else if isRight {
                     suspects.remove(inode)
-                } else if states[inode] == state, isStill(state, named[inode] ?? [], begun) {
+                } else if states[inode] == state, isStill(state, named[inode] ?? [], before) {
                     suspects.remove(inode)
                     found.links.append((inode, state, named[inode] ?? []))
                 }
@@ -230,14 +253,14 @@ public final class Ext4Check {
     }
 
     /// Whether neither the inode nor, where it is free, the directories that name it have changed
-    /// since `begun`.
+    /// since `begun`, by the clock that they are stamped with.
     private func isStill(
         _ state: LinkState, _ names: [NamedInode], _ begun: Int64
     ) -> Bool {
         if state.isUsed { return state.changed < begun - 30_000_000 }
         return names.allSatisfy { entry in
             let directory = try? volume.readInode(entry.directory)
-            return (directory?.changed ?? .max) < begun - 30_000_000
+            return (directory?.changedUntil ?? .max) < begun - 30_000_000
         }
     }
 
@@ -246,27 +269,53 @@ public final class Ext4Check {
         var lost: [Int] = []
         var doubled: [Int] = []
         var claims: [Int: [ClusterClaim]] = [:]
+        /// Passes that have found a leaked cluster that may be one of attributes, untouched.
+        var agreements: [Int: Int] = [:]
         var links: [(inode: UInt32, state: LinkState, names: [NamedInode])] = []
+    }
+
+    /// Passes that have to find a block of attributes without an owner, besides the first; and how
+    /// many blocks are looked at, whether they are such: of more, all have to be found that often.
+    private static let agreeing = 3, mostRead = 20_000
+
+    /// Whether a block of the cluster is one of attributes, or can't be read.
+    private func mayBeAttributes(_ cluster: Int) -> Bool {
+        let superblock = volume.superblock
+        let first = superblock.firstBlock(of: UInt64(cluster))
+        let end = min(first + superblock.clusterBlocks, superblock.blocks)
+        return (first..<end).contains { ((try? volume.attributeReferences(of: $0)) ?? 1) > 0 }
     }
 
     private func judge(_ census: Ext4Census, _ left: inout Ext4Focus, _ found: inout Found) {
         var confirmed: Set<Int> = []
-        func sift(_ set: BitSet, _ now: BitSet, _ list: inout [Int]) {
+        var looks = 0
+        func agree(_ cluster: Int) -> Bool {
+            looks += 1
+            guard looks > Ext4Check.mostRead || mayBeAttributes(cluster) else { return true }
+            found.agreements[cluster, default: 0] += 1
+            return found.agreements[cluster] == Ext4Check.agreeing
+        }
+        func sift(_ set: BitSet, _ now: BitSet, _ isAgreed: (Int) -> Bool) -> [Int] {
+            var list: [Int] = []
             set.forEach { cluster in
                 if !now[cluster] {
-                    set[cluster] = false
-                } else if !feed.isLossy, !feed.touched[cluster] {
+                    if !census.isUnread(cluster) { set[cluster] = false }
+                } else if !feed.isLossy, !feed.touched[cluster], isAgreed(cluster) {
                     set[cluster] = false
                     list.append(cluster)
                     confirmed.insert(cluster)
                 }
             }
+            return list
         }
         // Where an inode was not read, what has no file may be its.
-        if census.areMapsComplete { sift(left.leaked, census.leaked, &found.leaked) }
-        sift(left.lost, census.lost, &found.lost)
+        if census.areMapsComplete {
+            let leaked = sift(left.leaked, census.leaked, agree)
+            found.leaked += leaked
+        }
+        found.lost += sift(left.lost, census.lost) { _ in true }
         if volume.superblock.sharesBlocks { census.forgetDoubled() }
-        sift(left.doubled, census.doubled, &found.doubled)
+        found.doubled += sift(left.doubled, census.doubled) { _ in true }
         for claim in census.claims where confirmed.contains(claim.cluster) {
             if found.claims[claim.cluster]?.contains(claim) != true {
                 found.claims[claim.cluster, default: []].append(claim)
@@ -276,7 +325,8 @@ public final class Ext4Check {
 }
 
 extension Ext4Focus {
-    var isEmpty: Bool { inodes.isEmpty && leaked.isEmpty && lost.isEmpty && doubled.isEmpty }
+    var isEmpty: Bool { inodes.isEmpty && hasNoClusters }
+    var hasNoClusters: Bool { leaked.isEmpty && lost.isEmpty && doubled.isEmpty }
 }
 
 extension Ext4Census {
@@ -294,7 +344,7 @@ extension Ext4Check {
         let tables = UInt64(size.groups) * size.tableBlocks * UInt64(size.blockSize)
         let seconds = max(1, tables / 100_000_000)
         let mend =
-            "Unmount it and run `e2fsck -f \(device)` (about \(seconds) s or more: "
+            "Unmount it and run `e2fsck -f \(shellWord(device))` (about \(seconds) s or more: "
             + "\(tables >> 20) MiB of inode tables have to be read)."
         var findings: [MountFinding] = []
         for (range, _) in runs(found.leaked, [:]) {
@@ -330,7 +380,7 @@ extension Ext4Check {
         for (inode, state, names) in found.links {
             findings.append(try finding(inode, state, names, mend))
         }
-        try addPaths(&findings)
+        addPaths(&findings)
         return findings
     }
 
@@ -414,26 +464,23 @@ extension Ext4Check {
         }.joined(separator: " and ")
     }
 
-    /// One pass over all directories for the names of what is found, and the way up by `..`.
-    private func addPaths(_ findings: inout [MountFinding]) throws {
+    /// One pass over all directories for the names of what is found, and the way up by `..`. What
+    /// can't be read gives no path: that it can't be read was told, and the finding stands.
+    private func addPaths(_ findings: inout [MountFinding]) {
         let wanted = Set(findings.flatMap(\.inodes).compactMap { UInt32(exactly: $0) })
         guard !wanted.isEmpty else { return }
         var names: [UInt32: [(directory: UInt32, name: String)]] = [:]
-        for group in try volume.readGroups() {
-            try volume.forEachInode(in: group) { number, bytes, _ in
+        for group in (try? volume.readGroups { _, _ in }) ?? [] {
+            try? volume.forEachInode(in: group, onDamage: { _, _ in }) { number, bytes, _ in
                 let inode = Ext4Inode(number, bytes)
                 guard inode.isDirectory, inode.links > 0, inode.isVerified(volume.superblock)
                 else { return }
-                do {
-                    try volume.forEachName(in: inode) { child, name in
-                        if wanted.contains(child), !isDots(name),
-                            names[child, default: []].count < 64
-                        {
-                            names[child, default: []].append((number, escapedName(name)))
-                        }
+                try? volume.forEachName(in: inode) { child, name in
+                    if wanted.contains(child), !isDots(name),
+                        names[child, default: []].count < 64
+                    {
+                        names[child, default: []].append((number, escapedName(name)))
                     }
-                } catch is Ext4Damage {
-                    // Told already.
                 }
             }
         }
@@ -442,7 +489,7 @@ extension Ext4Check {
                 guard let number = UInt32(exactly: inode) else { continue }
                 if number == 2 { findings[place].paths[inode] = ["/"] }
                 for (directory, name) in names[number] ?? [] {
-                    guard let above = try path(of: directory) else { continue }
+                    guard let above = try? path(of: directory) else { continue }
                     findings[place].paths[inode, default: []].append("\(above)/\(name)")
                 }
                 findings[place].paths[inode]?.sort()

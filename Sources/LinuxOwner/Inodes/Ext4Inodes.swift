@@ -84,7 +84,12 @@ package final class Ext4Inodes: InodeSource {
             else { return nil }
             let group = try volume.readGroup(number)
             var found: [UInt32] = []
-            try volume.forEachInode(in: group) { inode, bytes, isUsed in
+            let skip = { (inodes: ClosedRange<UInt32>, damage: Ext4Damage) in
+                for inode in inodes where UInt64(inode) >= first {
+                    receiver.skip(UInt64(inode), damage.description)
+                }
+            }
+            try volume.forEachInode(in: group, onDamage: skip) { inode, bytes, isUsed in
                 if isUsed, UInt64(inode) >= first, isReadable(Ext4Inode(inode, bytes)) {
                     found.append(inode)
                 }

@@ -85,7 +85,7 @@ public struct AutomaticRepair: Hashable, Sendable {
             lines.append(
                 "autofsck is 'repair': \(who) will repair this filesystem by itself, from the "
                     + "records that are wrong here; "
-                    + "`xfs_property \(path) set autofsck=check` holds it off")
+                    + "`xfs_property \(shellWord(path)) set autofsck=check` holds it off")
         }
         if !programs.isEmpty {
             lines.append(

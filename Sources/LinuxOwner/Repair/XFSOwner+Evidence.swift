@@ -76,7 +76,7 @@ extension XFSOwner {
                 }
                 guard inode.isReadable else { continue }
                 let isDirectory = inode.kind == .directory && !evidence.names.isEmpty
-                let hasBlocks = inode.extents > 0 || inode.attributeExtents > 0
+                let hasBlocks = inode.dataExtents > 0 || inode.attributeExtents > 0
                 guard isDirectory || (hasBlocks && !sorted.isEmpty),
                     let file = try xfs.open(inode.inode, generation: inode.generation)
                 else { continue }
@@ -99,7 +99,9 @@ extension XFSOwner {
         let blockSize = UInt64(xfs.geometry.blockSize)
         var found: [FoundClaim] = []
         for fork in [Fork.data, .attribute] {
-            guard fork == .data ? inode.extents > 0 : inode.attributeExtents > 0 else { continue }
+            guard fork == .data ? inode.dataExtents > 0 : inode.attributeExtents > 0 else {
+                continue
+            }
             var offset: UInt64? = 0
             while let place = offset {
                 offset = try xfs.readExtents(
@@ -268,7 +270,8 @@ extension XFSOwner {
             known.generation = before.generation
             known.isDirectory = before.kind == .directory
             known.links = before.links
-            try readParents(before, readers)
+            // What can't be read gives no verdict.
+            if try !readParents(before, readers) { evidence.restlessInodes.insert(inode) }
             readers.names.forEach { item, name in
                 known.pointers.append(
                     NameEvidence.Name(item.parent, item.generation, name.array))

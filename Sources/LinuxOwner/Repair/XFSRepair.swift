@@ -69,10 +69,27 @@ public struct XFSRepairReport: Sendable {
             return "\(stopped.step.item.label): \(stopped.reason ?? "not reached")"
         }
         let known = Set(plan.verdicts.map(\.object)).union(check.findings.map(\.object))
-        if let new = recheck?.findings.first(where: { !known.contains($0.object) }) {
+        // Of neighbouring blocks with one mistake some may be left, and are called otherwise then.
+        var blocks = Set(check.findings.compactMap(\.blocks).joined())
+        for verdict in plan.verdicts {
+            if let first = verdict.block { blocks.formUnion(first..<first + verdict.blocks) }
+        }
+        if let new = XFSRepairReport.firstNew(recheck?.findings ?? [], known, blocks) {
             return "\(new.index): \(new.object): \(new.problem): this was not found before"
         }
         return nil
+    }
+}
+
+extension XFSRepairReport {
+    /// The first of `findings` that is of none of `objects`, and not of `blocks` alone.
+    static func firstNew(
+        _ findings: [MountFinding], _ objects: Set<String>, _ blocks: Set<UInt64>
+    ) -> MountFinding? {
+        findings.first { finding in
+            !objects.contains(finding.object)
+                && !(finding.blocks?.allSatisfy { blocks.contains($0) } ?? false)
+        }
     }
 }
 
@@ -128,7 +145,7 @@ public struct XFSRepair {
         let execution = RepairExecution(
             kernel: kernel ?? owner.xfs, isStopped: { stopReason() != nil }
         ) { step in
-            try step.verdicts.flatMap { try owner.remains(of: judged.verdicts[$0]) }
+            try owner.remains(of: step.verdicts.map { judged.verdicts[$0] })
         }
         report.results = try execution.run(report.plan, onResult: onResult)
         if report.results.contains(where: { $0.refusal == .notSupported }) {
@@ -178,6 +195,14 @@ extension XFSOwner {
         }
         let named = inodes
         for link in links where !link.isDirectory { inodes.insert(link.inode) }
+        let (evidence, restless) = try gather(blocks: blocks, inodes: inodes, wait)
+        return verdicts(evidence, restless.blocks, restless.inodes, blocks, named, links)
+    }
+
+    /// Gathers evidence until it stands still, and tells what never did.
+    private func gather(
+        blocks: Set<UInt64>, inodes: Set<UInt64>, _ wait: (Int64) -> Void
+    ) throws -> (Evidence, restless: (blocks: Set<UInt64>, inodes: Set<UInt64>)) {
         var evidence = Evidence()
         var restless = (blocks: blocks, inodes: inodes)
         for round in 0..<XFSOwner.rounds where !restless.blocks.isEmpty || !restless.inodes.isEmpty
@@ -195,7 +220,7 @@ extension XFSOwner {
                 restless.inodes.insert(inode)
             }
         }
-        return verdicts(evidence, restless.blocks, restless.inodes, blocks, named, links)
+        return (evidence, restless)
     }
 
     private func verdicts(
@@ -236,16 +261,57 @@ extension XFSOwner {
 
     // MARK: Behind a step
 
-    /// What of a verdict's object is still wrong, or has become wrong.
-    package func remains(of verdict: RepairVerdict) throws -> [String] {
+    /// What of the verdicts' objects is wrong. A record that is another than the verdict has it may
+    /// be what the kernel has left, or what a program has changed since: so where one is, the
+    /// records are all read again, and what they say now is judged. What does not stand still is
+    /// left to the check at the end.
+    package func remains(
+        of verdicts: [RepairVerdict], wait: (Int64) -> Void = XFSOwner.sleep
+    ) throws -> [String] {
+        let doubted = try verdicts.filter { try !changes(of: $0).isEmpty }
+        var blocks = Set<UInt64>(), inodes = Set<UInt64>(), left: [String] = []
+        for verdict in doubted {
+            if let first = verdict.block {
+                blocks.formUnion(first..<first + verdict.blocks)
+            } else if let inode = verdict.inodes.first, verdict.index == "parents" {
+                inodes.insert(inode)
+            } else if let inode = verdict.inodes.first, verdict.index == "links",
+                let finding = try wrongLinks(of: inode, wait)
+            {
+                left.append(
+                    "the link count of inode \(inode) is \(finding.found), and it has "
+                        + "\(finding.expected) names")
+            }
+        }
+        guard !blocks.isEmpty || !inodes.isEmpty else { return left }
+        let (evidence, restless) = try gather(blocks: blocks, inodes: inodes, wait)
+        var found: [RepairVerdict] = []
+        for block in blocks.sorted() where !restless.blocks.contains(block) {
+            guard let known = evidence.blocks[block],
+                let verdict = RepairVerdict.judge(
+                    known, groupBlocks: UInt64(xfs.geometry.groupBlocks))
+            else { continue }
+            found.append(verdict)
+        }
+        for inode in inodes.sorted() where !restless.inodes.contains(inode) {
+            guard let known = evidence.names[inode], let verdict = RepairVerdict.judge(known)
+            else { continue }
+            found.append(verdict)
+        }
+        return left
+            + found.filter { $0.belief != .unsettled }.map { "\($0.object): \($0.reason)" }
+    }
+
+    /// What of a verdict's object is not as the verdict has it; one look at each record.
+    private func changes(of verdict: RepairVerdict) throws -> [String] {
         try reading { readers in
             var left: [String] = []
             if let first = verdict.block {
                 for place in 0..<verdict.blocks {
-                    left += try remains(of: verdict, block: first + place, place, readers)
+                    left += try changes(of: verdict, block: first + place, place, readers)
                 }
             } else if verdict.index == "parents", let inode = verdict.inodes.first {
-                left += try remains(ofNames: verdict.names, inode, readers)
+                left += try changes(ofNames: verdict.names, inode, readers)
             } else if verdict.index == "links", let inode = verdict.inodes.first,
                 let status = try xfs.status(of: inode, using: readers.one),
                 UInt64(status.links) != verdict.links
@@ -256,7 +322,7 @@ extension XFSOwner {
         }
     }
 
-    private func remains(
+    private func changes(
         of verdict: RepairVerdict, block: UInt64, _ place: UInt64, _ readers: XFSReaders
     ) throws -> [String] {
         var left: [String] = []
@@ -294,13 +360,15 @@ extension XFSOwner {
         }
     }
 
-    private func remains(
+    private func changes(
         ofNames names: [NameEvidence.Name], _ inode: UInt64, _ readers: XFSReaders
     ) throws -> [String] {
         guard let status = try xfs.status(of: inode, using: readers.one) else {
             return ["inode \(inode) is gone"]
         }
-        try readParents(status, readers)
+        guard try readParents(status, readers) else {
+            return ["the parent pointers of inode \(inode) can't be read"]
+        }
         var pointers: [NameEvidence.Name] = []
         readers.names.forEach { item, name in
             pointers.append(NameEvidence.Name(item.parent, item.generation, name.array))
@@ -339,13 +407,29 @@ extension XFSOwner {
                     ? "this kernel checks XFS and does not repair it, or it is mounted for reading "
                         + "only" : "this kernel can't repair all of it",
             commands: [
-                "umount \(point)", "xfs_repair -n \(device)", "xfs_repair \(device)",
-                "mount \(device) \(point)",
+                "umount \(shellWord(point))", "xfs_repair -n \(shellWord(device))",
+                "xfs_repair \(shellWord(device))",
+                "mount \(shellWord(device)) \(shellWord(point))",
             ],
             // Once to look, once to mend.
             seconds: max(1, Double(inodes) / RepairAdvice.rate * 2), inodes: inodes,
             paths: paths.sorted())
     }
+}
+
+/// `text` as one word of a shell: as it is, where nothing in it means anything to a shell.
+func shellWord(_ text: String) -> String {
+    let isPlain = text.utf8.allSatisfy { byte in
+        switch byte {
+        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+            UInt8(ascii: "0")...UInt8(ascii: "9"):
+            true
+        default: "/._-+:@%,=".utf8.contains(byte)
+        }
+    }
+    if isPlain, !text.isEmpty { return text }
+    let parts = text.split(separator: "'", omittingEmptySubsequences: false)
+    return "'" + parts.joined(separator: "'\\''") + "'"
 }
 
 extension RepairVerdict {

@@ -203,11 +203,15 @@ extension NotCovered {
         if unreadableBlocks > 0 {
             parts.append((name: "symbolic links and special files", blocks: unreadableBlocks))
         }
+        if kernelBlocks > 0 { parts.append((name: "the kernel's own files", blocks: kernelBlocks)) }
         return parts
     }
 
     fileprivate var lines: [String] {
         parts.map { "  not covered: \($0.name): \(counted($0.blocks, "block"))" }
+            + (realtime.isEmpty
+                ? []
+                : ["  not covered: \(counted(realtime.count, "file")) on a realtime device"])
             + (coversFileLinks ? [] : ["  not covered: link counts of files: no parent pointers"])
     }
 
@@ -217,6 +221,7 @@ extension NotCovered {
                 "blocks",
                 .object(parts.map { ($0.name, .unsigned($0.blocks)) })
             ),
+            ("realtimeFiles", .integer(realtime.count)),
             ("fileLinks", .bool(!coversFileLinks)),
         ])
     }
