@@ -193,6 +193,38 @@ struct LiveTests {
     }
 
     @Test(.enabled(if: LiveMachine.ext4 == nil, LiveMachine.ext4 ?? ""))
+    func `an inode of ext4 that is being made is opened once it is, and one of others too`()
+        throws
+    {
+        try LiveMachine.withMounted(.ext4) { path in
+            let mount = try MountedFilesystem(path: path)
+            var calls: [Int32] = []
+            func opened(_ refusals: [Int32]) throws -> Bool {
+                calls = []
+                let open = { (flags: Int32) -> Int32 in
+                    calls.append(flags)
+                    guard calls.count <= refusals.count else { return dup(mount.root.number) }
+                    errno = refusals[calls.count - 1]
+                    return -1
+                }
+                guard let file = try mount.openExt4(2, open: open) else { return false }
+                return file.number >= 0
+            }
+            let isOpen = try opened([ENOMEM, ENOMEM])
+            #expect(isOpen && calls.count == 3)
+            let isOthers = try opened([EPERM, ENOMEM])
+            #expect(isOthers && calls[0] != calls[1] && calls[1] == calls[2])
+            #expect(throws: LinuxCallError.self) { try opened([EPERM, EPERM]) }
+            let isGone = try opened([ESTALE])
+            #expect(!isGone && calls.count == 1)
+            // Where memory is wanting it is no endless wait.
+            let wanting = Array(repeating: ENOMEM, count: 2000)
+            #expect(throws: LinuxCallError.self) { try opened(wanting) }
+            #expect(calls.count == 1000)
+        }
+    }
+
+    @Test(.enabled(if: LiveMachine.ext4 == nil, LiveMachine.ext4 ?? ""))
     func `ext4 tells of extents, and of used and free blocks`() throws {
         try LiveMachine.withMounted(.ext4) { path in
             let mount = try MountedFilesystem(path: path)
