@@ -58,11 +58,26 @@ struct HiddenMappingTests {
     func `a mapping that only a reading in order meets is a finding, and judged`(
         kilobytes: Int
     ) throws {
+        // The block that the record reaches over is free. Where the kernel gives it to a file of
+        // the load, it finds the lie and shuts the filesystem down: of that another test tells.
+        for _ in 0..<4 {
+            do {
+                return try look(kilobytes)
+            } catch let error as LinuxOwnerError where error.reason == .shutDown {
+                continue
+            }
+        }
+        Issue.record("the kernel has shut the filesystem down each time")
+    }
+
+    private func look(_ kilobytes: Int) throws {
         try LiveMachine.withMounted(.xfs, fill: Self.fill, damage: Self.lengthen) { path in
-            let block = try Self.hidden(in: XFSOwner(path: path))
+            let owner = try XFSOwner(path: path)
+            let block = try Self.hidden(in: owner)
             let result = try OwnerRunTests.withLoad(in: path, programs: 1, seed: kilobytes) {
                 try OwnerRunTests.check(path, bufferKilobytes: kilobytes)
             }
+            try owner.checkAlive()
             #expect(result.run.reason == nil)
             let found = result.findings.map(\.object) == ["block \(block)"]
             // Where events are lost all the time, it may never stand still.
