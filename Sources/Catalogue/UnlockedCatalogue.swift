@@ -206,7 +206,7 @@ public final class UnlockedCatalogue: UnlockedOwner {
         return item(of: key, index).map(UnlockedCatalogue.records)
     }
 
-    private static func records(of item: UInt64) -> KeyRange {
+    fileprivate static func records(of item: UInt64) -> KeyRange {
         var lower = KeyBytes(), upper: KeyBytes?
         lower.append(item)
         if item < .max {
@@ -416,15 +416,7 @@ extension UnlockedCatalogue.State {
         let last = first(of: range)?.0.item
         return locked.keys.contains { item in
             if let last { guard item <= last else { return false } }
-            var lower = KeyBytes(), upper: KeyBytes?
-            lower.append(item)
-            if item < .max {
-                var end = KeyBytes()
-                end.append(item + 1)
-                upper = end
-            }
-            guard !(upper.map { !(range.lower < $0) } ?? false) else { return false }
-            return range.upper.map { lower < $0 } ?? true
+            return UnlockedCatalogue.records(of: item).intersection(range) != nil
         }
     }
 
