@@ -77,7 +77,7 @@ package struct IndexHeader: Hashable, Sendable {
         bytes.store(asOf, at: 128)
         bytes.store(text: Array(device.utf8), at: 136, room: 32)
         bytes.store(text: Array(disk.utf8), at: 168, room: 32)
-        bytes.seal()
+        bytes.putChecksum()
         return bytes
     }
 

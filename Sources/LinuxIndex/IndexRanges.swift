@@ -67,7 +67,7 @@ package struct UnsettledRanges: Sendable, Equatable {
             bytes += range.lower.array
             bytes += range.upper?.array ?? []
         }
-        return sealedValue(body: bytes)
+        return sealedBytes(body: bytes)
     }
 
     /// nil where the bytes are none of these.

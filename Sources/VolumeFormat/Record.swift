@@ -7,7 +7,7 @@
 // - Decoding checks length, checksum and the range of every field. It never traps: what
 //   comes from the disk may be anything.
 
-internal import Bytes
+public import Bytes
 
 /// Why the bytes of a record can't be one.
 public enum RecordDamage: Error, Hashable, Sendable {
@@ -29,18 +29,43 @@ extension RecordDamage: CustomStringConvertible {
     }
 }
 
+/// Bytes that the checksum takes at the end of every value.
+public let checksumSize = 4
+
 extension RawSpan {
     /// The value without its checksum, once that has been found right.
     @_lifetime(copy self)
     public func verified(key: RawSpan) throws(RecordDamage) -> RawSpan {
         guard byteCount >= checksumSize else { throw .length }
-        guard let body = unsealed(key: key) else { throw .checksum }
+        let body = extracting(droppingLast: checksumSize)
+        let stored: UInt32 = integer(at: byteCount - checksumSize)
+        guard CRC32C.checksum(key, body) == stored else { throw .checksum }
         return body
     }
 
     func require(_ count: Int) throws(RecordDamage) {
         guard byteCount == count else { throw .length }
     }
+}
+
+extension FixedBytes {
+    /// Stores the checksum in the last four bytes.
+    @inlinable
+    public mutating func seal(key: RawSpan) {
+        store(
+            CRC32C.checksum(key, span.extracting(droppingLast: checksumSize)),
+            at: count - checksumSize)
+    }
+}
+
+/// `body` followed by its checksum, for values of varying length.
+public func sealedValue(key: RawSpan, body: [UInt8]) -> [UInt8] {
+    var value = body
+    let sum = CRC32C.checksum(key, body.span.bytes)
+    for shift in [24, 16, 8, 0] as [UInt32] {
+        value.append(UInt8(truncatingIfNeeded: sum >> shift))
+    }
+    return value
 }
 
 /// The tables of a volume's metadata, by their names in the environment.
